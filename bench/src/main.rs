@@ -1,0 +1,3 @@
+//! Benchmarks with their peers, side by side.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Records shared between the kernel-side programs and user space.
+#![no_std]

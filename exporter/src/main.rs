@@ -1,0 +1,3 @@
+//! eBPF agent: TCP connections, requests, accept queues and resources per service, for Prometheus.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Runs wasm-bindgen over the compiled panel.

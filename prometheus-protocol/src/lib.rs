@@ -1,0 +1,1 @@
+//! Prometheus remote write and metric exposition messages, with an allocation-free decoder.

@@ -1,0 +1,1 @@
+//! Images, autoencoder runtime, anomaly scores and their calibration.

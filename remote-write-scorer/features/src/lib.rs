@@ -1,0 +1,1 @@
+//! From raw series to one vector of features per service and step.

@@ -1,0 +1,1 @@
+//! Evidence, topology and incidents: which service, how sure, and who is next.

@@ -1,0 +1,1 @@
+//! Remote-write decoding into windows, and the inbound log.

@@ -1,0 +1,1 @@
+//! Durable outbound queue and remote-write sender.

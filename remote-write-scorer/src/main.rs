@@ -1,0 +1,3 @@
+//! Prometheus remote-write receiver that scores services and finds root causes.
+
+fn main() {}

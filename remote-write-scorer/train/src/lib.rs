@@ -1,0 +1,1 @@
+//! Trains the autoencoder and writes it as ONNX.

@@ -1,0 +1,34 @@
+# Shared by the set-up scripts: messages, retries, and where our own tools lie.
+# Sourced, never run. Everything we build ourselves lies under $QUOLL_TOOLCHAINS
+# (default: target/toolchains in this checkout); nothing else of the system is touched.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+QUOLL_TOOLCHAINS=${QUOLL_TOOLCHAINS:-$REPO/target/toolchains}
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# retry N COMMAND...: runs COMMAND up to N times, waiting a little longer each time.
+retry() {
+  local tries=$1 attempt=1
+  shift
+  until "$@"; do
+    [ "$attempt" -lt "$tries" ] || return 1
+    say "attempt $attempt of $tries failed: $* - retrying in $((attempt * 5)) s"
+    sleep $((attempt * 5))
+    attempt=$((attempt + 1))
+  done
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# debian_rustc_with TARGET: true where Debian's web toolchain carries that target's core library.
+debian_rustc_with() { [ -x /usr/bin/rustc ] && [ -d "/usr/lib/rustlib/$1/lib" ]; }
+
+# rustup_nightly_with_src: true where rustup's nightly and its rust-src are installed.
+rustup_nightly_with_src() {
+  have rustup || return 1
+  local root
+  root=$(rustup run nightly rustc --print sysroot 2>/dev/null) || return 1
+  [ -f "$root/lib/rustlib/src/rust/library/core/Cargo.toml" ]
+}

@@ -1,0 +1,1 @@
+//! Remote write against its specifications and real peers.

@@ -1,0 +1,1 @@
+//! Starts the whole stack, breaks it and judges the diagnosis.

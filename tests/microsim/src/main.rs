@@ -1,0 +1,3 @@
+//! A shop of small services with faults on command.
+
+fn main() {}

@@ -1,0 +1,78 @@
+//! `cargo xtask`: dispatches to the tools of this repository, and does nothing itself.
+
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  build                     release binaries of the exporter, the scorer and microsim
+  lint                      cargo fmt --check and clippy, warnings denied, over all three workspaces
+  bench NAME [ARGS]         one benchmark: accuracy, infer, ingest
+  check-reference FILE      largest difference between the engine and a file of exact posteriors
+  demo                      the whole stack on loopback, one fault, one verdict
+  campaign [ARGS]           many faults, one report
+";
+
+/// One program with its arguments.
+fn cargo(arguments: &[&str], rest: &[String]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).args(rest);
+    command
+}
+
+/// The commands, in order, that `name` stands for; `None` for an unknown name.
+fn dispatch(name: &str, rest: &[String]) -> Option<Vec<Command>> {
+    let tool = |package: &str, binary: &str, rest: &[String]| {
+        cargo(&["run", "--quiet", "--release", "--locked", "-p", package, "--bin", binary, "--"], rest)
+    };
+    let commands = match name {
+        "build" => vec![cargo(
+            &[
+                "build",
+                "--release",
+                "--locked",
+                "-p",
+                "quoll-exporter",
+                "-p",
+                "quoll-scorer",
+                "-p",
+                "quoll-microsim",
+                "-p",
+                "quoll-e2e",
+            ],
+            rest,
+        )],
+        "lint" => vec![Command::new("scripts/lint")],
+        "bench" => {
+            let (bench, arguments) = rest.split_first()?;
+            vec![tool("quoll-bench", bench, arguments)]
+        }
+        "check-reference" => vec![tool("quoll-bench", "check-reference", rest)],
+        "demo" | "campaign" => vec![tool("quoll-e2e", name, rest)],
+        _ => return None,
+    };
+    Some(commands)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let Some(commands) = dispatch(name, rest) else {
+        eprint!("unknown command '{}'\n\n{USAGE}", arguments.join(" "));
+        return ExitCode::from(2);
+    };
+    for mut command in commands {
+        match command.status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => return ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
+            Err(error) => {
+                eprintln!("cannot run {command:?}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
