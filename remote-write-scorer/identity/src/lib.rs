@@ -11,8 +11,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A tenant together with the values of the partition labels; the outermost key of all state.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Scope {
     /// Value of the `X-Scope-OrgID` header; empty where the sender gave none.
     pub tenant: Arc<str>,
@@ -21,7 +23,7 @@ pub struct Scope {
 }
 
 /// A service within a scope. An absent namespace is an absent label, not an empty one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Service {
     /// Value of `service_namespace`, if the label is present and not empty.
     pub namespace: Option<Arc<str>>,
@@ -52,7 +54,7 @@ impl fmt::Display for Service {
 }
 
 /// Calls from `client` to `server`, both in the same scope.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Edge {
     /// The caller.
     pub client: Service,
