@@ -262,7 +262,10 @@ impl<'a> Series<'a> {
     #[inline]
     #[must_use]
     pub fn samples(&self) -> SampleIter<'a> {
-        SampleIter { cursor: Cursor::new(self.message.get(self.first_sample..).unwrap_or_default()), left: self.samples }
+        SampleIter {
+            cursor: Cursor::new(self.message.get(self.first_sample..).unwrap_or_default()),
+            left: self.samples,
+        }
     }
 }
 

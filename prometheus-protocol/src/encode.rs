@@ -107,8 +107,8 @@ fn put_string(body: &mut Vec<u8>, tag: u8, text: &str) {
 mod tests {
     use super::*;
     use crate::v1;
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     type Series = (Vec<(String, String)>, Vec<(i64, f64)>);
 

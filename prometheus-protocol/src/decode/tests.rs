@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::v1;
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 type Decoded = Vec<(Vec<(String, String)>, Vec<(i64, u64)>)>;
 
