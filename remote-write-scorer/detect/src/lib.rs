@@ -1,1 +1,31 @@
-//! Images, autoencoder runtime, anomaly scores and their calibration.
+//! From closed steps to a calibrated anomaly score per service.
+//!
+//! The path of one step, the same live, in replay, in training's held-out part and in benches:
+//!
+//! 1. [`encoding`]: each value becomes a signed-log robust z-score with a centre and scale frozen per
+//!    service and model; nothing is ever normalised inside an image, which would erase level.
+//! 2. [`window`]: the image of a service, [3 channels x features, 60 steps], kept incrementally.
+//! 3. [`runtime`]: the autoencoder reconstructs the images of all services in batches.
+//! 4. [`score`]: errors on the newest steps become one raw score.
+//! 5. [`tail`] and [`calibration`]: the raw score becomes a multiple of the score budget's threshold and
+//!    the probability of seeing it in normal operation.
+//!
+//! Guarantees: a score depends on nothing after its step; the same steps give the same bits; input
+//! values, however odd, give no panic and no infinity. A model made for another step or other features
+//! is refused, naming both values.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
+
+pub mod calibration;
+pub mod detector;
+pub mod encoding;
+pub mod error;
+pub mod metadata;
+pub mod runtime;
+pub mod score;
+pub mod stats;
+pub mod tail;
+pub mod window;
+
+pub use detector::{Detector, FeatureScore, ServiceScore};
+pub use error::{ModelError, ScoreError};

@@ -1,1 +1,19 @@
-//! Trains the autoencoder and writes it as ONNX.
+//! Trains the autoencoder of the anomaly score, calibrates it and writes both as a model directory.
+//!
+//! One pooled network for all services: a 1-D convolutional autoencoder over time ([`network`]), trained
+//! in Rust on the CPU with im2col, GEMM and Adam, denoising, Huber loss. The contiguous last quarter of
+//! the history is held out and measures what a normal reconstruction error is ([`calibrate`]), through the
+//! very code that scores live. The same history, options and seed give the same bytes.
+//!
+//! Faults inside the history do little harm: centre and scale are medians and quantile ranges, and the
+//! windows that reconstruct worst are left out of the later part of training.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
+
+pub mod error;
+pub mod options;
+pub mod train;
+
+pub use error::TrainError;
+pub use options::{Progress, TrainOptions};
+pub use train::{Summary, TrainedModel, train};

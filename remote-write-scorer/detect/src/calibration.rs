@@ -1,0 +1,90 @@
+//! What training measured about normal operation: `calibration.json` beside `model.onnx`.
+//!
+//! Written atomically (temporary file, then rename). The two files carry the same training id, so that a
+//! reload which catches them half replaced is refused rather than mixing two models.
+
+use std::path::Path;
+
+use quoll_identity::Service;
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::Scaling;
+use crate::error::ModelError;
+use crate::tail::Tail;
+
+/// File name inside the model directory.
+pub const CALIBRATION_FILE: &str = "calibration.json";
+
+/// File name of the network inside the model directory.
+pub const MODEL_FILE: &str = "model.onnx";
+
+/// Everything about normal operation that is not in the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Equal to the network's, see [`crate::metadata::Metadata::training_id`].
+    pub training_id: String,
+    /// Crossings of score 1 per service and day that the scores are normalised to.
+    pub score_budget_per_day: f64,
+    /// For services that training did not see, and while a service's own history is short.
+    pub pooled: Profile,
+    /// One per service of the training data, sorted.
+    pub services: Vec<ServiceProfile>,
+}
+
+/// The normal operation of one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceProfile {
+    /// Namespace, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Its normal operation.
+    #[serde(flatten)]
+    pub profile: Profile,
+}
+
+impl ServiceProfile {
+    /// Whose profile this is; `None` for a nameless one, which training never writes.
+    #[must_use]
+    pub fn service(&self) -> Option<Service> {
+        Service::new(self.namespace.as_deref(), &self.name)
+    }
+}
+
+/// Centre and scale, error quantiles and the distribution of raw scores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Per feature.
+    pub scaling: Vec<Scaling>,
+    /// Per feature: whether the service normally has it.
+    pub normal: Vec<bool>,
+    /// Held-out 99th percentile of the reconstruction error, floored; [channels x features].
+    pub error_scale: Vec<f64>,
+    /// Distribution of held-out raw scores.
+    pub tail: Tail,
+}
+
+impl Profile {
+    /// Whether all vectors fit `features` features and `channels` channels.
+    #[must_use]
+    pub fn fits(&self, features: usize, channels: usize) -> bool {
+        self.scaling.len() == features
+            && self.normal.len() == features
+            && self.error_scale.len() == features * channels
+            && self.scaling.iter().all(|s| s.centre.is_finite() && s.scale.is_finite() && s.scale > 0.0)
+            && self.error_scale.iter().all(|e| e.is_finite() && *e > 0.0)
+    }
+}
+
+impl Calibration {
+    /// Reads the calibration of a model directory.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] and [`ModelError::Calibration`].
+    pub fn load(model_dir: &Path) -> Result<Self, ModelError> {
+        let path = model_dir.join(CALIBRATION_FILE);
+        let text = std::fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
+        serde_json::from_slice(&text).map_err(|source| ModelError::Calibration { path, source })
+    }
+}

@@ -1,0 +1,314 @@
+//! The scorer of all services of one scope.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use quoll_features::{ClosedStep, FeatureSet, FeatureSpec, ServiceStep};
+use quoll_identity::Service;
+
+use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
+use crate::error::{ModelError, ScoreError};
+use crate::metadata::Metadata;
+use crate::runtime::{OnnxNetwork, Reconstruct};
+use crate::score::{Smoother, feature_errors, feature_ratios, worst_quarter};
+use crate::window::{CHANNELS, STEPS, Window};
+
+/// Least share of observed feature-steps for a score.
+pub const MIN_COVERAGE: f64 = 0.3;
+
+/// Steps of own history before a service that training did not see is scored.
+const MIN_UNSEEN_HISTORY: u64 = STEPS as u64;
+
+/// Held-out samples from which a service's own tail is used rather than the pooled one.
+const MIN_OWN_TAIL: u64 = 2_000;
+
+/// Assumed share of anomalous steps in [`ServiceScore::anomaly_probability`].
+const ANOMALOUS_SHARE: f64 = 0.01;
+
+/// Milliseconds of a day.
+const DAY_MS: f64 = 86_400_000.0;
+
+/// Images reconstructed at a time.
+const BATCH: usize = crate::runtime::MAX_BATCH;
+
+/// One feature's part in a score.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureScore {
+    /// Index into the feature set.
+    pub feature: usize,
+    /// Reconstruction error over its held-out 99th percentile.
+    pub score: f64,
+    /// What was observed, in the feature's unit.
+    pub value: f64,
+    /// What the network expected, in the feature's unit.
+    pub expected: f64,
+}
+
+/// One service at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceScore {
+    /// Whose score this is.
+    pub service: Service,
+    /// Above 1 = anomalous at the score budget; stable, for ranking and evidence.
+    pub score: f64,
+    /// P(a score at least this high | normal operation), in (0, 1].
+    pub tail_probability: f64,
+    /// P(anomalous | score), in [0, 1].
+    pub anomaly_probability: f64,
+    /// Whether the score budget lies beyond the held-out samples, so that 1.0 is an extrapolation.
+    pub provisional: bool,
+    /// Share of observed feature-steps among those this service normally has, in [0, 1].
+    pub coverage: f64,
+    /// Held-out samples behind the tail probability.
+    pub calibration_samples: u64,
+    /// The observed features, in the order of the set.
+    pub features: Vec<FeatureScore>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Index into the calibration's services; `None` = unseen in training.
+    profile: Option<usize>,
+    window: Window,
+    smoother: Smoother,
+}
+
+/// Everything but the network: shared by the live detector and by tests with another network.
+#[derive(Debug)]
+pub struct Scorer {
+    features: Vec<FeatureSpec>,
+    step_ms: i64,
+    calibration: Calibration,
+    index: BTreeMap<Service, usize>,
+    states: BTreeMap<Service, State>,
+    images: Vec<f32>,
+    reconstructions: Vec<f32>,
+}
+
+/// P(anomalous) for a tail probability: the bound `-e p ln p` on the Bayes factor in favour of "normal"
+/// (Sellke, Bayarri & Berger, "Calibration of p values for testing precise null hypotheses", 2001) with
+/// one step in a hundred anomalous beforehand.
+#[must_use]
+pub fn anomaly_probability(tail_probability: f64) -> f64 {
+    let p = tail_probability.clamp(1e-300, 1.0);
+    let factor = if p < (-1.0_f64).exp() { -std::f64::consts::E * p * p.ln() } else { 1.0 };
+    1.0 / (1.0 + factor * (1.0 - ANOMALOUS_SHARE) / ANOMALOUS_SHARE)
+}
+
+impl Scorer {
+    /// A scorer without history.
+    #[must_use]
+    pub fn new(features: Vec<FeatureSpec>, step_ms: i64, calibration: Calibration) -> Self {
+        let index = calibration.services.iter().enumerate().filter_map(|(i, s)| Some((s.service()?, i))).collect();
+        Self {
+            features,
+            step_ms,
+            calibration,
+            index,
+            states: BTreeMap::new(),
+            images: Vec::new(),
+            reconstructions: Vec::new(),
+        }
+    }
+
+    /// Takes a step into the history without scoring it.
+    ///
+    /// # Errors
+    /// [`ScoreError::Step`] and [`ScoreError::Features`]; the history is then unchanged.
+    pub fn observe(&mut self, step: &ClosedStep) -> Result<(), ScoreError> {
+        if step.step_ms != self.step_ms {
+            return Err(ScoreError::Step { found: step.step_ms, wanted: self.step_ms });
+        }
+        let wanted = self.features.len();
+        if let Some(odd) = step.services.iter().find(|s| s.values.len() != wanted) {
+            return Err(ScoreError::Features { service: odd.service.to_string(), found: odd.values.len(), wanted });
+        }
+        for ServiceStep { service, values, .. } in &step.services {
+            if !self.states.contains_key(service) {
+                let state = State {
+                    profile: self.index.get(service).copied(),
+                    window: Window::new(wanted),
+                    smoother: Smoother::default(),
+                };
+                self.states.insert(service.clone(), state);
+            }
+            if let Some(state) = self.states.get_mut(service) {
+                let profile = profile(&self.calibration, state.profile);
+                state.window.push(values, &profile.scaling);
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores a step. Services with too little coverage are left out.
+    ///
+    /// # Errors
+    /// As [`Self::observe`], and those of the network.
+    pub fn score(&mut self, step: &ClosedStep, network: &mut dyn Reconstruct) -> Result<Vec<ServiceScore>, ScoreError> {
+        self.observe(step)?;
+        let image = CHANNELS * self.features.len() * STEPS;
+        let mut scores = Vec::with_capacity(step.services.len());
+        for batch in step.services.chunks(BATCH) {
+            self.images.resize(batch.len() * image, 0.0);
+            for (slot, service) in self.images.chunks_mut(image.max(1)).zip(batch) {
+                if let Some(state) = self.states.get(&service.service) {
+                    state.window.write_image(slot);
+                }
+            }
+            network.reconstruct(&self.images, batch.len(), &mut self.reconstructions)?;
+            for (i, service) in batch.iter().enumerate() {
+                let Some(state) = self.states.get_mut(&service.service) else { continue };
+                let reconstruction = &self.reconstructions[i * image..(i + 1) * image];
+                scores.extend(judge(&self.features, self.step_ms, &self.calibration, state, service, reconstruction));
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Forgets services for which `keep` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Service) -> bool) {
+        self.states.retain(|service, _| keep(service));
+    }
+
+    /// Bytes of history per service, map and calibration excluded.
+    #[must_use]
+    pub fn bytes_per_service(&self) -> usize {
+        size_of::<State>() - size_of::<Window>() + Window::bytes(self.features.len())
+    }
+}
+
+fn profile(calibration: &Calibration, index: Option<usize>) -> &Profile {
+    index.and_then(|i| calibration.services.get(i)).map_or(&calibration.pooled, |s| &s.profile)
+}
+
+/// The score of one service from the reconstruction of its image.
+fn judge(
+    features: &[FeatureSpec], step_ms: i64, calibration: &Calibration, state: &mut State, step: &ServiceStep,
+    reconstruction: &[f32],
+) -> Option<ServiceScore> {
+    let profile = profile(calibration, state.profile);
+    let coverage = state.window.coverage(&profile.normal);
+    let too_young = state.profile.is_none() && state.window.pushed() < MIN_UNSEEN_HISTORY;
+    let mut errors = vec![f64::NAN; CHANNELS * features.len()];
+    let mut ratios = vec![f64::NAN; features.len()];
+    let raw = if coverage < MIN_COVERAGE || too_young {
+        None
+    } else {
+        feature_errors(&state.window, reconstruction, features, &mut errors);
+        feature_ratios(&errors, &profile.error_scale, &mut ratios);
+        worst_quarter(&ratios, features)
+    };
+    let raw = state.smoother.push(raw)?;
+    let tail = if profile.tail.samples >= MIN_OWN_TAIL { &profile.tail } else { &calibration.pooled.tail };
+    let budget = budget_probability(step_ms, calibration.score_budget_per_day);
+    let tail_probability = tail.probability(raw);
+    let scored = ratios.iter().enumerate().filter(|(_, r)| r.is_finite()).map(|(feature, ratio)| FeatureScore {
+        feature,
+        score: *ratio,
+        value: step.values[feature],
+        expected: profile.scaling[feature].decode(reconstruction[feature * STEPS + STEPS - 1]),
+    });
+    Some(ServiceScore {
+        service: step.service.clone(),
+        score: raw / tail.level(budget),
+        tail_probability,
+        anomaly_probability: anomaly_probability(tail_probability),
+        provisional: budget * (tail.samples as f64) < 1.0,
+        coverage,
+        calibration_samples: tail.samples,
+        features: scored.collect(),
+    })
+}
+
+/// The per-step probability that a budget of crossings per day stands for.
+#[must_use]
+pub fn budget_probability(step_ms: i64, per_day: f64) -> f64 {
+    (per_day * (step_ms.max(1) as f64) / DAY_MS).clamp(1e-12, 1.0)
+}
+
+/// Scores closed steps with a trained model.
+#[derive(Debug)]
+pub struct Detector {
+    scorer: Scorer,
+    network: OnnxNetwork,
+}
+
+impl Detector {
+    /// Loads a model directory. `onnxruntime` is the library; see [`crate::runtime::library_path`] for
+    /// where it is looked for otherwise.
+    ///
+    /// # Errors
+    /// Every case of [`ModelError`]: unreadable files, a missing or too old ONNX Runtime, a model made for
+    /// another step or other features.
+    pub fn load(
+        model_dir: &Path, set: &FeatureSet, step_ms: i64, onnxruntime: Option<&Path>,
+    ) -> Result<Self, ModelError> {
+        Self::load_for(model_dir, &set.features, &set.hash(), step_ms, onnxruntime)
+    }
+
+    /// As [`Self::load`], for features that come from elsewhere than a set of rules.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_for(
+        model_dir: &Path, features: &[FeatureSpec], preset_hash: &str, step_ms: i64, onnxruntime: Option<&Path>,
+    ) -> Result<Self, ModelError> {
+        let calibration = Calibration::load(model_dir)?;
+        let wanted = Metadata::new(step_ms, features, preset_hash, &calibration.training_id);
+        let network = OnnxNetwork::load(&model_dir.join(MODEL_FILE), &wanted, features.len(), onnxruntime)?;
+        let profiles = calibration.services.iter().map(|s| &s.profile).chain([&calibration.pooled]);
+        for profile in profiles {
+            if !profile.fits(features.len(), CHANNELS) {
+                return Err(ModelError::Mismatch {
+                    path: model_dir.join(CALIBRATION_FILE),
+                    what: "features",
+                    found: profile.scaling.len().to_string(),
+                    wanted: features.len().to_string(),
+                });
+            }
+        }
+        Ok(Self { scorer: Scorer::new(features.to_vec(), step_ms, calibration), network })
+    }
+
+    /// Scores a step. Services with too little coverage are left out of the result.
+    ///
+    /// # Errors
+    /// [`ScoreError`]: a step of another length or with other features, or a failed inference.
+    pub fn score(&mut self, step: &ClosedStep) -> Result<Vec<ServiceScore>, ScoreError> {
+        self.scorer.score(step, &mut self.network)
+    }
+
+    /// Takes a step into the history without scoring it, so that a model loaded late scores at once: feed
+    /// it the last 75 steps.
+    ///
+    /// # Errors
+    /// [`ScoreError::Step`] and [`ScoreError::Features`].
+    pub fn observe(&mut self, step: &ClosedStep) -> Result<(), ScoreError> {
+        self.scorer.observe(step)
+    }
+
+    /// Forgets services for which `keep` is false.
+    pub fn retain(&mut self, keep: impl FnMut(&Service) -> bool) {
+        self.scorer.retain(keep);
+    }
+
+    /// Whether the pooled score budget lies beyond the held-out samples.
+    #[must_use]
+    pub fn provisional(&self) -> bool {
+        let calibration = &self.scorer.calibration;
+        let budget = budget_probability(self.scorer.step_ms, calibration.score_budget_per_day);
+        budget * (calibration.pooled.tail.samples as f64) < 1.0
+    }
+
+    /// Names the training run behind the model.
+    #[must_use]
+    pub fn training_id(&self) -> &str {
+        &self.scorer.calibration.training_id
+    }
+
+    /// Bytes of history per service.
+    #[must_use]
+    pub fn bytes_per_service(&self) -> usize {
+        self.scorer.bytes_per_service()
+    }
+}

@@ -1,0 +1,107 @@
+//! Running the network: ONNX Runtime through `ort`, loaded at run time.
+//!
+//! One intra-op thread: the scorer's share of the machine is small and known. Batches of at most
+//! [`MAX_BATCH`] images: one call over ten thousand takes a gigabyte.
+
+use std::path::{Path, PathBuf};
+
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::TensorRef;
+
+use crate::error::{ModelError, ScoreError};
+use crate::metadata::Metadata;
+use crate::window::{CHANNELS, STEPS};
+
+/// Images per call.
+pub const MAX_BATCH: usize = 128;
+
+/// Name of the network's input, [windows, channels x features, steps].
+pub const INPUT: &str = "image";
+
+/// Name of the network's output, shaped as the input.
+pub const OUTPUT: &str = "reconstruction";
+
+/// Anything that reconstructs images: the ONNX network live, the trainer's own network while training.
+pub trait Reconstruct {
+    /// Reconstructs `windows` images of [channels x features, steps] each, row-major and back to back.
+    /// `output` is cleared first and has the input's length afterwards.
+    ///
+    /// # Errors
+    /// [`ScoreError::Inference`] or [`ScoreError::OutputShape`].
+    fn reconstruct(&mut self, images: &[f32], windows: usize, output: &mut Vec<f32>) -> Result<(), ScoreError>;
+}
+
+/// An autoencoder loaded from ONNX.
+#[derive(Debug)]
+pub struct OnnxNetwork {
+    session: Session,
+    features: usize,
+}
+
+/// Where the library is looked for: what was asked for, else `ORT_DYLIB_PATH`, else the tool folder of a
+/// source checkout, else the system's library path.
+#[must_use]
+pub fn library_path(asked: Option<&Path>) -> PathBuf {
+    if let Some(path) = asked {
+        return path.to_owned();
+    }
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
+        return PathBuf::from(path);
+    }
+    let checkout = Path::new("target/toolchains/onnxruntime/libonnxruntime.so");
+    if checkout.is_file() { checkout.to_owned() } else { PathBuf::from("libonnxruntime.so") }
+}
+
+impl OnnxNetwork {
+    /// Loads a network and checks what it was made for.
+    ///
+    /// # Errors
+    /// Every case of [`ModelError`] but the calibration's.
+    pub fn load(
+        path: &Path, wanted: &Metadata, features: usize, onnxruntime: Option<&Path>,
+    ) -> Result<Self, ModelError> {
+        let library = library_path(onnxruntime);
+        let runtime = |reason: String| ModelError::Runtime { path: library.clone(), reason };
+        let refused = |reason: String| ModelError::Refused { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        let environment = ort::init_from(&library)
+            .map_err(|e| runtime(e.to_string()))?
+            .with_telemetry(false)
+            .build()
+            .map_err(|e| runtime(e.to_string()))?;
+        let session = Session::builder(&environment)
+            .map_err(|e| runtime(e.to_string()))?
+            .with_intra_threads(1)
+            .map_err(|e| runtime(e.to_string()))?
+            .with_optimization_level(GraphOptimizationLevel::Level3)
+            .map_err(|e| runtime(e.to_string()))?
+            .commit_from_memory(&bytes)
+            .map_err(|e| refused(e.to_string()))?;
+        {
+            let metadata = session.metadata().map_err(|e| refused(e.to_string()))?;
+            wanted.check(path, |key| metadata.custom(key))?;
+        }
+        Ok(Self { session, features })
+    }
+}
+
+impl Reconstruct for OnnxNetwork {
+    fn reconstruct(&mut self, images: &[f32], windows: usize, output: &mut Vec<f32>) -> Result<(), ScoreError> {
+        let image = CHANNELS * self.features * STEPS;
+        output.clear();
+        for batch in images[..windows * image].chunks(MAX_BATCH * image) {
+            let count = batch.len() / image;
+            let failed = |e: ort::Error| ScoreError::Inference { windows: count, reason: e.to_string() };
+            let tensor =
+                TensorRef::from_array_view(([count, CHANNELS * self.features, STEPS], batch)).map_err(failed)?;
+            let outputs = self.session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
+            let (_, values) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
+            if values.len() != batch.len() {
+                return Err(ScoreError::OutputShape { found: values.len(), wanted: batch.len() });
+            }
+            output.extend_from_slice(values);
+        }
+        Ok(())
+    }
+}
