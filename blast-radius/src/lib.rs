@@ -1,1 +1,46 @@
-//! Bayesian network over a call graph: root-cause posteriors and blast radii, bit-equal natively and in WASM.
+//! Bayesian network over a call graph: root-cause posteriors and blast radii.
+//!
+//! # The network
+//! Service `i` has an intrinsic fault `F_i` and is anomalous or not, `A_i`. Its parents are the services
+//! it calls, and a callee's anomaly reaches its caller with the edge's strength:
+//!
+//! ```text
+//! P(A_i = 0 | F_i, A) = (1 - leak_i) (1 - F_i) Π over callees j (1 - strength_ij A_j)      (noisy-OR)
+//! ```
+//!
+//! Evidence enters as one likelihood ratio per service.
+//!
+//! # Guarantees
+//! - **Exact, or an error**: a function that cannot be exact within its limits returns
+//!   [`InferenceError::TooWide`]; an approximation has a type of its own.
+//! - **Bit-equal everywhere**: no I/O, no clock, no hash map; every sum has a fixed order; the only
+//!   transcendental functions are those of the pinned `libm`. Native code and WASM give the same bits.
+//! - **No panic on any input**: whatever is out of range is a typed error carrying the value.
+//! - **No cancellation**: the elimination only adds and multiplies non-negative numbers of unlimited
+//!   exponent, so small posteriors are as accurate, relatively, as large ones.
+#![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
+
+extern crate alloc;
+
+mod blast;
+pub mod dynamics;
+mod elimination;
+mod error;
+mod graph;
+mod network;
+mod single_fault;
+mod wide;
+
+pub use blast::blast_radius;
+pub use error::{GraphError, InferenceError};
+pub use graph::{CallEdge, CallGraph};
+pub use network::{Network, Posterior};
+pub use single_fault::{
+    ApproximateSingleFaultPosterior, SingleFault, SingleFaultPosterior, single_fault, single_fault_posterior,
+};
+
+/// Version of the engine's arithmetic: two engines of equal version give bit-equal results.
+///
+/// Changes whenever any result may change in any bit, independently of the crate's version.
+pub const ENGINE_VERSION: &str = "1";

@@ -1,0 +1,9 @@
+//! Benchmarks with their peers, side by side.
+//!
+//! Each bench is a binary (`cargo xtask bench NAME`). It shows progress, prints a readable table and ends
+//! with one line of JSON; see [`Report`]. Benches run the live code paths: only readers of data differ.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
+
+mod report;
+
+pub use report::Report;

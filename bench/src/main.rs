@@ -1,3 +1,0 @@
-//! Benchmarks with their peers, side by side.
-
-fn main() {}
