@@ -1,1 +1,0 @@
-//! Runs wasm-bindgen over the compiled panel.

@@ -1,0 +1,340 @@
+//! The engine's answers about a model: posteriors checked against the written ones, and blast radii.
+//!
+//! The posterior of each incident is computed again from its written priors, evidence and strengths by
+//! the engine the scorer uses. Where the versions are equal the answers are bit-equal, so any larger
+//! difference than [`TOLERANCE`] means that the data is not of one tick, and is said.
+//!
+//! Nothing fails: what cannot be computed is a note, and the written numbers stay.
+
+use quoll_blast_radius::{CallEdge, CallGraph, ENGINE_VERSION, InferenceError, SingleFault, blast_radius, single_fault};
+
+use crate::model::{Incident, Model};
+
+/// Largest difference between a written and a computed posterior that passes as equal.
+pub const TOLERANCE: f64 = 1e-9;
+
+/// Strength assumed where none is written, from the share of the caller's requests that go this way
+/// (the engine's own start: 0.35 + 0.6 x share).
+const START_STRENGTH: (f64, f64) = (0.35, 0.6);
+
+/// Who is how likely hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reach {
+    /// Id of the service at fault.
+    pub root: usize,
+    /// Per service, the probability of being anomalous if the root is at fault.
+    pub hit: Vec<f64>,
+    /// False where the graph is too wide for the exact answer.
+    pub exact: bool,
+}
+
+impl Reach {
+    /// Other services that are hit with at least `least`, likeliest first.
+    #[must_use]
+    pub fn ranked(&self, least: f64) -> Vec<(usize, f64)> {
+        let mut hits: Vec<_> =
+            self.hit.iter().copied().enumerate().filter(|&(s, p)| s != self.root && p >= least).collect();
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        hits
+    }
+}
+
+/// An incident with its causes ranked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranked {
+    /// Label of the incident.
+    pub incident: String,
+    /// Likeliest first; `None` is no fault at all.
+    pub causes: Vec<(Option<usize>, f64)>,
+    /// Largest difference between a written and a computed probability; `None` where not computed.
+    pub difference: Option<f64>,
+    /// Explained by the cause, in id order.
+    pub symptoms: Vec<usize>,
+}
+
+/// What the engine says about one model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inference {
+    /// Most certain incident first.
+    pub incidents: Vec<Ranked>,
+    /// Per service, its written posterior of being a root cause (in its incident).
+    pub root_cause: Vec<Option<f64>>,
+    /// Blast radius of the likeliest root of all incidents, unless no fault is likelier.
+    pub reach: Option<Reach>,
+    /// Sentences for the user.
+    pub notes: Vec<String>,
+}
+
+/// Strength per call: as written, else estimated; true if any was estimated.
+fn strengths(model: &Model) -> (Vec<f64>, bool) {
+    let mut sent = vec![0.0; model.services.len()];
+    for call in &model.calls {
+        sent[call.client] += call.rate.unwrap_or(0.0).max(0.0);
+    }
+    let mut estimated = false;
+    let all = model.calls.iter().map(|call| match call.strength {
+        Some(strength) => strength.clamp(0.0, 1.0),
+        None => {
+            estimated = true;
+            let total = sent[call.client];
+            let share = if total > 0.0 { call.rate.unwrap_or(0.0).max(0.0) / total } else { 0.0 };
+            START_STRENGTH.0 + START_STRENGTH.1 * share.min(1.0)
+        }
+    });
+    (all.collect(), estimated)
+}
+
+/// The graph of all services.
+fn whole_graph(model: &Model) -> Result<CallGraph, quoll_blast_radius::GraphError> {
+    let (strengths, _) = strengths(model);
+    let edges: Vec<_> = model
+        .calls
+        .iter()
+        .zip(strengths)
+        .map(|(c, strength)| CallEdge { client: c.client as u32, server: c.server as u32, strength })
+        .collect();
+    CallGraph::new(model.services.len() as u32, &edges)
+}
+
+/// Blast radius of `root`; exact unless the graph is too wide.
+///
+/// # Errors
+/// A sentence, where the graph itself is refused.
+pub fn reach(model: &Model, root: usize) -> Result<Reach, String> {
+    let graph = whole_graph(model).map_err(|e| format!("The blast radius cannot be computed: {e}."))?;
+    let leak = vec![model.leak.unwrap_or(0.0).clamp(0.0, 1.0); model.services.len()];
+    match blast_radius(&graph, &leak, root as u32) {
+        Ok(hit) => Ok(Reach { root, hit, exact: true }),
+        Err(InferenceError::TooWide { .. }) => Ok(Reach { root, hit: spread(&graph, &leak, root), exact: false }),
+        Err(e) => Err(format!("The blast radius cannot be computed: {e}.")),
+    }
+}
+
+/// The noisy-OR forward pass as if callees were independent: an upper bound where paths join again.
+fn spread(graph: &CallGraph, leak: &[f64], root: usize) -> Vec<f64> {
+    let mut hit = vec![0.0; leak.len()];
+    for &service in graph.callees_first() {
+        let at = service as usize;
+        let spared = graph.callees(service).iter().map(|c| 1.0 - c.strength * hit[c.server as usize]);
+        hit[at] = if at == root { 1.0 } else { 1.0 - (1.0 - leak[at]) * spared.product::<f64>() };
+    }
+    hit
+}
+
+/// Computes an incident again; the largest difference to what is written, and a note if approximate.
+fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f64, bool), String> {
+    let (Some(leak), Some(no_fault_prior)) = (model.leak, incident.no_fault_prior) else {
+        return Err("its priors are not among the data".to_owned());
+    };
+    let members: Vec<usize> = incident.roots.iter().map(|r| r.0).collect();
+    let local = |service: usize| members.binary_search(&service).ok();
+    let mut priors = Vec::with_capacity(members.len());
+    let mut evidence = Vec::with_capacity(members.len());
+    for &service in &members {
+        let service = &model.services[service];
+        priors.push(service.fault_prior.ok_or_else(|| format!("{} has no prior", service.label))?);
+        evidence.push(service.log_likelihood_ratio.unwrap_or(0.0));
+    }
+    let edges: Vec<_> = model
+        .calls
+        .iter()
+        .zip(strengths)
+        .filter_map(|(c, &strength)| {
+            Some(CallEdge { client: local(c.client)? as u32, server: local(c.server)? as u32, strength })
+        })
+        .collect();
+    let graph = CallGraph::new(members.len() as u32, &edges).map_err(|e| e.to_string())?;
+    let leak = vec![leak; members.len()];
+    let answer = single_fault(&graph, &leak, no_fault_prior, &priors, &evidence).map_err(|e| e.to_string())?;
+    let posterior = answer.posterior();
+    let pairs = incident.roots.iter().map(|r| r.1).zip(&posterior.root_cause);
+    let mut difference = pairs.map(|(written, computed)| (written - computed).abs()).fold(0.0, f64::max);
+    if let Some(written) = incident.no_fault {
+        difference = difference.max((written - posterior.no_fault).abs());
+    }
+    Ok((difference, matches!(answer, SingleFault::Approximate(_))))
+}
+
+impl Inference {
+    /// All answers about a model.
+    #[must_use]
+    pub fn of(model: &Model) -> Self {
+        let mut inference = Self { root_cause: vec![None; model.services.len()], ..Self::default() };
+        let (strengths, estimated) = strengths(model);
+        if estimated && model.calls.iter().all(|c| c.strength.is_none()) {
+            inference.notes.push("Strengths of calls are not among the data; blast radii use request shares.".to_owned());
+        }
+        let versions_differ = model.engine_version.as_deref().is_some_and(|v| v != ENGINE_VERSION);
+        if let (true, Some(version)) = (versions_differ, &model.engine_version) {
+            inference.notes.push(format!(
+                "The scorer's engine is version {version}, this panel's is {ENGINE_VERSION}: what-if may differ from the scorer."
+            ));
+        }
+        for incident in &model.incidents {
+            for &(service, probability) in &incident.roots {
+                let slot = &mut inference.root_cause[service];
+                *slot = Some(slot.map_or(probability, |p| p.max(probability)));
+            }
+            let difference = match recompute(model, incident, &strengths) {
+                Ok((difference, approximate)) => {
+                    if approximate {
+                        inference.notes.push(format!(
+                            "Incident {} is too wide for the exact posterior; it is approximate.",
+                            incident.id
+                        ));
+                    }
+                    if difference > TOLERANCE && !versions_differ {
+                        inference.notes.push(format!(
+                            "Incident {}: written and recomputed posteriors differ by {difference:.1e}; the data may mix two ticks.",
+                            incident.id
+                        ));
+                    }
+                    Some(difference)
+                }
+                Err(reason) => {
+                    inference
+                        .notes
+                        .push(format!("Incident {}: the posterior could not be checked: {reason}.", incident.id));
+                    None
+                }
+            };
+            let mut causes: Vec<_> = incident.roots.iter().map(|&(s, p)| (Some(s), p)).collect();
+            causes.extend(incident.no_fault.map(|p| (None, p)));
+            causes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let symptoms = incident.symptoms.iter().copied().collect();
+            inference.incidents.push(Ranked { incident: incident.id.clone(), causes, difference, symptoms });
+        }
+        let top = |r: &Ranked| r.causes.first().map_or(0.0, |c| if c.0.is_some() { c.1 } else { 0.0 });
+        inference.incidents.sort_by(|a, b| top(b).total_cmp(&top(a)).then_with(|| a.incident.cmp(&b.incident)));
+        let root = inference.incidents.first().and_then(|r| r.causes.first()).and_then(|c| c.0);
+        if let Some(root) = root {
+            match reach(model, root) {
+                Ok(reach) => {
+                    if !reach.exact {
+                        inference.notes.push("The graph is too wide for an exact blast radius; it is an upper bound.".to_owned());
+                    }
+                    inference.reach = Some(reach);
+                }
+                Err(note) => inference.notes.push(note),
+            }
+        }
+        inference
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{select, tests::pack};
+    use quoll_blast_radius::single_fault_posterior;
+
+    /// web calls cart calls db, and web calls auth; db is at fault.
+    fn chain() -> Vec<String> {
+        let members = ["auth", "cart", "db", "web"];
+        let edges = [("cart", "db", 0.9), ("web", "auth", 0.5), ("web", "cart", 0.8)];
+        let evidence = [-2.0, 5.0, 7.5, 3.0];
+        let prior = 1e-5;
+        let leak = 1e-9;
+        let local = |n: &str| members.iter().position(|m| *m == n).unwrap() as u32;
+        let call_edges: Vec<_> = edges
+            .iter()
+            .map(|&(c, s, strength)| CallEdge { client: local(c), server: local(s), strength })
+            .collect();
+        let graph = CallGraph::new(4, &call_edges).unwrap();
+        let no_fault = 1.0 - 4.0 * prior;
+        let posterior = single_fault_posterior(&graph, &[leak; 4], no_fault, &[prior; 4], &evidence).unwrap();
+        let mut lines = vec![
+            format!("quoll_leak_probability {leak:e}"),
+            format!("quoll_no_fault_prior_probability{{incident=i}} {no_fault:?}"),
+            format!("quoll_no_fault_probability{{incident=i}} {:?}", posterior.no_fault),
+            format!("quoll_inference_info{{engine_version={ENGINE_VERSION}}} 1"),
+        ];
+        for (i, name) in members.iter().enumerate() {
+            lines.push(format!("quoll_fault_prior_probability{{service_name={name}}} {prior:?}"));
+            lines.push(format!("quoll_evidence_log_likelihood_ratio{{service_name={name}}} {:?}", evidence[i]));
+            lines.push(format!(
+                "quoll_root_cause_probability{{service_name={name},incident=i}} {:?}",
+                posterior.root_cause[i]
+            ));
+        }
+        lines.extend(edges.map(|(c, s, w)| format!("quoll_edge_strength{{client={c},server={s}}} {w:?}")));
+        lines
+    }
+
+    fn model(lines: &[String]) -> Model {
+        let (packed, values) = pack(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        Model::read(select(&packed, &values))
+    }
+
+    #[test]
+    fn written_and_computed_posteriors_are_bit_equal() {
+        let inference = Inference::of(&model(&chain()));
+        assert_eq!(inference.incidents[0].difference, Some(0.0));
+        assert_eq!(inference.incidents[0].causes[0].0, Some(2), "{:?}", inference.incidents[0].causes);
+        assert!(inference.incidents[0].causes.iter().any(|c| c.0.is_none()), "no fault is among the causes");
+        assert!(inference.notes.is_empty(), "{:?}", inference.notes);
+        let reach = inference.reach.unwrap();
+        assert_eq!(reach.root, 2);
+        assert_eq!(reach.hit[2], 1.0);
+        assert!(reach.hit[1] > 0.89 && reach.hit[0] < 1e-6);
+        assert_eq!(reach.ranked(0.01).iter().map(|h| h.0).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn says_where_a_posterior_does_not_follow_from_its_priors() {
+        let lines: Vec<_> = chain()
+            .into_iter()
+            .map(|l| {
+                if l.contains("evidence_log_likelihood_ratio{service_name=cart}") {
+                    l.replace(" 5.0", " 1.0")
+                } else {
+                    l
+                }
+            })
+            .collect();
+        let inference = Inference::of(&model(&lines));
+        assert!(inference.notes[0].contains("differ by"), "{:?}", inference.notes);
+    }
+
+    #[test]
+    fn says_that_engine_versions_differ() {
+        let lines: Vec<_> = chain()
+            .into_iter()
+            .map(|l| if l.starts_with("quoll_inference_info") { "quoll_inference_info{engine_version=0} 1".into() } else { l })
+            .collect();
+        assert!(Inference::of(&model(&lines)).notes[0].contains("version 0"));
+    }
+
+    #[test]
+    fn partial_data_keeps_the_written_numbers() {
+        let lines: Vec<_> =
+            chain().into_iter().filter(|l| l.contains("root_cause") || l.contains("edge_strength")).collect();
+        let inference = Inference::of(&model(&lines));
+        assert_eq!(inference.incidents[0].causes[0].0, Some(2));
+        assert!(inference.notes[0].contains("could not be checked"), "{:?}", inference.notes);
+        assert!(inference.reach.is_some());
+    }
+
+    #[test]
+    fn strengths_fall_back_to_request_shares_and_say_so() {
+        let lines = [
+            "quoll_edge_requests_per_second{client=a,server=b} 30".to_owned(),
+            "quoll_edge_requests_per_second{client=a,server=c} 10".to_owned(),
+        ];
+        let model = model(&lines);
+        let hit = reach(&model, 1).unwrap().hit;
+        assert!((hit[0] - (0.35 + 0.6 * 0.75)).abs() < 1e-12);
+        assert_eq!(Inference::of(&model).notes.len(), 1);
+    }
+
+    #[test]
+    fn the_bound_for_wide_graphs_is_exact_on_trees() {
+        let model = model(&chain());
+        let graph = whole_graph(&model).unwrap();
+        let leak = [1e-9; 4];
+        let exact = blast_radius(&graph, &leak, 2).unwrap();
+        for (a, b) in spread(&graph, &leak, 2).iter().zip(exact) {
+            assert!((a - b).abs() < 1e-8);
+        }
+    }
+}
