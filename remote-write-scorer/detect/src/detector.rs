@@ -183,7 +183,11 @@ fn profile(calibration: &Calibration, index: Option<usize>) -> &Profile {
 
 /// The score of one service from the reconstruction of its image.
 fn judge(
-    features: &[FeatureSpec], step_ms: i64, calibration: &Calibration, state: &mut State, step: &ServiceStep,
+    features: &[FeatureSpec],
+    step_ms: i64,
+    calibration: &Calibration,
+    state: &mut State,
+    step: &ServiceStep,
     reconstruction: &[f32],
 ) -> Option<ServiceScore> {
     let profile = profile(calibration, state.profile);
@@ -241,7 +245,10 @@ impl Detector {
     /// Every case of [`ModelError`]: unreadable files, a missing or too old ONNX Runtime, a model made for
     /// another step or other features.
     pub fn load(
-        model_dir: &Path, set: &FeatureSet, step_ms: i64, onnxruntime: Option<&Path>,
+        model_dir: &Path,
+        set: &FeatureSet,
+        step_ms: i64,
+        onnxruntime: Option<&Path>,
     ) -> Result<Self, ModelError> {
         Self::load_for(model_dir, &set.features, &set.hash(), step_ms, onnxruntime)
     }
@@ -251,7 +258,11 @@ impl Detector {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_for(
-        model_dir: &Path, features: &[FeatureSpec], preset_hash: &str, step_ms: i64, onnxruntime: Option<&Path>,
+        model_dir: &Path,
+        features: &[FeatureSpec],
+        preset_hash: &str,
+        step_ms: i64,
+        onnxruntime: Option<&Path>,
     ) -> Result<Self, ModelError> {
         let calibration = Calibration::load(model_dir)?;
         let wanted = Metadata::new(step_ms, features, preset_hash, &calibration.training_id);

@@ -67,7 +67,12 @@ impl Metadata {
         for (key, wanted) in self.entries() {
             let found = found(key).ok_or_else(|| ModelError::MissingMetadata { path: path.to_owned(), key })?;
             if found != wanted {
-                return Err(ModelError::Mismatch { path: path.to_owned(), what: key, found, wanted: wanted.to_owned() });
+                return Err(ModelError::Mismatch {
+                    path: path.to_owned(),
+                    what: key,
+                    found,
+                    wanted: wanted.to_owned(),
+                });
             }
         }
         Ok(())

@@ -3,8 +3,11 @@
 //! One intra-op thread: the scorer's share of the machine is small and known. Batches of at most
 //! [`MAX_BATCH`] images: one call over ten thousand takes a gigabyte.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
@@ -53,23 +56,58 @@ pub fn library_path(asked: Option<&Path>) -> PathBuf {
     if checkout.is_file() { checkout.to_owned() } else { PathBuf::from("libonnxruntime.so") }
 }
 
+/// The process's one environment, or why the library could not be loaded.
+///
+/// ort 2.0.0-rc.14 takes its library for loaded after a failed attempt and then jumps into nothing, so a
+/// second attempt in the same process is never made: the first reason is given again. A path to a file is
+/// looked at before that, so that a wrong path costs no restart.
+static ENVIRONMENT: Mutex<Option<Result<Environment, String>>> = Mutex::new(None);
+
+fn environment(library: &Path) -> Result<Environment, String> {
+    let is_path = library.components().count() > 1;
+    let library = if is_path {
+        let magic = std::fs::File::open(library)
+            .and_then(|mut file| {
+                let mut magic = [0; 4];
+                file.read_exact(&mut magic).map(|()| magic)
+            })
+            .map_err(|e| e.to_string())?;
+        if magic != *b"\x7FELF" {
+            return Err("not a shared library".to_owned());
+        }
+        library.canonicalize().map_err(|e| e.to_string())?
+    } else {
+        library.to_owned()
+    };
+    let mut environment = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    environment
+        .get_or_insert_with(|| {
+            ort::init_from(&library)
+                .map_err(|e| e.to_string())?
+                .with_telemetry(false)
+                .build()
+                .map_err(|e| e.to_string())
+        })
+        .clone()
+        .map_err(|reason| format!("{reason}; restart once it is there"))
+}
+
 impl OnnxNetwork {
     /// Loads a network and checks what it was made for.
     ///
     /// # Errors
     /// Every case of [`ModelError`] but the calibration's.
     pub fn load(
-        path: &Path, wanted: &Metadata, features: usize, onnxruntime: Option<&Path>,
+        path: &Path,
+        wanted: &Metadata,
+        features: usize,
+        onnxruntime: Option<&Path>,
     ) -> Result<Self, ModelError> {
         let library = library_path(onnxruntime);
         let runtime = |reason: String| ModelError::Runtime { path: library.clone(), reason };
         let refused = |reason: String| ModelError::Refused { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-        let environment = ort::init_from(&library)
-            .map_err(|e| runtime(e.to_string()))?
-            .with_telemetry(false)
-            .build()
-            .map_err(|e| runtime(e.to_string()))?;
+        let environment = environment(&library).map_err(runtime)?;
         let session = Session::builder(&environment)
             .map_err(|e| runtime(e.to_string()))?
             .with_intra_threads(1)

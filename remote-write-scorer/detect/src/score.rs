@@ -117,14 +117,7 @@ mod tests {
     use quoll_features::SeenBy;
 
     fn spec(direction: Direction, role: Role) -> FeatureSpec {
-        FeatureSpec {
-            name: "f".into(),
-            unit: "1".into(),
-            direction,
-            min_deviation: 0.0,
-            seen_by: SeenBy::Itself,
-            role,
-        }
+        FeatureSpec { name: "f".into(), unit: "1".into(), direction, min_deviation: 0.0, seen_by: SeenBy::Itself, role }
     }
 
     #[test]

@@ -58,7 +58,14 @@ impl Tail {
         let sorted = sorted_finite(scores);
         let samples = sorted.len();
         if samples == 0 {
-            return Self { samples: 0, body: vec![0.0], threshold: 1.0, exceed_share: 1.0, scale: 1.0, shape: PRIOR_SHAPE };
+            return Self {
+                samples: 0,
+                body: vec![0.0],
+                threshold: 1.0,
+                exceed_share: 1.0,
+                scale: 1.0,
+                shape: PRIOR_SHAPE,
+            };
         }
         let above = ((samples as f64 * EXCEED_SHARE).ceil() as usize).clamp(10.min(samples), samples);
         let at = samples - above;

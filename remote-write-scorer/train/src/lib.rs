@@ -3,17 +3,26 @@
 //! One pooled network for all services: a 1-D convolutional autoencoder over time ([`network`]), trained
 //! in Rust on the CPU with im2col, GEMM and Adam, denoising, Huber loss. The contiguous last quarter of
 //! the history is held out and measures what a normal reconstruction error is ([`calibrate`]), through the
-//! very code that scores live. The same history, options and seed give the same bytes.
+//! very code that scores live. The same history, options and seed give the same bytes on one machine
+//! (matrix products use the widest vector instructions the processor has, whose rounding differs).
 //!
 //! Faults inside the history do little harm: centre and scale are medians and quantile ranges, and the
 //! windows that reconstruct worst are left out of the later part of training.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+pub mod adam;
+pub mod calibrate;
+pub mod conv;
 pub mod error;
+pub mod history;
+pub mod loss;
+pub mod network;
+pub mod onnx;
 pub mod options;
+pub mod random;
 pub mod train;
 
 pub use error::TrainError;
 pub use options::{Progress, TrainOptions};
-pub use train::{Summary, TrainedModel, train};
+pub use train::{Summary, TrainedModel, train, train_for};

@@ -1,0 +1,236 @@
+//! Training and scoring together, through ONNX Runtime, on a made-up shop.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+
+use std::path::{Path, PathBuf};
+
+use quoll_detect::runtime::{OnnxNetwork, Reconstruct};
+use quoll_detect::window::{CHANNELS, STEPS};
+use quoll_detect::{Detector, ServiceScore};
+use quoll_features::{ClosedStep, Direction, FeatureSpec, Presence, Role, SeenBy, ServiceStep};
+use quoll_identity::Service;
+use quoll_train::network::Network;
+use quoll_train::random::Random;
+use quoll_train::{TrainOptions, TrainedModel, onnx, train_for};
+
+const SERVICES: usize = 12;
+const LATENCY: usize = 1;
+const ERRORS: usize = 2;
+const GONE: usize = 5;
+const PRESET: &str = "made-up";
+
+fn library() -> PathBuf {
+    std::env::var_os("ORT_DYLIB_PATH").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains/onnxruntime/libonnxruntime.so"),
+        PathBuf::from,
+    )
+}
+
+fn features() -> Vec<FeatureSpec> {
+    let spec = |name: &str, unit: &str, direction, min_deviation, role| FeatureSpec {
+        name: name.into(),
+        unit: unit.into(),
+        direction,
+        min_deviation,
+        seen_by: SeenBy::Itself,
+        role,
+    };
+    vec![
+        spec("requests", "requests/s", Direction::Both, 1.0, Role::Traffic),
+        spec("latency", "seconds", Direction::Up, 0.002, Role::Symptom),
+        spec("errors", "ratio", Direction::Up, 0.01, Role::Symptom),
+        spec("cpu", "cores", Direction::Up, 0.02, Role::Symptom),
+        spec("memory", "bytes", Direction::Up, 1e6, Role::Symptom),
+        spec("connect_failures", "ratio", Direction::Up, 0.01, Role::Symptom),
+        spec("caller_latency", "seconds", Direction::Up, 0.002, Role::Symptom),
+        spec("never", "1", Direction::Both, 0.0, Role::Symptom),
+    ]
+}
+
+fn service(i: usize) -> Service {
+    Service::new(Some("shop"), &format!("service-{i:02}")).unwrap()
+}
+
+/// Seconds of a shop under a load with rhythm and noise.
+fn shop(steps: usize, seed: u64) -> Vec<ClosedStep> {
+    let mut random = Random::new(seed);
+    (0..steps)
+        .map(|t| {
+            let rhythm = 1.0 + 0.3 * (t as f64 / 20.0).sin();
+            let services = (0..SERVICES)
+                .map(|i| {
+                    let mut noise = |size: f64| 1.0 + size * f64::from(random.noise());
+                    let base = 10.0 + 3.0 * i as f64;
+                    let latency = (0.005 + 0.002 * i as f64) * noise(0.15) * (0.8 + 0.2 * rhythm);
+                    let values = vec![
+                        base * rhythm * noise(0.1),
+                        latency,
+                        0.0,
+                        0.002 * base * rhythm * noise(0.15),
+                        3e7 + 1e5 * noise(0.5),
+                        0.0,
+                        latency * noise(0.05) + 0.001,
+                        f64::NAN,
+                    ];
+                    ServiceStep { service: service(i), values, presence: Presence::Present }
+                })
+                .collect();
+            ClosedStep { end_ms: 1_000 * (t as i64 + 1), step_ms: 1_000, services, edges: Vec::new() }
+        })
+        .collect()
+}
+
+fn trained(steps: &[ClosedStep], seed: u64) -> TrainedModel {
+    let options = TrainOptions { seed, ..TrainOptions::default() };
+    train_for(steps, &features(), PRESET, &options, &mut |_| ()).unwrap()
+}
+
+fn detector(model: &TrainedModel) -> Detector {
+    let dir = tempfile::tempdir().unwrap();
+    model.save(dir.path()).unwrap();
+    Detector::load_for(dir.path(), &features(), PRESET, 1_000, Some(&library())).unwrap()
+}
+
+fn run(model: &TrainedModel, steps: &[ClosedStep]) -> Vec<Vec<ServiceScore>> {
+    let mut detector = detector(model);
+    steps.iter().map(|step| detector.score(step).unwrap()).collect()
+}
+
+#[test]
+fn three_minutes_of_a_shop_find_its_faults_within_three_steps() {
+    let mut steps = shop(240, 1);
+    let model = trained(&steps[..150], 1);
+    assert!(model.summary.provisional);
+    for (back, step) in steps[200..].iter_mut().enumerate() {
+        let slow = &mut step.services[3].values;
+        slow[LATENCY] *= 6.0;
+        slow[LATENCY + 5] *= 6.0;
+        step.services[7].values[ERRORS] = 0.3;
+        if back > 1 {
+            step.services[9].values[..GONE].fill(f64::NAN);
+        }
+        step.services[9].values[GONE] = 1.0;
+    }
+    let scores = run(&model, &steps);
+    for (faulty, what) in [(3, "latency"), (7, "errors"), (9, "crash")] {
+        let score = |t: usize| scores[t].iter().find(|s| s.service == service(faulty)).map_or(0.0, |s| s.score);
+        assert!(score(202) > 1.5, "{what}: {}", score(202));
+        assert!(score(210) > 2.0, "{what}: {}", score(210));
+        let named = scores[203].iter().find(|s| s.service == service(faulty)).unwrap();
+        assert!(named.tail_probability < 1e-4 && named.anomaly_probability > 0.5, "{what}: {named:?}");
+    }
+    let healthy = scores[150..].iter().flatten().filter(|s| [0, 1, 2, 4, 5, 6].contains(&name(s)));
+    let above = healthy.filter(|s| s.score > 1.0).count();
+    assert!(above <= 5, "{above} of 540 healthy steps above 1");
+}
+
+fn name(score: &ServiceScore) -> usize {
+    score.service.name.trim_start_matches("service-").parse().unwrap()
+}
+
+#[test]
+fn traffic_alone_is_no_symptom_and_improvement_is_none_either() {
+    let mut steps = shop(240, 2);
+    let model = trained(&steps[..150], 1);
+    for step in &mut steps[200..] {
+        step.services[3].values[0] *= 0.2;
+        step.services[4].values[LATENCY] *= 0.3;
+    }
+    let scores = run(&model, &steps);
+    let above = scores[200..].iter().flatten().filter(|s| [3, 4].contains(&name(s)) && s.score > 1.0).count();
+    assert!(above <= 4, "{above} of 80");
+}
+
+#[test]
+fn truncating_a_stream_leaves_earlier_scores_bit_equal() {
+    let steps = shop(200, 3);
+    let model = trained(&steps[..120], 1);
+    let whole = run(&model, &steps);
+    let part = run(&model, &steps[..160]);
+    assert_eq!(whole[..160], part[..]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_model_and_another_seed_another() {
+    let steps = shop(100, 4);
+    let model = trained(&steps, 1);
+    assert_eq!(model, trained(&steps, 1));
+    assert_ne!(model.onnx, trained(&steps, 2).onnx);
+}
+
+#[test]
+fn the_onnx_network_equals_the_trained_one() {
+    let model = trained(&shop(100, 5), 1);
+    let mut random = Random::new(9);
+    let mut network = Network::new(8, &mut random);
+    let metadata = quoll_detect::metadata::Metadata::new(1_000, &features(), PRESET, "id");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.onnx");
+    std::fs::write(&path, onnx::encode(&network, &metadata)).unwrap();
+    let mut loaded = OnnxNetwork::load(&path, &metadata, 8, Some(&library())).unwrap();
+    let windows = 150;
+    let images: Vec<f32> = (0..windows * CHANNELS * 8 * STEPS).map(|_| 2.0 * random.noise()).collect();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    network.reconstruct(&images, windows, &mut ours).unwrap();
+    loaded.reconstruct(&images, windows, &mut theirs).unwrap();
+    let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / (1.0 + a.abs())).fold(0.0, f32::max);
+    assert!(worst < 1e-5, "{worst}");
+    assert!(model.onnx.len() > 10_000);
+}
+
+#[test]
+fn a_model_for_another_step_or_other_features_is_refused_with_both_values() {
+    let model = trained(&shop(60, 6), 1);
+    let dir = tempfile::tempdir().unwrap();
+    model.save(dir.path()).unwrap();
+    let load = |features: &[FeatureSpec], hash, step| {
+        Detector::load_for(dir.path(), features, hash, step, Some(&library())).unwrap_err().to_string()
+    };
+    let error = load(&features(), PRESET, 15_000);
+    assert!(error.contains("`1000`") && error.contains("`15000`"), "{error}");
+    let error = load(&features()[1..], PRESET, 1_000);
+    assert!(error.contains("requests[requests/s]"), "{error}");
+    let error = load(&features(), "other", 1_000);
+    assert!(error.contains("`made-up`") && error.contains("`other`"), "{error}");
+}
+
+#[test]
+fn a_missing_library_names_the_ways_out_in_one_line() {
+    let model = trained(&shop(60, 6), 1);
+    let dir = tempfile::tempdir().unwrap();
+    model.save(dir.path()).unwrap();
+    let missing = Path::new("/nowhere/libonnxruntime.so");
+    let error = Detector::load_for(dir.path(), &features(), PRESET, 1_000, Some(missing)).unwrap_err().to_string();
+    assert!(error.contains("--onnxruntime") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn constant_and_empty_features_give_finite_scores() {
+    let mut steps = shop(200, 7);
+    for step in &mut steps {
+        for service in &mut step.services {
+            service.values = vec![5.0, 0.0, 0.0, 1.0, 1e9, 0.0, f64::NAN, f64::NAN];
+        }
+    }
+    let model = trained(&steps[..150], 1);
+    steps[190].services[0].values = vec![f64::MAX, f64::INFINITY, f64::MIN, -1.0, 0.0, 1.0, 1.0, f64::NAN];
+    for score in run(&model, &steps).iter().flatten() {
+        assert!(score.score.is_finite() && score.score >= 0.0, "{score:?}");
+        assert!(score.tail_probability > 0.0 && score.tail_probability <= 1.0);
+        assert!(score.features.iter().all(|f| f.score.is_finite() && f.expected.is_finite()));
+    }
+}
+
+#[test]
+fn a_service_unseen_in_training_is_scored_after_some_history_of_its_own() {
+    let steps = shop(150, 8);
+    let model = trained(&steps, 1);
+    let mut later = shop(100, 9);
+    for step in &mut later {
+        step.services[0].service = Service::new(None, "new").unwrap();
+        step.services.sort_by(|a, b| a.service.cmp(&b.service));
+    }
+    let scores = run(&model, &later);
+    let seen = |t: usize| scores[t].iter().any(|s| &*s.service.name == "new");
+    assert!(!seen(20) && seen(80));
+}
