@@ -73,7 +73,7 @@ fn readable(value: f64) -> String {
         };
         return format!("{value:.digits$}");
     }
-    let whole = format!("{:.0}", magnitude);
+    let whole = format!("{magnitude:.0}");
     let mut text = String::new();
     for (place, digit) in whole.chars().enumerate() {
         if place > 0 && (whole.len() - place) % 3 == 0 {

@@ -63,13 +63,11 @@ impl CallGraph {
         }
         let mut canonical: Vec<CallEdge> =
             edges.iter().copied().filter(|e| e.client != e.server && e.strength > 0.0).collect();
-        canonical.sort_by(|a, b| {
-            (a.client, a.server).cmp(&(b.client, b.server)).then(b.strength.total_cmp(&a.strength))
-        });
+        canonical
+            .sort_by(|a, b| (a.client, a.server).cmp(&(b.client, b.server)).then(b.strength.total_cmp(&a.strength)));
         canonical.dedup_by(|later, kept| (later.client, later.server) == (kept.client, kept.server));
-        canonical.sort_by(|a, b| {
-            b.strength.total_cmp(&a.strength).then((a.client, a.server).cmp(&(b.client, b.server)))
-        });
+        canonical
+            .sort_by(|a, b| b.strength.total_cmp(&a.strength).then((a.client, a.server).cmp(&(b.client, b.server))));
 
         let mut topology = Topology::new(services as usize);
         let (mut dag, mut deferred) = (Vec::with_capacity(canonical.len()), Vec::new());
@@ -221,8 +219,7 @@ mod tests {
 
     #[test]
     fn duplicates_merge_to_the_strongest_and_self_calls_and_dead_edges_go() {
-        let graph =
-            CallGraph::new(3, &[edge(0, 1, 0.2), edge(1, 1, 0.9), edge(0, 1, 0.7), edge(1, 2, 0.0)]).unwrap();
+        let graph = CallGraph::new(3, &[edge(0, 1, 0.2), edge(1, 1, 0.9), edge(0, 1, 0.7), edge(1, 2, 0.0)]).unwrap();
         assert_eq!(graph.dag_edges(), &[edge(0, 1, 0.7)]);
         assert!(graph.deferred_edges().is_empty());
     }

@@ -106,11 +106,7 @@ impl Network {
 }
 
 /// Checks one probability per service.
-pub(crate) fn check_probabilities(
-    what: &'static str,
-    values: &[f64],
-    graph: &CallGraph,
-) -> Result<(), InferenceError> {
+pub(crate) fn check_probabilities(what: &'static str, values: &[f64], graph: &CallGraph) -> Result<(), InferenceError> {
     let services = graph.services() as usize;
     if values.len() != services {
         return Err(InferenceError::LengthMismatch { what, length: values.len(), services });

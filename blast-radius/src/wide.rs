@@ -33,7 +33,8 @@ impl Wide {
             return Self::ZERO;
         }
         // Subnormal numbers are brought into the normal range first.
-        let (value, shift) = if value < f64::MIN_POSITIVE { (value * 18_014_398_509_481_984.0, 54) } else { (value, 0) };
+        let (value, shift) =
+            if value < f64::MIN_POSITIVE { (value * 18_014_398_509_481_984.0, 54) } else { (value, 0) };
         let bits = value.to_bits();
         Self {
             mantissa: f64::from_bits((bits & FRACTION_BITS) | EXPONENT_OF_ONE),
@@ -145,10 +146,7 @@ impl Number for AtMostOne {
 
     #[inline]
     fn times(self, other: Self) -> Self {
-        Self {
-            none: self.none.times(other.none),
-            once: self.none.times(other.once).plus(self.once.times(other.none)),
-        }
+        Self { none: self.none.times(other.none), once: self.none.times(other.once).plus(self.once.times(other.none)) }
     }
 }
 

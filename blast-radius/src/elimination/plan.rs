@@ -227,11 +227,9 @@ impl Indices {
             list.push(0);
         }
         for choice in choices {
-            for (list, bit) in [
-                (&mut self.first, choice.first),
-                (&mut self.second, choice.second),
-                (&mut self.result, choice.result),
-            ] {
+            for (list, bit) in
+                [(&mut self.first, choice.first), (&mut self.second, choice.second), (&mut self.result, choice.result)]
+            {
                 for place in 0..list.len() {
                     list.push(list[place] | bit);
                 }
