@@ -1,0 +1,98 @@
+//! Settings of the receiving side. Every one has a default.
+
+use serde::{Deserialize, Serialize};
+
+/// How to tell scopes and replicas apart, which limits hold, and where the inbound log lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// Labels whose values separate scopes within a tenant; they are copied to every output.
+    pub partition_labels: Vec<String>,
+    /// Labels that tell replicas of one sender apart; they are dropped and one replica is elected.
+    pub ha_replica_labels: Vec<String>,
+    /// Event time that the elected replica may be silent before another takes over, in milliseconds.
+    pub ha_failover_ms: i64,
+    /// Samples further ahead of the wall clock than this are rejected, in milliseconds.
+    pub future_limit_ms: i64,
+    /// Samples further behind the wall clock than this are rejected, in milliseconds.
+    pub past_limit_ms: i64,
+    /// Closed steps that may wait for scoring before senders are asked to come back later.
+    pub max_pending_steps: usize,
+    /// Bounds of requests and series.
+    pub limits: Limits,
+    /// The inbound log.
+    pub log: LogConfig,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            partition_labels: vec!["cluster".into()],
+            ha_replica_labels: vec!["__replica__".into(), "prometheus_replica".into(), "replica".into()],
+            ha_failover_ms: 30_000,
+            future_limit_ms: 300_000,
+            past_limit_ms: 7_200_000,
+            max_pending_steps: 4096,
+            limits: Limits::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// Bounds of requests and series; each has a counter and an answer of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request as sent.
+    pub compressed_bytes: usize,
+    /// Bytes of a request once decompressed, by its own declaration.
+    pub decoded_bytes: usize,
+    /// Series in one request.
+    pub series_per_request: usize,
+    /// Labels of a series.
+    pub labels_per_series: usize,
+    /// Bytes of a label's name.
+    pub label_name_bytes: usize,
+    /// Bytes of a label's value.
+    pub label_value_bytes: usize,
+    /// Series known at a time, ignored ones included, over all tenants.
+    pub total_series: usize,
+    /// Scopes known at a time.
+    pub scopes: usize,
+    /// Seconds after which a series that sends nothing is forgotten where room is needed.
+    pub idle_series_seconds: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            compressed_bytes: 16 << 20,
+            decoded_bytes: 32 << 20,
+            series_per_request: 200_000,
+            labels_per_series: 64,
+            label_name_bytes: 256,
+            label_value_bytes: 4096,
+            total_series: 2_000_000,
+            scopes: 1024,
+            idle_series_seconds: 900,
+        }
+    }
+}
+
+/// The inbound log: what a restart replays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Event time that is kept, in milliseconds: at least what the windows hold.
+    pub retention_ms: i64,
+    /// A segment is closed when it has this many bytes.
+    pub segment_bytes: u64,
+    /// All segments together; beyond it the oldest is deleted, and counted.
+    pub max_bytes: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { retention_ms: 1_800_000, segment_bytes: 16 << 20, max_bytes: 4 << 30 }
+    }
+}

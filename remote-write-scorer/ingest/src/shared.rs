@@ -1,0 +1,113 @@
+//! The receiver for many threads: requests in on some, closed steps out on another.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quoll_prometheus_protocol::snappy;
+
+use crate::config::IngestConfig;
+use crate::receiver::{Receipt, Receiver, WriteError};
+use crate::scope::ClosedScopeStep;
+use crate::stats::IngestStats;
+
+/// Buffers kept for reuse, and the most that each may hold on to.
+const POOLED_BUFFERS: usize = 8;
+const POOLED_BYTES: usize = 8 << 20;
+
+/// A [`Receiver`] behind a lock. Decompression happens outside of it.
+#[derive(Debug)]
+pub struct SharedReceiver {
+    receiver: Mutex<Receiver>,
+    closed: Condvar,
+    buffers: Mutex<Vec<Vec<u8>>>,
+    config: IngestConfig,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SharedReceiver {
+    /// Shares a receiver.
+    #[must_use]
+    pub fn new(receiver: Receiver) -> Self {
+        let config = receiver.config().clone();
+        Self { receiver: Mutex::new(receiver), closed: Condvar::new(), buffers: Mutex::default(), config }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &IngestConfig {
+        &self.config
+    }
+
+    /// Takes a request as sent. When this returns `Ok`, its samples are in the log and in the windows.
+    ///
+    /// # Errors
+    /// Each variant of [`WriteError`]; nothing was changed then.
+    pub fn write(&self, tenant: &str, compressed: &[u8]) -> Result<Receipt, WriteError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.write_at(tenant, compressed, i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// As [`SharedReceiver::write`], with the wall clock given.
+    ///
+    /// # Errors
+    /// As [`SharedReceiver::write`].
+    pub fn write_at(&self, tenant: &str, compressed: &[u8], now_ms: i64) -> Result<Receipt, WriteError> {
+        let limits = &self.config.limits;
+        if compressed.len() > limits.compressed_bytes {
+            return Err(WriteError::CompressedTooLarge { bytes: compressed.len(), limit: limits.compressed_bytes });
+        }
+        let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
+        let result = self.write_with(&mut buffer, tenant, compressed, now_ms);
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < POOLED_BUFFERS && buffer.capacity() <= POOLED_BYTES {
+            buffers.push(buffer);
+        }
+        result
+    }
+
+    fn write_with(
+        &self,
+        buffer: &mut Vec<u8>,
+        tenant: &str,
+        compressed: &[u8],
+        now_ms: i64,
+    ) -> Result<Receipt, WriteError> {
+        let body = snappy::decompress(compressed, buffer, self.config.limits.decoded_bytes)?;
+        let mut receiver = lock(&self.receiver);
+        let pending = receiver.pending();
+        if pending >= self.config.max_pending_steps {
+            return Err(WriteError::Busy { pending, limit: self.config.max_pending_steps });
+        }
+        let receipt = receiver.write(tenant, body, now_ms)?;
+        receiver.count_bytes(compressed.len(), body.len());
+        let closed = receiver.pending() > 0;
+        drop(receiver);
+        if closed {
+            self.closed.notify_one();
+        }
+        Ok(receipt)
+    }
+
+    /// Waits until steps have closed, or for `timeout`, and takes them.
+    #[must_use]
+    pub fn wait_closed(&self, timeout: Duration) -> Vec<ClosedScopeStep> {
+        let receiver = lock(&self.receiver);
+        let waited = self.closed.wait_timeout_while(receiver, timeout, |receiver| receiver.pending() == 0);
+        let (mut receiver, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        receiver.take_closed()
+    }
+
+    /// Ends a wait early.
+    pub fn wake(&self) {
+        self.closed.notify_all();
+    }
+
+    /// Counters and sizes as of now.
+    #[must_use]
+    pub fn stats(&self) -> IngestStats {
+        lock(&self.receiver).stats()
+    }
+}

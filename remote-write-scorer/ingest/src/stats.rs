@@ -1,0 +1,119 @@
+//! What the receiving side counted.
+
+/// Why a series or sample was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rejection {
+    /// Further ahead of the wall clock than allowed.
+    TooFarInFuture,
+    /// Further behind the wall clock than allowed.
+    TooOld,
+    /// No `__name__`.
+    NoName,
+    /// A label without a name.
+    EmptyLabelName,
+    /// A label name twice.
+    DuplicateLabel,
+    /// A label that is not UTF-8, or otherwise malformed.
+    MalformedLabel,
+    /// More labels than allowed.
+    TooManyLabels,
+    /// A label name longer than allowed.
+    LabelNameTooLong,
+    /// A label value longer than allowed.
+    LabelValueTooLong,
+    /// More series than may be known at a time.
+    SeriesLimit,
+    /// More scopes than may be known at a time.
+    ScopeLimit,
+}
+
+impl Rejection {
+    /// Number of reasons.
+    pub const COUNT: usize = 11;
+    /// Every reason, in the order of [`IngestStats::rejected_samples`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::TooFarInFuture,
+        Self::TooOld,
+        Self::NoName,
+        Self::EmptyLabelName,
+        Self::DuplicateLabel,
+        Self::MalformedLabel,
+        Self::TooManyLabels,
+        Self::LabelNameTooLong,
+        Self::LabelValueTooLong,
+        Self::SeriesLimit,
+        Self::ScopeLimit,
+    ];
+
+    /// Name used in metrics and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooFarInFuture => "too_far_in_future",
+            Self::TooOld => "too_old",
+            Self::NoName => "no_metric_name",
+            Self::EmptyLabelName => "empty_label_name",
+            Self::DuplicateLabel => "duplicate_label_name",
+            Self::MalformedLabel => "malformed_label",
+            Self::TooManyLabels => "too_many_labels",
+            Self::LabelNameTooLong => "label_name_too_long",
+            Self::LabelValueTooLong => "label_value_too_long",
+            Self::SeriesLimit => "series_limit",
+            Self::ScopeLimit => "scope_limit",
+        }
+    }
+}
+
+/// Counters since the start, and the present size of things.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngestStats {
+    /// Requests taken, wholly or in part.
+    pub requests: u64,
+    /// Bytes as sent.
+    pub compressed_bytes: u64,
+    /// Bytes once decompressed.
+    pub decoded_bytes: u64,
+    /// Samples that entered the windows.
+    pub selected_samples: u64,
+    /// Samples of series that no rule selects.
+    pub ignored_samples: u64,
+    /// Samples of replicas that are not elected.
+    pub replica_samples: u64,
+    /// Samples rejected, by reason.
+    pub rejected_samples: [u64; Rejection::COUNT],
+    /// Native histogram samples, which are not read yet.
+    pub histogram_samples: u64,
+    /// Exemplars, which are not read.
+    pub exemplars: u64,
+    /// Series whose labels do not stand together.
+    pub scattered_series: u64,
+    /// Series taken apart because they were seen for the first time.
+    pub first_sights: u64,
+    /// Series forgotten to make room.
+    pub forgotten_series: u64,
+    /// Times that another replica took over.
+    pub failovers: u64,
+    /// Series known.
+    pub series: u64,
+    /// Series that feed windows.
+    pub selected_series: u64,
+    /// Scopes known.
+    pub scopes: u64,
+    /// Closed steps waiting for scoring.
+    pub pending_steps: u64,
+    /// Steps closed.
+    pub closed_steps: u64,
+    /// Bytes of the inbound log on disk.
+    pub log_bytes: u64,
+    /// Segments of the inbound log.
+    pub log_segments: u64,
+    /// Segments deleted for size before their time.
+    pub log_overflow_segments: u64,
+    /// Bytes cut from the log because they were damaged.
+    pub log_damaged_bytes: u64,
+    /// Samples replayed from the log at start.
+    pub replayed_samples: u64,
+    /// Newest event time, in milliseconds since the epoch; 0 before the first sample.
+    pub newest_ms: i64,
+}
