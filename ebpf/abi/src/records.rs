@@ -1,0 +1,215 @@
+//! The records themselves.
+
+use crate::http::{BUCKETS, CLASSES};
+
+/// The other end decides: sockets that were there before us do not say who called whom.
+pub const ROLE_UNKNOWN: u8 = 0;
+/// This end called `connect`.
+pub const ROLE_CLIENT: u8 = 1;
+/// This end was accepted from a listener.
+pub const ROLE_SERVER: u8 = 2;
+
+/// The connection was established before the programs were attached.
+pub const FLAG_PREEXISTING: u8 = 1;
+/// The request in flight was sent, not received, on this socket.
+pub const FLAG_REQUEST_OUTGOING: u8 = 2;
+
+/// Slots of the per-CPU array of losses.
+pub const COUNTERS: u32 = 4;
+/// A connection ended and the ring buffer was full.
+pub const LOST_RECORDS: u32 = 0;
+/// A connection began and the connection map was full.
+pub const LOST_CONNECTIONS: u32 = 1;
+/// A response was seen and the request map was full.
+pub const LOST_HTTP: u32 = 2;
+/// A listener appeared and the listener map was full.
+pub const LOST_LISTENERS: u32 = 3;
+
+/// Socket states, `include/net/tcp_states.h`.
+#[expect(missing_docs, reason = "each name is the kernel's own")]
+pub mod tcp_state {
+    pub const ESTABLISHED: u8 = 1;
+    pub const SYN_SENT: u8 = 2;
+    pub const SYN_RECV: u8 = 3;
+    pub const FIN_WAIT1: u8 = 4;
+    pub const FIN_WAIT2: u8 = 5;
+    pub const TIME_WAIT: u8 = 6;
+    pub const CLOSE: u8 = 7;
+    pub const CLOSE_WAIT: u8 = 8;
+    pub const LAST_ACK: u8 = 9;
+    pub const LISTEN: u8 = 10;
+    pub const CLOSING: u8 = 11;
+}
+
+/// What the kernel side remembers of one connected (or connecting) socket; the map's key is the
+/// address of its `struct sock`.
+///
+/// Addresses are IPv6 or IPv4-mapped IPv6 in network order; ports are in host order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Connection {
+    /// When the SYN was sent (client) or the handshake ended (server), `CLOCK_MONOTONIC`; with the
+    /// socket's address it identifies the connection, since addresses are used again.
+    pub start_ns: u64,
+    /// When the handshake ended; 0 while connecting.
+    pub established_ns: u64,
+    /// When this end closed while the peer had not; 0 until then.
+    pub closing_ns: u64,
+    /// When the HTTP request in flight began; 0 where none is.
+    pub request_ns: u64,
+    /// The socket's own cgroup: inode of its directory in the unified hierarchy.
+    pub cgroup_id: u64,
+    /// Cgroup of the socket at the other end, where that is on this node; else 0.
+    pub peer_cgroup_id: u64,
+    /// Own address.
+    pub local_address: [u8; 16],
+    /// The peer's address.
+    pub remote_address: [u8; 16],
+    /// Inode of the socket's network namespace.
+    pub netns: u32,
+    /// Network namespace of the socket at the other end, where that is on this node; else 0.
+    pub peer_netns: u32,
+    /// Process that called `connect`; 0 for accepted sockets.
+    pub process: u32,
+    /// Smoothed round-trip time when the connection stopped being established; 0 before.
+    pub srtt_us: u32,
+    /// Where the other direction's sequence number stood when the request in flight began.
+    pub request_mark: u32,
+    /// Own port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub remote_port: u16,
+    /// Process that holds the other end, where known; else 0.
+    pub peer_process: u32,
+    /// One of the `ROLE_` constants.
+    pub role: u8,
+    /// `FLAG_` bits.
+    pub flags: u8,
+    /// Always 0.
+    pub reserved: [u8; 2],
+}
+
+/// A connection with its counters: as it is (from the iterator) or as it ended (from the ring).
+/// Where `has_http` is 1, a [`HttpStats`] follows at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct ConnectionRecord {
+    /// Address of the `struct sock`.
+    pub socket: u64,
+    /// When this record was made, `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+    /// Payload bytes that the peer has acknowledged.
+    pub sent_bytes: u64,
+    /// Payload bytes received.
+    pub received_bytes: u64,
+    /// What was remembered.
+    pub connection: Connection,
+    /// Segments sent again since the connection began.
+    pub retransmits: u32,
+    /// Smoothed round-trip time; 0 where never measured.
+    pub srtt_us: u32,
+    /// `sk_err` at the end: an errno, or 0.
+    pub error: u32,
+    /// State of the socket; for a record of an end, the state it left.
+    pub state: u8,
+    /// 1 where the connection ended.
+    pub ended: u8,
+    /// 1 where a [`HttpStats`] follows.
+    pub has_http: u8,
+    /// Always 0.
+    pub reserved: u8,
+}
+
+/// HTTP requests of one connection since it began.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct HttpStats {
+    /// Summed duration per status class.
+    pub sum_ns: [u64; CLASSES],
+    /// Requests per status class and bucket of duration; not cumulative.
+    pub counts: [[u32; BUCKETS]; CLASSES],
+}
+
+/// The record of a connection that carried requests, as it stands in the ring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct ConnectionHttpRecord {
+    /// With `has_http` set.
+    pub record: ConnectionRecord,
+    /// Its requests.
+    pub http: HttpStats,
+}
+
+/// A listening socket; the map's key is the address of its `struct sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Listener {
+    /// When it began to listen or was found.
+    pub start_ns: u64,
+    /// The socket's own cgroup.
+    pub cgroup_id: u64,
+    /// Inode of the socket's network namespace.
+    pub netns: u32,
+    /// Process that called `listen`, or a holder of the descriptor.
+    pub process: u32,
+}
+
+/// A listener with its live state, from the iterator.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct ListenerRecord {
+    /// Address of the `struct sock`.
+    pub socket: u64,
+    /// What was remembered.
+    pub listener: Listener,
+    /// Address it is bound to; all zero for any.
+    pub address: [u8; 16],
+    /// Connections waiting to be accepted.
+    pub queue_length: u32,
+    /// `listen`'s backlog, as the kernel capped it; one more than this may wait.
+    pub queue_limit: u32,
+    /// Connection attempts dropped at this socket since it was made.
+    pub drops: u32,
+    /// Port it listens at.
+    pub port: u16,
+    /// Always 0.
+    pub reserved: u16,
+}
+
+/// Names a connection from its client's side, to find the client's socket from the server's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct TcpTuple {
+    /// The client's address.
+    pub client_address: [u8; 16],
+    /// The server's address.
+    pub server_address: [u8; 16],
+    /// Network namespace for loopback addresses, which mean something else in each; else 0.
+    pub netns: u32,
+    /// The client's port.
+    pub client_port: u16,
+    /// The server's port.
+    pub server_port: u16,
+}
+
+/// Who holds the socket at one end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct PeerIdentity {
+    /// Address of the `struct sock`.
+    pub socket: u64,
+    /// The socket's own cgroup.
+    pub cgroup_id: u64,
+    /// Inode of the socket's network namespace.
+    pub netns: u32,
+    /// Process that called `connect`.
+    pub process: u32,
+}

@@ -1,0 +1,181 @@
+//! Reads of kernel structures at offsets that user space found in the kernel's BTF.
+//!
+//! Every read goes through `bpf_probe_read_kernel` and yields zero where the address is bad, so no
+//! pointer needs to be trusted.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use quoll_ebpf_abi::{Offsets, tcp_state};
+
+/// Patched by user space before loading.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets {
+    sock_state: 0,
+    sock_family: 0,
+    sock_protocol: 0,
+    sock_num: 0,
+    sock_dport: 0,
+    sock_daddr: 0,
+    sock_rcv_saddr: 0,
+    sock_v6_daddr: 0,
+    sock_v6_rcv_saddr: 0,
+    sock_net: 0,
+    sock_flags: 0,
+    sock_err: 0,
+    sock_drops: 0,
+    sock_ack_backlog: 0,
+    sock_max_ack_backlog: 0,
+    sock_cgroup: 0,
+    cgroup_kn: 0,
+    kernfs_node_id: 0,
+    net_inum: 0,
+    tcp_srtt_us: 0,
+    tcp_bytes_acked: 0,
+    tcp_bytes_received: 0,
+    tcp_total_retrans: 0,
+    tcp_snd_una: 0,
+    tcp_write_seq: 0,
+    tcp_rcv_nxt: 0,
+    task_files: 0,
+    task_tgid: 0,
+    files_fdt: 0,
+    fdtable_max_fds: 0,
+    fdtable_fd: 0,
+    file_private_data: 0,
+    file_inode: 0,
+    inode_mode: 0,
+    socket_sk: 0,
+    socket_file: 0,
+};
+
+/// The offset of a field, read so that the compiler cannot fold the unpatched zero.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a plain load of read-only data of this object.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$field) }
+    };
+}
+pub(crate) use offset;
+
+/// Reads a `T` at `base + offset`; zero where that cannot be read.
+#[inline(always)]
+pub fn read<T: Default + Copy>(base: u64, offset: u32) -> T {
+    // SAFETY: the helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+/// `enum sock_flags`, `include/net/sock.h`: set by `tcp_fin()` and nowhere else for TCP.
+const SOCK_DONE: u64 = 1 << 1;
+
+/// A `struct sock` of TCP.
+#[derive(Clone, Copy)]
+pub struct Socket(pub u64);
+
+impl Socket {
+    /// The socket at this address, if it is one of TCP over IPv4 or IPv6.
+    #[inline(always)]
+    pub fn tcp(address: u64) -> Option<Self> {
+        let family: u16 = read(address, offset!(sock_family));
+        let protocol: u16 = read(address, offset!(sock_protocol));
+        ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP).then_some(Self(address))
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        read(self.0, offset!(sock_state))
+    }
+
+    /// Inode of the cgroup that the socket was made in; children of a listener inherit its.
+    #[inline(always)]
+    pub fn cgroup_id(self) -> u64 {
+        let cgroup: u64 = read(self.0, offset!(sock_cgroup));
+        let node: u64 = read(cgroup, offset!(cgroup_kn));
+        read(node, offset!(kernfs_node_id))
+    }
+
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        let net: u64 = read(self.0, offset!(sock_net));
+        read(net, offset!(net_inum))
+    }
+
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        read(self.0, offset!(sock_num))
+    }
+
+    #[inline(always)]
+    pub fn remote_port(self) -> u16 {
+        u16::from_be(read(self.0, offset!(sock_dport)))
+    }
+
+    #[inline(always)]
+    pub fn local_address(self) -> [u8; 16] {
+        self.address(offset!(sock_rcv_saddr), offset!(sock_v6_rcv_saddr))
+    }
+
+    #[inline(always)]
+    pub fn remote_address(self) -> [u8; 16] {
+        self.address(offset!(sock_daddr), offset!(sock_v6_daddr))
+    }
+
+    /// IPv4 addresses become IPv4-mapped, as dual-stack sockets have them, so that the two ends of a
+    /// connection look the same whatever kind of socket each of them is. "Any" stays all zero.
+    #[inline(always)]
+    fn address(self, v4: u32, v6: u32) -> [u8; 16] {
+        if read::<u16>(self.0, offset!(sock_family)) == AF_INET6 {
+            return read(self.0, v6);
+        }
+        let [a, b, c, d]: [u8; 4] = read(self.0, v4);
+        if a | b | c | d == 0 {
+            return [0; 16];
+        }
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    }
+
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        read(self.0, offset!(sock_err))
+    }
+
+    /// Smoothed round-trip time; `srtt_us` holds eight times that (`include/linux/tcp.h`).
+    #[inline(always)]
+    pub fn srtt_us(self) -> u32 {
+        read::<u32>(self.0, offset!(tcp_srtt_us)) >> 3
+    }
+
+    #[inline(always)]
+    pub fn retransmits(self) -> u32 {
+        read(self.0, offset!(tcp_total_retrans))
+    }
+
+    #[inline(always)]
+    pub fn write_sequence(self) -> u32 {
+        read(self.0, offset!(tcp_write_seq))
+    }
+
+    #[inline(always)]
+    pub fn receive_sequence(self) -> u32 {
+        read(self.0, offset!(tcp_rcv_nxt))
+    }
+
+    /// Payload bytes that the peer acknowledged. `bytes_acked` (RFC 4898 tcpEStatsAppHCThruOctetsAcked)
+    /// counts a client's SYN and an acknowledged FIN as one byte each.
+    #[inline(always)]
+    pub fn sent_bytes(self, is_client: bool, state: u8) -> u64 {
+        let acked: u64 = read(self.0, offset!(tcp_bytes_acked));
+        let may_have_acked_fin = matches!(state, tcp_state::FIN_WAIT2 | tcp_state::CLOSING | tcp_state::LAST_ACK);
+        let fin = may_have_acked_fin && read::<u32>(self.0, offset!(tcp_snd_una)) == self.write_sequence();
+        acked.saturating_sub(is_client as u64 + fin as u64)
+    }
+
+    /// Payload bytes received in order. `bytes_received` counts the peer's FIN as one byte.
+    #[inline(always)]
+    pub fn received_bytes(self) -> u64 {
+        let received: u64 = read(self.0, offset!(tcp_bytes_received));
+        let fin = read::<u64>(self.0, offset!(sock_flags)) & SOCK_DONE != 0;
+        received.saturating_sub(fin as u64)
+    }
+}

@@ -1,0 +1,153 @@
+//! Iterators: what is open now, across all network namespaces, without entering any of them.
+//!
+//! `live_connections` and `live_listeners` walk our own maps and read each socket's counters from
+//! kernel memory; user space gets them all with a few reads. Sockets come from slab memory that stays
+//! mapped and of its type (`SLAB_TYPESAFE_BY_RCU`), so a socket that is freed meanwhile yields at worst
+//! numbers of its successor, and its entry is gone by then.
+//!
+//! `open_sockets` walks the descriptors of all processes once, at start, for the connections and
+//! listeners that were there before us.
+//!
+//! aya has no macro for iterators: the section names are what its loader looks for. The contexts are
+//! the kernel's `struct bpf_iter__bpf_map_elem` and `struct bpf_iter__task_file`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::seq_file;
+use aya_ebpf::helpers::generated::bpf_seq_write;
+use quoll_ebpf_abi::{
+    Connection, ConnectionRecord, FLAG_PREEXISTING, LOST_CONNECTIONS, Listener, ListenerRecord, tcp_state,
+};
+
+use crate::connections::{fill, now_ns, remember_listener};
+use crate::kernel::{Socket, offset, read};
+use crate::maps::{CONNECTIONS, HTTP, count_loss};
+
+/// `struct bpf_iter_meta`
+#[repr(C)]
+pub struct Meta {
+    seq: *mut seq_file,
+}
+
+/// `struct bpf_iter__bpf_map_elem`
+#[repr(C)]
+pub struct MapElement {
+    meta: *const Meta,
+    map: *const c_void,
+    key: *const u64,
+    value: *const c_void,
+}
+
+/// `struct bpf_iter__task_file`
+#[repr(C)]
+pub struct TaskFile {
+    meta: *const Meta,
+    task: *const c_void,
+    descriptor: u64,
+    file: *const c_void,
+}
+
+/// `BPF_NOEXIST`
+const ONLY_NEW: u64 = 1;
+/// File type bits of an inode's mode, and the one of sockets (`include/uapi/linux/stat.h`).
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+#[inline(always)]
+fn write<T>(seq: *mut seq_file, value: *const T) {
+    // SAFETY: `value` points to a whole `T` on the stack or in a map. A full buffer makes the kernel
+    // call again with a larger one.
+    unsafe {
+        bpf_seq_write(seq, value.cast_mut().cast(), size_of::<T>() as u32);
+    }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_map_elem")]
+pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
+    // SAFETY: the kernel passes a valid context; key and value are null in the closing call only.
+    let (key, value, seq) = unsafe { ((*ctx).key, (*ctx).value.cast::<Connection>(), (*(*ctx).meta).seq) };
+    if key.is_null() || value.is_null() {
+        return 0;
+    }
+    // SAFETY: both are checked, and the kernel checked their sizes when the iterator was attached.
+    let (socket, connection) = unsafe { (Socket(*key), *value) };
+    let stats = HTTP.get_ptr(&socket.0);
+    let mut record = ConnectionRecord::default();
+    fill(&mut record, socket, &connection, socket.state(), stats.is_some());
+    record.ended = 0;
+    write(seq, &raw const record);
+    if let Some(stats) = stats {
+        write(seq, stats);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_map_elem")]
+pub extern "C" fn live_listeners(ctx: *mut MapElement) -> i32 {
+    // SAFETY: as above.
+    let (key, value, seq) = unsafe { ((*ctx).key, (*ctx).value.cast::<Listener>(), (*(*ctx).meta).seq) };
+    if key.is_null() || value.is_null() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (socket, listener) = unsafe { (Socket(*key), *value) };
+    let record = ListenerRecord {
+        socket: socket.0,
+        listener,
+        address: socket.local_address(),
+        queue_length: read(socket.0, offset!(sock_ack_backlog)),
+        queue_limit: read(socket.0, offset!(sock_max_ack_backlog)),
+        drops: read(socket.0, offset!(sock_drops)),
+        port: socket.local_port(),
+        reserved: 0,
+    };
+    write(seq, &raw const record);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn open_sockets(ctx: *mut TaskFile) -> i32 {
+    // SAFETY: the kernel passes a valid context; task and file are null in the closing call only.
+    let (task, file) = unsafe { ((*ctx).task as u64, (*ctx).file as u64) };
+    if task == 0 || file == 0 {
+        return 0;
+    }
+    let inode: u64 = read(file, offset!(file_inode));
+    if read::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return 0;
+    }
+    let socket: u64 = read(file, offset!(file_private_data));
+    let Some(socket) = Socket::tcp(read(socket, offset!(socket_sk))) else { return 0 };
+    let process: u32 = read(task, offset!(task_tgid));
+    match socket.state() {
+        tcp_state::LISTEN => remember_listener(socket, process),
+        tcp_state::ESTABLISHED | tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::CLOSE_WAIT => {
+            let now = now_ns();
+            let connection = Connection {
+                start_ns: now,
+                established_ns: now,
+                cgroup_id: socket.cgroup_id(),
+                netns: socket.netns(),
+                local_address: socket.local_address(),
+                local_port: socket.local_port(),
+                remote_address: socket.remote_address(),
+                remote_port: socket.remote_port(),
+                process,
+                flags: FLAG_PREEXISTING,
+                ..Default::default()
+            };
+            // -EEXIST: it was made after we attached, and is followed already.
+            const EEXIST: i32 = -17;
+            if let Err(error) = CONNECTIONS.insert(&socket.0, &connection, ONLY_NEW)
+                && error != EEXIST
+            {
+                count_loss(LOST_CONNECTIONS);
+            }
+        }
+        _ => {}
+    }
+    0
+}
