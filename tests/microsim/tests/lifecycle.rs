@@ -1,0 +1,116 @@
+//! Counts agree along every edge, and nothing is left behind, however a run ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp, reason = "tests")]
+
+#[allow(dead_code, reason = "shared with the other system tests")]
+mod support;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Shop, command, fresh, full, leftovers, namespaces_permitted, runs, small, within};
+
+/// What callers sent is what callees served, but for what is under way while the processes are
+/// asked one after the other.
+fn assert_conserved(stats: &Value) -> usize {
+    let mut edges = 0;
+    let callers = stats["services"].as_object().unwrap().iter().map(|(name, service)| (name.as_str(), service));
+    for (caller, service) in callers.chain([("load-generator", &stats["load"])]) {
+        for (callee, edge) in service["edges"].as_object().unwrap() {
+            let sent = edge["requests"].as_f64().unwrap();
+            let served = stats["services"][callee]["callers"][caller]["requests"].as_f64().unwrap();
+            assert!((sent - served).abs() <= 4.0 + 0.02 * sent, "{caller} -> {callee}: {sent} sent, {served} served");
+            let ended = ["ok", "client_error", "server_error"].map(|class| edge["responses"][class].as_f64().unwrap());
+            assert!(sent - ended.iter().sum::<f64>() <= 8.0, "{caller} -> {callee}: {edge}");
+            edges += 1;
+        }
+    }
+    edges
+}
+
+fn shop_conserves_counts_and_cleans_up(isolation: &str, subnet: &str, name: &str) {
+    let services_out = tempfile::NamedTempFile::new().unwrap();
+    let out = services_out.path().to_str().unwrap();
+    let mut shop = Shop::start_as(&full(), isolation, name, subnet, &["--services-out", out]);
+    let watched = shop.watch(6.0);
+    let (_, topology) = shop.ask("GET", "/topology", None);
+    assert_eq!(topology["isolation"], isolation);
+    assert_eq!(assert_conserved(&watched.after), topology["edges"].as_array().unwrap().len());
+    assert_eq!(watched.user_errors(), 0.0);
+    for service in watched.after["services"].as_object().unwrap().keys() {
+        let rate = watched.count(&format!("/services/{service}/requests")) / 6.0;
+        assert!(rate >= 8.0, "{service} sees only {rate} requests/s");
+    }
+    let yaml = std::fs::read_to_string(out).unwrap();
+    for service in topology["services"].as_array().unwrap() {
+        assert!(yaml.contains(&format!("- name: {}\n", service["name"].as_str().unwrap())));
+        assert!(yaml.contains(&format!("- address: {}\n", service["address"].as_str().unwrap())));
+    }
+    let processes = shop.processes();
+    assert_eq!(processes.len(), 17);
+    shop.signal(Signal::TERM);
+    assert_eq!(processes.into_iter().filter(|&id| runs(id)).count(), 0, "processes left");
+    assert_eq!(leftovers(name), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn on_loopback_counts_agree_and_nothing_is_left() {
+    let (name, subnet) = fresh();
+    shop_conserves_counts_and_cleans_up("none", &subnet, &name);
+}
+
+#[test]
+fn in_namespaces_counts_agree_and_nothing_is_left() {
+    if !namespaces_permitted() {
+        eprintln!("skipped: network namespaces are not permitted here");
+        return;
+    }
+    let interfaces = || std::fs::read_to_string("/proc/net/dev").unwrap().lines().count();
+    let before = interfaces();
+    let (name, _) = fresh();
+    shop_conserves_counts_and_cleans_up("netns", "198.18.7.0/24", &name);
+    assert_eq!(interfaces(), before, "the root namespace has other interfaces than before");
+}
+
+#[test]
+fn killed_supervisors_leave_no_service_and_the_next_run_cleans_up() {
+    let (name, subnet) = fresh();
+    let (isolation, subnet) =
+        if namespaces_permitted() { ("netns", "198.18.8.0/24") } else { ("none", subnet.as_str()) };
+    let mut shop = Shop::start_as(&small(), isolation, &name, subnet, &[]);
+    let processes = shop.processes();
+    assert_eq!(processes.len(), 6);
+    shop.signal(Signal::KILL);
+    within(3.0, "services end with their supervisor", || !processes.iter().any(|&id| runs(id)));
+
+    let mut next = Shop::start_as(&small(), isolation, &name, subnet, &[]);
+    assert!(next.greeting.contains("crashed run"), "{}", next.greeting);
+    assert!(next.watch(1.0).count("/load/responses/ok") > 20.0);
+    next.signal(Signal::INT);
+    assert!(leftovers(&name).is_empty());
+}
+
+#[test]
+fn a_name_in_use_is_refused_with_the_way_out() {
+    let shop = Shop::start(&small());
+    let (_, subnet) = fresh();
+    let second = command(&small(), "none", &shop.name, &subnet).output().unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(!second.status.success() && said.contains("--name") && said.contains(&shop.name), "{said}");
+    // The same addresses under another name: a service cannot listen, and says so.
+    let (other, _) = fresh();
+    let third = command(&small(), "none", &other, &shop.subnet).output().unwrap();
+    let said = String::from_utf8(third.stderr).unwrap();
+    assert!(!third.status.success() && said.contains("cannot listen"), "{said}");
+    assert!(leftovers(&other).is_empty());
+    assert!(shop.watch(0.5).user_errors() == 0.0, "the first run is not disturbed");
+}
+
+#[test]
+fn a_service_that_dies_by_itself_comes_back() {
+    let shop = Shop::start(&small());
+    let leaf = shop.stats()["services"]["leaf"]["process"].as_u64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(leaf).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    within(4.0, "a new process", || shop.stats()["services"]["leaf"]["restarts"] == 1);
+    assert!(shop.watch(1.0).count("/services/leaf/requests") > 20.0);
+}
