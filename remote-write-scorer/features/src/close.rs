@@ -1,0 +1,242 @@
+//! Closing one step: sums over series, features, presence and edges.
+
+use crate::presence::Signs;
+use crate::rules::{
+    BY_CLIENT, BY_SERVER, CONNECT_FAILURES, CONNECTS, EDGE_FIGURES, ERRORS, FeatureRule, LATENCY, REQUESTS, Rules,
+};
+use crate::step::{ClosedStep, EdgeStep, Presence, ServiceStep};
+use crate::windows::{FORGET_MS, ScopeWindows};
+
+/// The figures of one end's report of an edge; NaN where nothing reports.
+type Figures = [f64; EDGE_FIGURES];
+const NO_FIGURES: Figures = [f64::NAN; EDGE_FIGURES];
+
+/// Sums of the step being closed, by slot. Kept from step to step for their memory.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    /// [services, terms]; NaN where no series adds.
+    terms: Vec<f64>,
+    /// Own series with a value, by service.
+    own: Vec<u32>,
+    /// What callers report of a service, whoever they are, by service.
+    callers: Vec<Figures>,
+    /// [client's report, server's report], by edge.
+    edges: Vec<[Figures; 2]>,
+}
+
+impl Sums {
+    fn reset(&mut self, services: usize, terms: usize, edges: usize) {
+        self.terms.clear();
+        self.terms.resize(services * terms, f64::NAN);
+        self.own.clear();
+        self.own.resize(services, 0);
+        self.callers.clear();
+        self.callers.resize(services, NO_FIGURES);
+        self.edges.clear();
+        self.edges.resize(edges, [NO_FIGURES; 2]);
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.terms.capacity() * size_of::<f64>()
+            + self.own.capacity() * size_of::<u32>()
+            + self.callers.capacity() * size_of::<Figures>()
+            + self.edges.capacity() * size_of::<[Figures; 2]>()
+    }
+}
+
+fn add(sum: Option<&mut f64>, value: f64) {
+    if let Some(sum) = sum {
+        *sum = if sum.is_nan() { value } else { *sum + value };
+    }
+}
+
+impl ScopeWindows {
+    /// Closes the step that ends at `end_ms` and counts anew what the next one waits for. Where no series
+    /// has anything up to that end, returns the time of the earliest sample that is known after it.
+    pub(crate) fn close_step(&mut self, end_ms: i64) -> Option<i64> {
+        let earliest_ms = self.sum_up(end_ms);
+        self.registry.sort();
+        let services = self.services(end_ms);
+        let edges = self.edges();
+        self.closed.push(ClosedStep { end_ms, step_ms: self.step_ms, services, edges });
+        self.stats.steps += 1;
+        earliest_ms
+    }
+
+    fn sum_up(&mut self, end_ms: i64) -> Option<i64> {
+        let next_end_ms = end_ms + self.step_ms;
+        let terms = self.set.rules.terms.len();
+        self.sums.reset(self.registry.service_slots(), terms, self.registry.edge_slots());
+        (self.expected, self.passed) = (0, 0);
+        let mut earliest_ms =
+            self.pending.earliest_end_ms(end_ms, self.step_ms).map(|end_ms| end_ms - self.step_ms + 1);
+        let mut standing = false;
+        let mut order = std::mem::take(&mut self.order);
+        order.retain(|&slot| {
+            let series = &mut self.series[slot as usize];
+            let newest_ms = self.newest_ms[slot as usize];
+            let hold_ms = series.hold_ms(self.typical_interval_ms);
+            let value = series.at_step_end(end_ms, hold_ms);
+            let silent_ms = end_ms.saturating_sub(newest_ms);
+            let expected = !series.ended() && newest_ms.saturating_add(hold_ms) >= next_end_ms;
+            series.set_expected(expected);
+            if expected {
+                self.expected += 1;
+                self.passed += usize::from(newest_ms >= next_end_ms);
+            }
+            let ahead = series.newest_after(end_ms);
+            let (entity, profile) = (series.entity, series.profile);
+            if !value.is_nan() {
+                self.add_up(entity, profile, terms, value);
+            }
+            let stays = silent_ms <= FORGET_MS.max(hold_ms);
+            if !stays {
+                self.forget(slot);
+            } else if let Some(ahead_ms) = ahead {
+                earliest_ms = Some(earliest_ms.map_or(ahead_ms, |earliest_ms| earliest_ms.min(ahead_ms)));
+            } else {
+                standing = true;
+            }
+            stays
+        });
+        self.order = order;
+        if standing { None } else { earliest_ms }
+    }
+
+    #[inline]
+    fn add_up(&mut self, entity: u32, profile: u16, terms: usize, value: f64) {
+        let Some(entity) = self.registry.entity(entity) else { return };
+        let Some((_, profile)) = self.profiles.get(usize::from(profile)) else { return };
+        for &(term, selector) in &profile.terms {
+            // A selector that names nobody holds a slot beyond all services.
+            let service = entity.services[usize::from(selector)] as usize;
+            add(self.sums.terms.get_mut(service.saturating_mul(terms).saturating_add(usize::from(term))), value);
+        }
+        if profile.own != 0 {
+            for (selector, &service) in entity.services.iter().enumerate() {
+                if profile.own & (1 << selector) != 0
+                    && let Some(own) = self.sums.own.get_mut(service as usize)
+                {
+                    *own += 1;
+                }
+            }
+        }
+        for &(reporter, figure, scale) in &profile.edge {
+            let (reporter, figure, value) = (usize::from(reporter), usize::from(figure), value * scale);
+            add(self.sums.edges.get_mut(entity.edge as usize).map(|reports| &mut reports[reporter][figure]), value);
+            if reporter == BY_CLIENT {
+                add(self.sums.callers.get_mut(entity.server as usize).map(|figures| &mut figures[figure]), value);
+            }
+        }
+    }
+
+    fn services(&mut self, end_ms: i64) -> Vec<ServiceStep> {
+        let set = &self.set;
+        let terms = set.rules.terms.len();
+        let slots = self.registry.sorted_services().to_vec();
+        let mut services = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let at = slot as usize;
+            let sums = self.sums.terms.get(at * terms..(at + 1) * terms).unwrap_or_default();
+            let values = set.rules.features.iter().map(|rule| feature(rule, &set.rules, sums)).collect();
+            let signs = signs(self.sums.own[at], &self.sums.callers[at], &set.rules);
+            let step_ms = self.step_ms;
+            let Some(known) = self.registry.service_mut(slot) else { continue };
+            let presence: Presence = known.watch.step(end_ms, step_ms, signs);
+            services.push(ServiceStep { service: known.service.clone(), values, presence });
+        }
+        services
+    }
+
+    fn edges(&self) -> Vec<EdgeStep> {
+        let include = self.connects_include_failures();
+        let slots = self.registry.sorted_edges();
+        let mut edges = Vec::with_capacity(slots.len());
+        for &slot in slots {
+            if let Some(link) = self.registry.edge(slot) {
+                edges.push(edge_step(link.edge.clone(), &self.sums.edges[slot as usize], include));
+            }
+        }
+        edges
+    }
+
+    fn connects_include_failures(&self) -> bool {
+        self.set.rules.edges.as_ref().is_some_and(|edges| edges.connects_include_failures)
+    }
+}
+
+/// A feature from the sums of one service; NaN where missing.
+fn feature(rule: &FeatureRule, rules: &Rules, sums: &[f64]) -> f64 {
+    let value = total(&rule.value, rules, sums);
+    if rule.per.is_empty() {
+        return value;
+    }
+    let per = total(&rule.per, rules, sums);
+    // Nothing happened: there is no ratio, however the divisor is floored.
+    if per > 0.0 { value / per.max(rule.per_at_least) } else { f64::NAN }
+}
+
+/// NaN where every term is missing, or one that may not be.
+fn total(terms: &[usize], rules: &Rules, sums: &[f64]) -> f64 {
+    let mut total = 0.0;
+    for &index in terms {
+        let (Some(&sum), Some(term)) = (sums.get(index), rules.terms.get(index)) else { return f64::NAN };
+        if !sum.is_nan() {
+            total += sum * term.scale;
+        } else if !term.absent_is_zero {
+            return f64::NAN;
+        }
+    }
+    total
+}
+
+fn or_zero(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value }
+}
+
+/// (all attempts, failed ones) per second.
+fn attempts(figures: &Figures, connects_include_failures: bool) -> (f64, f64) {
+    let (connects, failures) = (or_zero(figures[CONNECTS]), or_zero(figures[CONNECT_FAILURES]));
+    let attempts = if connects_include_failures { connects.max(failures) } else { connects + failures };
+    (attempts, failures)
+}
+
+fn signs(own_series: u32, callers: &Figures, rules: &Rules) -> Signs {
+    let include = rules.edges.as_ref().is_some_and(|edges| edges.connects_include_failures);
+    let (requests, errors) = (or_zero(callers[REQUESTS]), or_zero(callers[ERRORS]));
+    let answered_per_second = (requests - errors).max(0.0);
+    if callers[CONNECTS].is_nan() && callers[CONNECT_FAILURES].is_nan() {
+        // No connects are reported: a request is an attempt, a server error its failure. Answered ones
+        // are counted on their own.
+        return Signs { own_series, attempts_per_second: errors, failures_per_second: errors, answered_per_second };
+    }
+    let (attempts_per_second, failures_per_second) = attempts(callers, include);
+    Signs { own_series, attempts_per_second, failures_per_second, answered_per_second }
+}
+
+/// The client's report, else the server's, for requests and for connects; never the sum.
+fn edge_step(edge: quoll_identity::Edge, reports: &[Figures; 2], connects_include_failures: bool) -> EdgeStep {
+    let choose = |figures: &[usize]| {
+        let reports_any = |reporter: usize| figures.iter().any(|&figure| !reports[reporter][figure].is_nan());
+        let reporter = if reports_any(BY_CLIENT) { BY_CLIENT } else { BY_SERVER };
+        (&reports[reporter], reports_any(reporter))
+    };
+    let (connects, _) = choose(&[CONNECTS, CONNECT_FAILURES]);
+    let (connects_per_second, connect_failures_per_second) = attempts(connects, connects_include_failures);
+    let (requests, has_requests) = choose(&[REQUESTS]);
+    let (requests_per_second, errors_per_second, latency_seconds) = if has_requests {
+        let count = requests[REQUESTS];
+        let latency = if count > 0.0 { requests[LATENCY] / count } else { f64::NAN };
+        (count, or_zero(requests[ERRORS]), latency)
+    } else {
+        (connects_per_second, connect_failures_per_second, f64::NAN)
+    };
+    EdgeStep {
+        edge,
+        requests_per_second,
+        errors_per_second,
+        connects_per_second,
+        connect_failures_per_second,
+        latency_seconds,
+    }
+}

@@ -1,0 +1,314 @@
+//! Who the series belong to: services, edges, and entities.
+//!
+//! An **entity** is what all series share whose labels differ only in the metric's name and in
+//! break-down labels: one pod's resources as one exporter sees them, one end's view of one edge. A
+//! counter first seen on an entity that reported before is known to have been born since then.
+//!
+//! Slots are counted: an entity lives while it has series, a service or edge while an entity names it.
+//! Lists in output order are rebuilt only after something came or went.
+
+use hashbrown::HashMap;
+use quoll_identity::{Edge, Service};
+
+use crate::presence::Watch;
+use crate::rules::{Labels, MAX_SELECTORS, Rules};
+use crate::series::NONE;
+
+#[derive(Debug)]
+pub(crate) struct Entity {
+    key: u128,
+    /// By selector; [`NONE`] where the labels name no service.
+    pub services: [u32; MAX_SELECTORS],
+    /// The edge that the labels name, if both its ends are services.
+    pub edge: u32,
+    /// The service at the server's end, though the client's may be nobody known.
+    pub server: u32,
+    /// First of its series.
+    pub head: u32,
+    series: u32,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    what: T,
+    entities: u32,
+    /// Series that take part in steps.
+    listed: u32,
+}
+
+/// A service and what is remembered of its presence.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub service: Service,
+    pub watch: Watch,
+}
+
+/// An edge with the slot of its client; its server's is the entity's.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub edge: Edge,
+    client: u32,
+}
+
+/// Slots with free list, index by key, and a list of the listed ones in key order.
+#[derive(Debug)]
+struct Table<K, T> {
+    slots: Vec<Option<Slot<T>>>,
+    free: Vec<u32>,
+    index: HashMap<K, u32, foldhash::fast::RandomState>,
+    sorted: Vec<u32>,
+    sorted_is_old: bool,
+}
+
+impl<K: Clone + Ord + std::hash::Hash, T> Table<K, T> {
+    fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            sorted: Vec::new(),
+            sorted_is_old: false,
+        }
+    }
+
+    fn get(&self, slot: u32) -> Option<&Slot<T>> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Slot<T>> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    fn intern(&mut self, key: K, what: impl FnOnce(&K) -> T) -> u32 {
+        let slot = match self.index.get(&key) {
+            Some(&slot) => slot,
+            None => {
+                let occupied = Some(Slot { what: what(&key), entities: 0, listed: 0 });
+                let slot = match self.free.pop() {
+                    Some(slot) => {
+                        self.slots[slot as usize] = occupied;
+                        slot
+                    }
+                    None => {
+                        self.slots.push(occupied);
+                        slot_number(self.slots.len() - 1)
+                    }
+                };
+                self.index.insert(key, slot);
+                slot
+            }
+        };
+        if let Some(slot) = self.get_mut(slot) {
+            slot.entities += 1;
+        }
+        slot
+    }
+
+    /// One entity less names it. Returns what is gone with the last one.
+    fn release(&mut self, slot: u32, key: impl FnOnce(&T) -> &K) -> Option<T> {
+        let held = self.get_mut(slot)?;
+        held.entities -= 1;
+        if held.entities > 0 {
+            return None;
+        }
+        let gone = self.slots.get_mut(slot as usize)?.take()?;
+        self.index.remove(key(&gone.what));
+        self.free.push(slot);
+        self.sorted_is_old = true;
+        Some(gone.what)
+    }
+
+    fn list(&mut self, slot: u32, listed: bool) -> bool {
+        let Some(held) = self.get_mut(slot) else { return false };
+        let edge_case = if listed {
+            held.listed += 1;
+            held.listed == 1
+        } else {
+            held.listed = held.listed.saturating_sub(1);
+            held.listed == 0
+        };
+        self.sorted_is_old |= edge_case;
+        edge_case
+    }
+
+    fn sort(&mut self) {
+        if !self.sorted_is_old {
+            return;
+        }
+        self.sorted_is_old = false;
+        let slots = &self.slots;
+        let listed = |slot: u32| slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|held| held.listed > 0);
+        let mut order: Vec<(&K, u32)> =
+            self.index.iter().map(|(key, &slot)| (key, slot)).filter(|&(_, slot)| listed(slot)).collect();
+        order.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        self.sorted.clear();
+        self.sorted.extend(order.into_iter().map(|(_, slot)| slot));
+    }
+}
+
+/// Slots are handles of 32 bits; four billion of anything do not fit in memory first.
+pub(crate) fn slot_number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(NONE)
+}
+
+/// All services, edges and entities of a scope.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    entities: Vec<Option<Entity>>,
+    free_entities: Vec<u32>,
+    entity_index: HashMap<u128, u32, foldhash::fast::RandomState>,
+    services: Table<Service, Known>,
+    edges: Table<Edge, Link>,
+}
+
+impl Registry {
+    pub fn new() -> Self {
+        Self {
+            entities: Vec::new(),
+            free_entities: Vec::new(),
+            entity_index: HashMap::default(),
+            services: Table::new(),
+            edges: Table::new(),
+        }
+    }
+
+    pub fn entity(&self, entity: u32) -> Option<&Entity> {
+        self.entities.get(entity as usize)?.as_ref()
+    }
+
+    /// The entity of these labels, made if new; one more series belongs to it.
+    pub fn join(&mut self, key: u128, rules: &Rules, labels: &Labels<'_>, series: u32) -> (u32, u32) {
+        let slot = match self.entity_index.get(&key) {
+            Some(&slot) => slot,
+            None => self.add_entity(key, rules, labels),
+        };
+        let Some(entity) = self.entities.get_mut(slot as usize).and_then(Option::as_mut) else { return (slot, NONE) };
+        let sibling = std::mem::replace(&mut entity.head, series);
+        entity.series += 1;
+        (slot, sibling)
+    }
+
+    fn add_entity(&mut self, key: u128, rules: &Rules, labels: &Labels<'_>) -> u32 {
+        let known = |service: &Service| Known { service: service.clone(), watch: Watch::default() };
+        let mut services = [NONE; MAX_SELECTORS];
+        for (selector, slot) in rules.selectors.iter().zip(&mut services) {
+            if let Some(service) = rules.service(selector, labels) {
+                *slot = self.services.intern(service, known);
+            }
+        }
+        let (mut edge, mut server_slot) = (NONE, NONE);
+        if let Some(rules_of_edges) = &rules.edges
+            && let Some(server) = rules.service(&rules_of_edges.server, labels)
+        {
+            server_slot = self.services.intern(server.clone(), known);
+            if let Some(client) = rules.service(&rules_of_edges.client, labels)
+                && client != server
+            {
+                let client_slot = self.services.intern(client.clone(), known);
+                edge =
+                    self.edges.intern(Edge { client, server }, |edge| Link { edge: edge.clone(), client: client_slot });
+            }
+        }
+        let entity = Some(Entity { key, services, edge, server: server_slot, head: NONE, series: 0 });
+        let slot = match self.free_entities.pop() {
+            Some(slot) => {
+                self.entities[slot as usize] = entity;
+                slot
+            }
+            None => {
+                self.entities.push(entity);
+                slot_number(self.entities.len() - 1)
+            }
+        };
+        self.entity_index.insert(key, slot);
+        slot
+    }
+
+    /// One series less belongs to the entity.
+    pub fn leave(&mut self, slot: u32) {
+        let Some(entity) = self.entities.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        entity.series -= 1;
+        if entity.series > 0 {
+            return;
+        }
+        let Some(entity) = self.entities.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.entity_index.remove(&entity.key);
+        self.free_entities.push(slot);
+        let client = self.edges.get(entity.edge).map(|link| link.what.client);
+        self.edges.release(entity.edge, |link| &link.edge);
+        for service in entity.services.into_iter().chain([entity.server]).chain(client) {
+            self.services.release(service, |known| &known.service);
+        }
+    }
+
+    /// The first series of an entity was replaced.
+    pub fn set_head(&mut self, entity: u32, series: u32) {
+        if let Some(entity) = self.entities.get_mut(entity as usize).and_then(Option::as_mut) {
+            entity.head = series;
+        }
+    }
+
+    /// A series of the entity began (or ceased) to take part in steps.
+    pub fn list(&mut self, entity: u32, listed: bool) {
+        let Some(entity) = self.entities.get(entity as usize).and_then(Option::as_ref) else { return };
+        let (services, server, edge) = (entity.services, entity.server, entity.edge);
+        let client = self.edges.get(edge).map_or(NONE, |link| link.what.client);
+        for service in services.into_iter().chain([server, client]) {
+            let changed = self.services.list(service, listed);
+            if changed
+                && !listed
+                && let Some(known) = self.services.get_mut(service)
+            {
+                known.what.watch = Watch::default();
+            }
+        }
+        self.edges.list(edge, listed);
+    }
+
+    /// Brings the lists in output order up to date.
+    pub fn sort(&mut self) {
+        self.services.sort();
+        self.edges.sort();
+    }
+
+    /// Slots of the listed services, sorted by service. Call [`Registry::sort`] first.
+    pub fn sorted_services(&self) -> &[u32] {
+        &self.services.sorted
+    }
+
+    /// Slots of the listed edges, sorted by edge. Call [`Registry::sort`] first.
+    pub fn sorted_edges(&self) -> &[u32] {
+        &self.edges.sorted
+    }
+
+    pub fn service_mut(&mut self, slot: u32) -> Option<&mut Known> {
+        Some(&mut self.services.get_mut(slot)?.what)
+    }
+
+    pub fn edge(&self, slot: u32) -> Option<&Link> {
+        Some(&self.edges.get(slot)?.what)
+    }
+
+    /// Slots in use or free, for arrays indexed by slot.
+    pub fn service_slots(&self) -> usize {
+        self.services.slots.len()
+    }
+
+    pub fn edge_slots(&self) -> usize {
+        self.edges.slots.len()
+    }
+
+    pub fn entities(&self) -> usize {
+        self.entity_index.len()
+    }
+
+    /// Bytes of heap memory held, names not counted.
+    pub fn heap_bytes(&self) -> usize {
+        self.entities.capacity() * size_of::<Option<Entity>>()
+            + self.entity_index.allocation_size()
+            + self.services.slots.capacity() * size_of::<Option<Slot<Known>>>()
+            + self.services.index.allocation_size()
+            + self.edges.slots.capacity() * size_of::<Option<Slot<Link>>>()
+            + self.edges.index.allocation_size()
+    }
+}

@@ -1,0 +1,496 @@
+//! All series of one scope, and the event time by which its steps close.
+//!
+//! # When a step closes
+//! Steps end at multiples of the step length. The open step closes, with the value that every series
+//! has at its end, as soon as
+//! - every expected series has a sample at or after the end, or
+//! - the scope's clock is past the end by more than the grace, min(step, 5 s).
+//!
+//! A series is expected while its value holds (2.5 of its intervals) and no stale marker ended it. The
+//! scope's clock is the newest sample time that a majority of the latest samples bears out: times beyond
+//! the **median** of (sample time + 1.5 intervals) are not believed. One series (or any minority) an hour
+//! ahead moves nothing, its samples wait until their time has come; when a majority is ahead, the clock
+//! is. The first step closes by the clock only, since it is not known yet which series to expect.
+//!
+//! Nothing but the sequence of samples decides: however the stream is cut into requests, and whenever
+//! [`ScopeWindows::close`] is called, the same sequence gives the same steps to the bit. Sums add the
+//! series in the order in which they first appeared.
+//!
+//! # What a sample can be
+//! - **Of a later step**: waits until that step is open. What waits is bounded (`MAX_WAITING`);
+//!   samples beyond are dropped and counted.
+//! - **Late** (its step is closed): counted, and taken into the series' state, so that a counter loses
+//!   nothing: its next rate spans the time. Closed steps do not change.
+//! - **Not newer than the series' newest**: dropped and counted, as duplicate (same time) or out of order.
+//!   After a sender's clock steps back, its series are silent until they pass their own newest time.
+//!
+//! # Forgetting
+//! A series silent for 5 minutes of event time (or the time its value holds, if longer) leaves the sums
+//! and no longer keeps its service, edge or entity in the output. Its memory is given back by
+//! [`ScopeWindows::take_forgotten`], which tells the caller which handles to drop; until then a sample
+//! with the old handle makes it a new series under the same handle.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::close::Sums;
+use crate::pending::{Pending, step_end};
+use crate::preset::FeatureSet;
+use crate::registry::{Registry, slot_number};
+use crate::rules::{Kind, Labels, Profile};
+use crate::series::{Applied, NONE, Series};
+use crate::step::ClosedStep;
+use crate::votes::Votes;
+
+/// Longest grace after a step's end.
+const MAX_GRACE_MS: i64 = 5_000;
+/// Silence after which a series is forgotten.
+pub(crate) const FORGET_MS: i64 = 300_000;
+/// Samples may wait for their step up to this many, or up to `WAITING_PER_SERIES` times the series.
+const MAX_WAITING: usize = 1 << 16;
+const WAITING_PER_SERIES: usize = 16;
+/// Times beyond these (2^52 ms, the year 144,000) are no times; keeps sums of times far from overflow.
+const MAX_TIMESTAMP_MS: i64 = 1 << 52;
+/// Longest step: 49 days less a little, so that an offset into a step fits 32 bits.
+const MAX_STEP_MS: i64 = 1 << 31;
+
+/// A series bound by [`ScopeWindows::bind`]; valid until [`ScopeWindows::take_forgotten`] returns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesRef(pub u32);
+
+/// Counters since the windows were made, and present sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowStats {
+    /// Samples taken (late ones and stale markers included).
+    pub samples: u64,
+    /// Samples whose step was already closed.
+    pub late: u64,
+    /// Samples dropped: the series had one of the same time.
+    pub duplicates: u64,
+    /// Samples dropped: the series had a newer one.
+    pub out_of_order: u64,
+    /// Samples that were NaN or infinite.
+    pub not_numbers: u64,
+    /// Counter resets.
+    pub resets: u64,
+    /// Samples dropped: too many were waiting for later steps already.
+    pub too_far_ahead: u64,
+    /// Samples dropped: their time or their handle does not exist.
+    pub invalid: u64,
+    /// Steps closed.
+    pub steps: u64,
+    /// Series forgotten.
+    pub forgotten: u64,
+    /// Series that take part in steps at present.
+    pub series: usize,
+    /// Samples waiting for later steps at present.
+    pub waiting: usize,
+    /// Bytes of heap memory held at present, names not counted.
+    pub heap_bytes: usize,
+}
+
+/// All series state of one scope.
+#[derive(Debug)]
+pub struct ScopeWindows {
+    pub(crate) set: Arc<FeatureSet>,
+    pub(crate) step_ms: i64,
+    grace_ms: i64,
+    pub(crate) series: Vec<Series>,
+    /// Time of each series' newest sample, waiting ones included.
+    pub(crate) newest_ms: Vec<i64>,
+    /// The listed series in the order in which they appeared.
+    pub(crate) order: Vec<u32>,
+    /// Forgotten, and not yet taken.
+    dormant: Vec<u32>,
+    /// Bound since the last taking, and between the two before: those never used are taken too.
+    bound_lately: Vec<u32>,
+    bound_before: Vec<u32>,
+    free: Vec<u32>,
+    index: HashMap<u128, u32, RandomState>,
+    hashers: [RandomState; 2],
+    pub(crate) profiles: Vec<(Kind, Profile)>,
+    pub(crate) registry: Registry,
+    pub(crate) pending: Pending,
+    /// End of the open step; `None` before the first sample.
+    pub(crate) open_end_ms: Option<i64>,
+    pub(crate) closed_any: bool,
+    /// The scope's clock.
+    clock_ms: i64,
+    votes: Votes,
+    /// What to take for the interval of a series with one sample.
+    pub(crate) typical_interval_ms: i64,
+    /// Series waited for, and how many of them have passed the open step's end.
+    pub(crate) expected: usize,
+    pub(crate) passed: usize,
+    pub(crate) sums: Sums,
+    pub(crate) closed: Vec<ClosedStep>,
+    pub(crate) stats: WindowStats,
+}
+
+impl ScopeWindows {
+    /// Empty windows that close steps of `step_ms` milliseconds (held between 1 ms and 2^31 ms).
+    #[must_use]
+    pub fn new(set: Arc<FeatureSet>, step_ms: i64) -> Self {
+        let step_ms = step_ms.clamp(1, MAX_STEP_MS);
+        Self {
+            sums: Sums::default(),
+            set,
+            step_ms,
+            grace_ms: step_ms.min(MAX_GRACE_MS),
+            series: Vec::new(),
+            newest_ms: Vec::new(),
+            order: Vec::new(),
+            dormant: Vec::new(),
+            bound_lately: Vec::new(),
+            bound_before: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            hashers: [RandomState::default(), RandomState::default()],
+            profiles: Vec::new(),
+            registry: Registry::new(),
+            pending: Pending::default(),
+            open_end_ms: None,
+            closed_any: false,
+            clock_ms: i64::MIN,
+            votes: Votes::new(),
+            typical_interval_ms: step_ms,
+            expected: 0,
+            passed: 0,
+            closed: Vec::new(),
+            stats: WindowStats::default(),
+        }
+    }
+
+    /// The features that the steps' values follow.
+    #[must_use]
+    pub fn feature_set(&self) -> &Arc<FeatureSet> {
+        &self.set
+    }
+
+    /// The handle of the series with these labels (sorted by name, `__name__` included, no name twice);
+    /// `None` where no rule selects it. The same labels give the same handle. Several features may use
+    /// one series. Binding alone expects nothing of the series: its first sample does.
+    pub fn bind(&mut self, labels: &[(&str, &str)]) -> Option<SeriesRef> {
+        let (kind, profile) = self.set.rules.profile(labels)?;
+        let key = self.hash(labels, |_| true);
+        if let Some(&slot) = self.index.get(&key) {
+            return Some(SeriesRef(slot));
+        }
+        if !self.names_somebody(&profile, labels) {
+            return None;
+        }
+        let profile = self.intern_profile(kind, profile)?;
+        let set = Arc::clone(&self.set);
+        let entity_key = self.hash(labels, |name| !set.rules.is_breakdown(name));
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.series.len() < NONE as usize => {
+                self.series.push(Series::new(kind, NONE, NONE, profile));
+                self.newest_ms.push(i64::MIN);
+                slot_number(self.series.len() - 1)
+            }
+            None => return None,
+        };
+        let (entity, sibling) = self.registry.join(entity_key, &set.rules, labels, slot);
+        self.series[slot as usize] = Series::new(kind, entity, sibling, profile);
+        self.newest_ms[slot as usize] = i64::MIN;
+        self.index.insert(key, slot);
+        self.bound_lately.push(slot);
+        Some(SeriesRef(slot))
+    }
+
+    /// Takes one sample. O(1) but for the steps it closes; no allocation but for those.
+    #[inline]
+    pub fn push(&mut self, series: SeriesRef, timestamp_ms: i64, value: f64) {
+        let slot = series.0 as usize;
+        let Some(&before_ms) = self.newest_ms.get(slot) else {
+            self.stats.invalid += 1;
+            return;
+        };
+        if timestamp_ms <= before_ms {
+            let duplicate = u64::from(timestamp_ms == before_ms);
+            self.stats.duplicates += duplicate;
+            self.stats.out_of_order += 1 - duplicate;
+            return;
+        }
+        if timestamp_ms.unsigned_abs() > MAX_TIMESTAMP_MS.unsigned_abs() {
+            self.stats.invalid += 1;
+            return;
+        }
+        let open_end_ms = match self.open_end_ms {
+            Some(open_end_ms) if self.closed_any && !self.order.is_empty() => open_end_ms,
+            _ => self.begin(timestamp_ms),
+        };
+        if timestamp_ms > open_end_ms {
+            if self.pending.len() >= MAX_WAITING && self.pending.len() >= WAITING_PER_SERIES * self.order.len() {
+                self.stats.too_far_ahead += 1;
+                return;
+            }
+            self.newest_ms[slot] = timestamp_ms;
+            if before_ms < open_end_ms && self.series[slot].expected() {
+                self.passed += 1;
+            }
+            self.pending.keep(open_end_ms, self.step_ms, series.0, timestamp_ms, value);
+        } else {
+            self.newest_ms[slot] = timestamp_ms;
+            if timestamp_ms <= open_end_ms - self.step_ms && self.closed_any {
+                self.stats.late += 1;
+            }
+            if timestamp_ms == open_end_ms && self.series[slot].expected() {
+                self.passed += 1;
+            }
+            self.apply(series.0, open_end_ms, timestamp_ms, value);
+        }
+        self.stats.samples += 1;
+        if self.votes.is_due() {
+            let interval_ms = self.series[slot].interval_ms().unwrap_or(self.typical_interval_ms);
+            self.votes.cast(timestamp_ms, interval_ms, self.order.len());
+        }
+        if (self.closed_any && self.passed >= self.expected && self.passed > 0)
+            || timestamp_ms > open_end_ms + self.grace_ms
+        {
+            self.advance(timestamp_ms);
+        }
+    }
+
+    /// Hands over, in order, the steps that closed since the last call.
+    pub fn close(&mut self, out: &mut Vec<ClosedStep>) {
+        out.append(&mut self.closed);
+    }
+
+    /// Gives back the memory of forgotten series and appends their handles, which are invalid from here
+    /// on: whoever keeps handles by labels must drop these, and bind again if the series returns.
+    /// Handles that were bound before the last call and never used are among them.
+    pub fn take_forgotten(&mut self, out: &mut Vec<SeriesRef>) {
+        let mut candidates = std::mem::take(&mut self.dormant);
+        candidates.append(&mut self.bound_before);
+        std::mem::swap(&mut self.bound_before, &mut self.bound_lately);
+        candidates.retain(|&slot| !self.series[slot as usize].listed());
+        candidates.sort_unstable();
+        candidates.dedup();
+        // A first sample that still waits for its step will list its series soon.
+        let silent_ms = self.open_end_ms.map_or(i64::MIN, |open_end_ms| open_end_ms.saturating_sub(FORGET_MS));
+        let (kept, gone): (Vec<u32>, Vec<u32>) =
+            candidates.into_iter().partition(|&slot| self.newest_ms[slot as usize] > silent_ms);
+        self.dormant = kept;
+        if gone.is_empty() {
+            return;
+        }
+        let mut dead = vec![false; self.series.len()];
+        for &slot in &gone {
+            dead[slot as usize] = true;
+        }
+        self.index.retain(|_, slot| !dead[*slot as usize]);
+        self.bound_before.retain(|&slot| !dead[slot as usize]);
+        for slot in gone {
+            self.unlink(slot);
+            // Nothing is newer than this: samples for the handle are refused until it is bound again.
+            self.newest_ms[slot as usize] = i64::MAX;
+            self.free.push(slot);
+            out.push(SeriesRef(slot));
+        }
+    }
+
+    /// Counters and sizes.
+    #[must_use]
+    pub fn stats(&self) -> WindowStats {
+        WindowStats {
+            series: self.order.len(),
+            waiting: self.pending.len(),
+            heap_bytes: self.series.capacity() * (size_of::<Series>() + size_of::<i64>())
+                + (self.order.capacity() + self.dormant.capacity() + self.free.capacity()) * size_of::<u32>()
+                + self.index.allocation_size()
+                + self.registry.heap_bytes()
+                + self.sums.heap_bytes(),
+            ..self.stats
+        }
+    }
+
+    /// Things whose series share all labels but the metric's name and break-downs.
+    #[must_use]
+    pub fn entities(&self) -> usize {
+        self.registry.entities()
+    }
+
+    /// The open step's end for a sample while the windows are empty or no step is closed yet.
+    #[cold]
+    fn begin(&mut self, timestamp_ms: i64) -> i64 {
+        let wanted = step_end(timestamp_ms, self.step_ms);
+        let open_end_ms = match self.open_end_ms {
+            None => wanted,
+            // Before anything is closed, an earlier sample moves the beginning back.
+            Some(open) if !self.closed_any && wanted < open => {
+                self.pending.reopen(open, wanted, self.step_ms);
+                wanted
+            }
+            // Nothing takes part: skip the silence.
+            Some(open) if self.closed_any && self.pending.len() == 0 && wanted > open => wanted,
+            Some(open) => open,
+        };
+        self.open_end_ms = Some(open_end_ms);
+        open_end_ms
+    }
+
+    /// Takes a sample of the open step, or a late one, into its series.
+    fn apply(&mut self, slot: u32, open_end_ms: i64, timestamp_ms: i64, value: f64) {
+        let typical_ms = self.typical_interval_ms;
+        let Some(series) = self.series.get_mut(slot as usize) else { return };
+        let applied = series.apply(timestamp_ms, value);
+        match applied {
+            Applied::Next => {}
+            Applied::First => self.born(slot, timestamp_ms),
+            Applied::Reset => self.stats.resets += 1,
+            Applied::NotANumber => self.stats.not_numbers += 1,
+            Applied::Stale => {}
+        }
+        let series = &mut self.series[slot as usize];
+        let expected = !series.ended() && timestamp_ms.saturating_add(series.hold_ms(typical_ms)) >= open_end_ms;
+        if expected != series.expected() && (expected || series.ended()) {
+            series.set_expected(expected);
+            let passed = usize::from(self.newest_ms[slot as usize] >= open_end_ms);
+            if expected {
+                self.expected += 1;
+                self.passed += passed;
+            } else {
+                self.expected -= 1;
+                self.passed -= passed;
+            }
+        }
+    }
+
+    /// The first sample of a series: it takes part from here on, and a counter that was born since its
+    /// entity last reported counts from zero.
+    #[cold]
+    fn born(&mut self, slot: u32, timestamp_ms: i64) {
+        let series = &self.series[slot as usize];
+        let (entity, counter) = (series.entity, series.is_counter());
+        if !series.listed() {
+            self.order.push(slot);
+            self.registry.list(entity, true);
+            self.series[slot as usize].set_listed(true);
+        }
+        if !counter {
+            return;
+        }
+        let mut since_ms: Option<i64> = None;
+        let mut sibling = self.registry.entity(entity).map_or(NONE, |entity| entity.head);
+        while let Some(other) = self.series.get(sibling as usize) {
+            if sibling != slot {
+                since_ms = since_ms.max(other.reported_before(timestamp_ms, self.typical_interval_ms));
+            }
+            sibling = other.sibling;
+        }
+        if let Some(since_ms) = since_ms {
+            self.series[slot as usize].count_from_zero(since_ms);
+        }
+    }
+
+    /// Closes every step that is complete now that a sample of this time came.
+    #[cold]
+    fn advance(&mut self, timestamp_ms: i64) {
+        if timestamp_ms > self.clock_ms {
+            let (believed, interval_ms) = self.votes.believe(timestamp_ms, self.order.len());
+            if let Some(interval_ms) = interval_ms {
+                self.typical_interval_ms = interval_ms;
+            }
+            if believed {
+                self.clock_ms = timestamp_ms;
+            }
+        }
+        while let Some(open_end_ms) = self.open_end_ms {
+            let all = self.closed_any && self.passed > 0 && self.passed >= self.expected;
+            if !all && self.clock_ms <= open_end_ms + self.grace_ms {
+                return;
+            }
+            let mut next_end_ms = open_end_ms + self.step_ms;
+            if let Some(earliest_ms) = self.close_step(open_end_ms) {
+                // Nothing stands, and nothing comes before that: skip the silence.
+                let wanted_ms = step_end(earliest_ms, self.step_ms).max(next_end_ms);
+                self.pending.reopen(next_end_ms - self.step_ms, wanted_ms - self.step_ms, self.step_ms);
+                next_end_ms = wanted_ms;
+            }
+            let open_end_ms = next_end_ms;
+            self.open_end_ms = Some(open_end_ms);
+            self.closed_any = true;
+            let due = self.pending.open(open_end_ms, self.step_ms);
+            for sample in &due {
+                self.apply(sample.series, open_end_ms, sample.timestamp_ms(open_end_ms), sample.value);
+            }
+            self.pending.recycle(due);
+        }
+    }
+
+    /// A series leaves: it is in no sum from here on. Its handle stays bound until it is taken.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        let entity = self.series[slot as usize].entity;
+        self.registry.list(entity, false);
+        self.series[slot as usize].restart();
+        self.newest_ms[slot as usize] = i64::MIN;
+        self.dormant.push(slot);
+        self.stats.forgotten += 1;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let (entity, next) = {
+            let series = &self.series[slot as usize];
+            (series.entity, series.sibling)
+        };
+        let head = self.registry.entity(entity).map_or(NONE, |entity| entity.head);
+        if head == slot {
+            self.registry.set_head(entity, next);
+        } else {
+            let mut at = head;
+            while let Some(series) = self.series.get_mut(at as usize) {
+                if series.sibling == slot {
+                    series.sibling = next;
+                    break;
+                }
+                at = series.sibling;
+            }
+        }
+        self.registry.leave(entity);
+    }
+
+    fn names_somebody(&self, profile: &Profile, labels: &Labels<'_>) -> bool {
+        let rules = &self.set.rules;
+        let by_term = |&(_, selector): &(u16, u8)| {
+            rules.selectors.get(usize::from(selector)).is_some_and(|selector| rules.service(selector, labels).is_some())
+        };
+        let by_edge = || rules.edges.as_ref().is_some_and(|edges| rules.service(&edges.server, labels).is_some());
+        profile.terms.iter().any(by_term) || (!profile.edge.is_empty() && by_edge())
+    }
+
+    /// `None` only after 65,535 distinct profiles, which the limits on terms keep out of reach in practice.
+    fn intern_profile(&mut self, kind: Kind, profile: Profile) -> Option<u16> {
+        let wanted = (kind, profile);
+        if let Some(known) = self.profiles.iter().position(|known| *known == wanted) {
+            return u16::try_from(known).ok();
+        }
+        let index = u16::try_from(self.profiles.len()).ok()?;
+        self.profiles.push(wanted);
+        Some(index)
+    }
+
+    /// 128 bits over the labels that pass `keep`, by two hashes with random seeds: two different series
+    /// collide with negligible probability, and nobody can aim at it.
+    fn hash(&self, labels: &Labels<'_>, keep: impl Fn(&str) -> bool) -> u128 {
+        let digest = |hasher: &RandomState| {
+            use std::hash::Hasher;
+            let mut state = hasher.build_hasher();
+            for (name, value) in labels.iter().filter(|(name, _)| keep(name)) {
+                // Lengths first, so that ("a", "bc") and ("ab", "c") differ.
+                state.write_usize(name.len());
+                state.write(name.as_bytes());
+                state.write_usize(value.len());
+                state.write(value.as_bytes());
+            }
+            u128::from(state.finish())
+        };
+        let [high, low] = &self.hashers;
+        digest(high) << 64 | digest(low)
+    }
+}

@@ -1,0 +1,308 @@
+//! Features, edges and presence from raw samples, through the public interface.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+
+mod common;
+
+use common::{Feed, STALE};
+use quoll_features::Presence;
+
+const CPU: &str = "quoll_cpu_usage_seconds_total";
+const MEMORY: &str = "quoll_memory_working_set_bytes";
+const COUNT: &str = "quoll_http_request_duration_seconds_count";
+const SUM: &str = "quoll_http_request_duration_seconds_sum";
+const CONNECTS: &str = "quoll_tcp_connects_total";
+const FAILURES: &str = "quoll_tcp_connect_failures_total";
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * b.abs().max(1.0)
+}
+
+#[test]
+fn pods_are_summed_and_namespaces_kept_apart() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=5 {
+        let at = t * 1000 - 300;
+        let ticks = f64::from(i32::try_from(t).unwrap());
+        for (instance, rate) in [("a", 0.5), ("b", 0.25)] {
+            feed.push(&format!("{CPU} service_name=cart service_namespace=shop instance={instance}"), at, ticks * rate);
+            feed.push(&format!("{MEMORY} service_name=cart service_namespace=shop instance={instance}"), at, 100.0);
+        }
+        feed.push(&format!("{CPU} service_name=cart instance=a"), at, ticks * 3.0);
+    }
+    let step = feed.step(3000).clone();
+    assert_eq!(step.services.len(), 2, "{:?}", step.services);
+    assert_eq!(step.services[0].service.to_string(), "cart");
+    assert_eq!(step.services[1].service.to_string(), "shop/cart");
+    assert!(close(step.services[0].values[0], 3.0));
+    assert!(close(step.services[1].values[0], 0.75));
+    assert_eq!(step.services[1].values[1], 200.0);
+    assert!(step.services[0].values[1].is_nan(), "no memory was reported");
+}
+
+#[test]
+fn latency_and_error_ratio_are_over_all_callers_and_status_classes() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=5_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        let n = f64::from(t);
+        for (client, status, rate, seconds) in
+            [("web", "2xx", 80.0, 0.010), ("web", "5xx", 10.0, 0.100), ("external", "2xx", 10.0, 0.040)]
+        {
+            let labels = format!("client={client} server=cart reporter=server status_class={status}");
+            feed.push(&format!("{COUNT} {labels}"), at, n * rate);
+            feed.push(&format!("{SUM} {labels}"), at, n * rate * seconds);
+        }
+    }
+    assert!(close(feed.value(3000, "cart", "requests_per_second"), 100.0));
+    assert!(close(feed.value(3000, "cart", "request_latency_seconds"), (0.8 + 1.0 + 0.4) / 100.0));
+    assert!(close(feed.value(3000, "cart", "error_ratio"), 0.1));
+    assert!(feed.value(3000, "cart", "caller_error_ratio").is_nan(), "no client reports");
+    let names: Vec<String> = feed.step(3000).services.iter().map(|s| s.service.to_string()).collect();
+    assert_eq!(names, ["cart", "web"], "external is nobody");
+    assert_eq!(feed.step(3000).edges.len(), 1);
+}
+
+#[test]
+fn the_first_error_is_not_lost() {
+    let mut feed = Feed::new(1000);
+    let labels = "client=web server=cart reporter=server";
+    for t in 1..=6_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        feed.push(&format!("{COUNT} {labels} status_class=2xx"), at, f64::from(t) * 60.0);
+        if t >= 4 {
+            feed.push(&format!("{COUNT} {labels} status_class=5xx"), at, 40.0);
+        }
+    }
+    assert_eq!(feed.value(3000, "cart", "error_ratio"), 0.0);
+    assert!(close(feed.value(4000, "cart", "error_ratio"), 0.4), "40 errors since the scrape before");
+    assert_eq!(feed.value(5000, "cart", "error_ratio"), 0.0);
+    assert!(close(feed.edge(4000, "web", "cart").errors_per_second, 40.0));
+}
+
+#[test]
+fn what_was_counted_before_anything_was_known_is_not_a_burst() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=4_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        for status in ["2xx", "5xx"] {
+            let labels = format!("client=web server=cart reporter=server status_class={status}");
+            feed.push(&format!("{COUNT} {labels}"), at, 1e9 + f64::from(t));
+        }
+        if t >= 3 {
+            feed.push(&format!("{CPU} service_name=late"), at, 1e6);
+        }
+    }
+    assert!(feed.value(1000, "cart", "error_ratio").is_nan());
+    assert!(close(feed.value(2000, "cart", "requests_per_second"), 2.0));
+    assert!(feed.value(3000, "late", "cpu_cores").is_nan(), "a new entity's total is its past");
+}
+
+#[test]
+fn an_edge_is_told_by_its_client_else_its_server_and_never_by_both() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=5_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        let n = f64::from(t);
+        for (reporter, server, rate) in [("client", "cart", 10.0), ("server", "cart", 9.0), ("server", "pay", 7.0)] {
+            let labels = format!("client=web server={server} reporter={reporter}");
+            feed.push(&format!("{COUNT} {labels} status_class=2xx"), at, n * rate);
+            feed.push(&format!("{SUM} {labels} status_class=2xx"), at, n * rate * 0.02);
+            feed.push(&format!("{CONNECTS} {labels}"), at, n * rate * 2.0);
+        }
+        feed.push(&format!("{CONNECTS} client=web server=db reporter=client"), at, n * 3.0);
+        feed.push(&format!("{FAILURES} client=web server=db reporter=client reason=refused"), at, n);
+        feed.push(&format!("{CONNECTS} client=cart server=cart reporter=client"), at, n);
+    }
+    let cart = feed.edge(3000, "web", "cart").clone();
+    assert!(close(cart.requests_per_second, 10.0) && close(cart.connects_per_second, 20.0), "{cart:?}");
+    assert!(close(cart.latency_seconds, 0.02));
+    assert!(close(feed.edge(3000, "web", "pay").requests_per_second, 7.0));
+    let db = feed.edge(3000, "web", "db").clone();
+    assert!(close(db.requests_per_second, 3.0) && close(db.errors_per_second, 1.0), "connects stand in: {db:?}");
+    assert!(db.latency_seconds.is_nan());
+    assert_eq!(feed.step(3000).edges.len(), 3, "a service calling itself is no edge");
+}
+
+#[test]
+fn a_crashed_service_vanishes_while_callers_try_and_a_stopped_one_is_idle() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=40_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        let n = f64::from(t);
+        for name in ["web", "cart", "batch"] {
+            match (name, t) {
+                ("web", _) | (_, ..=10) => feed.push(&format!("{CPU} service_name={name}"), at, n),
+                (_, 11) => feed.push(&format!("{CPU} service_name={name}"), at, STALE),
+                _ => {}
+            }
+        }
+        feed.push(&format!("{CONNECTS} client=web server=cart reporter=client"), at, n * 20.0);
+        if t > 10 {
+            let failures = format!("{FAILURES} client=web server=cart reporter=client reason=refused");
+            feed.push(&failures, at, (n - 10.0) * 20.0);
+        }
+    }
+    assert_eq!(feed.service(10_000, "cart").presence, Presence::Present);
+    assert_eq!(feed.service(11_000, "cart").presence, Presence::Vanished);
+    assert_eq!(feed.service(30_000, "cart").presence, Presence::Vanished);
+    assert!(close(feed.value(11_000, "cart", "caller_connect_failure_ratio"), 1.0));
+    assert!(feed.value(11_000, "cart", "cpu_cores").is_nan());
+    assert_eq!(feed.service(11_000, "batch").presence, Presence::Idle);
+    assert_eq!(feed.service(30_000, "web").presence, Presence::Present);
+}
+
+#[test]
+fn steps_close_when_all_have_passed_and_else_after_the_grace() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=4_i64 {
+        feed.push(&format!("{MEMORY} service_name=a"), t * 1000 - 500, 1.0);
+        feed.push(&format!("{MEMORY} service_name=b"), t * 1000 - 500, 2.0);
+    }
+    assert_eq!(feed.close().last().unwrap().end_ms, 3000, "both passed 3000");
+    feed.push(&format!("{MEMORY} service_name=a"), 4500, 1.0);
+    assert_eq!(feed.close().last().unwrap().end_ms, 3000, "b may still come");
+    feed.push(&format!("{MEMORY} service_name=a"), 5001, 1.0);
+    assert_eq!(feed.close().last().unwrap().end_ms, 4000, "but not for ever");
+    assert_eq!(feed.value(4000, "b", "memory_bytes"), 2.0, "its value holds");
+}
+
+#[test]
+fn one_series_an_hour_ahead_closes_nothing() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=30_i64 {
+        for name in ["a", "b", "c"] {
+            feed.push(&format!("{MEMORY} service_name={name}"), t * 1000 - 500, 1.0);
+        }
+        feed.push(&format!("{MEMORY} service_name=ahead"), 3_600_000 + t * 1000, 9.0);
+        let newest = feed.close().last().map_or(0, |step| step.end_ms);
+        assert!(newest <= t * 1000, "at {t}: {newest}");
+    }
+    assert_eq!(feed.close().last().unwrap().end_ms, 29_000);
+    assert_eq!(feed.windows.stats().late, 0);
+}
+
+#[test]
+fn a_series_ahead_from_the_very_first_sample_does_not_set_the_beginning() {
+    let mut feed = Feed::new(1000);
+    feed.push(&format!("{MEMORY} service_name=ahead"), 3_600_000, 9.0);
+    for t in 1..=10_i64 {
+        for name in ["a", "b"] {
+            feed.push(&format!("{MEMORY} service_name={name}"), t * 1000 - 500, 1.0);
+        }
+        feed.push(&format!("{MEMORY} service_name=ahead"), 3_600_000 + t * 1000, 9.0);
+    }
+    assert_eq!(feed.close().first().unwrap().end_ms, 1000);
+    assert_eq!(feed.close().last().unwrap().end_ms, 9000);
+}
+
+#[test]
+fn late_duplicate_and_out_of_order_samples_are_counted_and_harmless() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=10_i32 {
+        let at = i64::from(t) * 1000 - 500;
+        for name in ["a", "b", "c"] {
+            // From 5 on, b's samples come after everybody else's next ones.
+            if name != "b" || t < 5 {
+                feed.push(&format!("{CPU} service_name={name}"), at, f64::from(t) * 2.0);
+            } else {
+                feed.push(&format!("{CPU} service_name=b"), at - 1000, f64::from(t - 1) * 2.0);
+            }
+        }
+        feed.push(&format!("{CPU} service_name=c"), at, 1e9);
+        feed.push(&format!("{CPU} service_name=c"), at - 250, 1e9);
+    }
+    let stats = feed.windows.stats();
+    assert_eq!((stats.duplicates, stats.out_of_order), (10 + 1, 10));
+    for end_ms in (2000..=8000).step_by(1000) {
+        assert!(close(feed.value(end_ms, "b", "cpu_cores"), 2.0), "{end_ms}");
+        assert!(close(feed.value(end_ms, "c", "cpu_cores"), 2.0), "{end_ms}");
+    }
+}
+
+#[test]
+fn slow_series_hold_their_value_over_fast_steps() {
+    let mut feed = Feed::new(1000);
+    for t in 0..=300_i32 {
+        let at = i64::from(t) * 1000 + 700;
+        feed.push(&format!("{MEMORY} service_name=fast"), at, 1.0);
+        if t % 60 == 5 && t < 200 {
+            feed.push(&format!("{CPU} service_name=slow"), at, f64::from(t) * 0.5);
+        }
+    }
+    assert!(feed.value(60_000, "slow", "cpu_cores").is_nan(), "one sample is no rate");
+    // The last sample is at 185.7 s; 2.5 intervals later is 335.7 s, past the stream's end.
+    for end_ms in (67_000..=290_000).step_by(1000) {
+        assert!(close(feed.value(end_ms, "slow", "cpu_cores"), 0.5), "{end_ms}");
+    }
+}
+
+#[test]
+fn a_silent_series_is_forgotten_and_its_memory_given_back() {
+    let mut feed = Feed::new(1000);
+    let mut gone = Vec::new();
+    for t in 1..=400_i64 {
+        feed.push(&format!("{MEMORY} service_name=stays"), t * 1000 - 500, 1.0);
+        if t <= 50 {
+            feed.push(&format!("{MEMORY} service_name=leaves"), t * 1000 - 500, 1.0);
+        }
+    }
+    assert_eq!(feed.step(300_000).services.len(), 2);
+    assert_eq!(feed.step(360_000).services.len(), 1);
+    let leaves = feed.bind(&format!("{MEMORY} service_name=leaves")).unwrap();
+    feed.windows.take_forgotten(&mut gone);
+    assert_eq!(gone, [leaves]);
+    feed.windows.push(leaves, 400_000, 1.0);
+    feed.windows.push(leaves, 401_000, 1.0);
+    assert_eq!(feed.windows.stats().series, 1, "the handle is dead");
+    feed.push(&format!("{MEMORY} service_name=leaves"), 400_500, 1.0);
+    assert_eq!(feed.windows.stats().series, 1, "waits for its step");
+    for t in 401..=404 {
+        feed.push(&format!("{MEMORY} service_name=stays"), t * 1000 - 500, 1.0);
+    }
+    assert_eq!(feed.windows.stats().series, 2);
+}
+
+#[test]
+fn endless_churn_keeps_memory_flat() {
+    let mut feed = Feed::new(15_000);
+    let mut gone = Vec::new();
+    let mut peak = 0;
+    for t in 0..2000_i64 {
+        feed.push(&format!("{MEMORY} service_name=stays"), t * 15_000, 1.0);
+        for pod in 0..5 {
+            // Every pod lives for one scrape only.
+            feed.push(&format!("{CPU} service_name=churn instance=pod-{t}-{pod}"), t * 15_000, 1.0);
+        }
+        feed.windows.take_forgotten(&mut gone);
+        feed.steps.clear();
+        feed.close();
+        if t == 300 {
+            peak = feed.windows.stats().heap_bytes;
+        }
+    }
+    assert!(gone.len() > 9000, "{}", gone.len());
+    assert!(feed.windows.stats().heap_bytes <= peak, "{} > {peak}", feed.windows.stats().heap_bytes);
+}
+
+#[test]
+fn a_gap_in_everything_is_skipped_after_everything_is_forgotten() {
+    let mut feed = Feed::new(1000);
+    for t in (1..=10_i64).chain(100_000..=100_010) {
+        feed.push(&format!("{MEMORY} service_name=a"), t * 1000 - 500, 1.0);
+    }
+    let steps = feed.close();
+    assert!(steps.len() < 330, "{}", steps.len());
+    assert!(steps.windows(2).all(|pair| pair[0].end_ms < pair[1].end_ms));
+    assert_eq!(feed.value(100_009_000, "a", "memory_bytes"), 1.0);
+}
+
+#[test]
+fn absurd_times_neither_panic_nor_run_for_ever() {
+    let mut feed = Feed::new(1000);
+    for &t in &[0, i64::MAX, i64::MIN, 1 << 52, (1 << 52) + 1, 5000, 1 << 51, 6000, (1 << 52) - 5, -5, 1 << 52] {
+        feed.push(&format!("{MEMORY} service_name=a"), t, 1.0);
+        feed.push(&format!("{CPU} service_name=b"), t, 1.0);
+        assert!(feed.close().len() < 10_000);
+    }
+}
