@@ -1,1 +1,88 @@
-//! HTTP interface of the scorer.
+//! The scorer's HTTP interface.
+//!
+//! | Path | What |
+//! |---|---|
+//! | `POST /api/v1/write` | remote write 1.0 ([`write`]) |
+//! | `GET /api/v1/graph`, `services`, `incidents`, `explain` | what the last tick says ([`query`]) |
+//! | `GET /metrics`, `/-/healthy`, `/-/ready` | about the process itself ([`admin`]) |
+//! | `POST /-/reload` | loads the model anew; from this machine only |
+//! | `GET /`, `/console/...` | the console's files ([`console`]) |
+//!
+//! # Guarantees
+//! - No answer allows another origin to read it, and calls that change state are refused unless they come
+//!   from this machine and not from a page of another site.
+//! - Readers never wait for scoring, nor it for them: they see the last whole tick ([`view`]).
+//! - Every refusal says why, in one line.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
+
+pub mod admin;
+mod answer;
+pub mod console;
+pub mod exposition;
+pub mod query;
+pub mod view;
+pub mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use quoll_ingest::SharedReceiver;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+pub use exposition::{Exposition, Kind};
+pub use view::Published;
+
+/// What the interface asks of the process behind it.
+pub trait Host: Send + Sync + 'static {
+    /// All metrics of the process, in the text format.
+    fn metrics(&self) -> String;
+    /// `Err` with the reason while the process should get no traffic.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    fn ready(&self) -> Result<(), String>;
+    /// Loads the model anew and says what came of it.
+    ///
+    /// # Errors
+    /// Why the model cannot be used; the one in use stays.
+    fn reload(&self) -> Result<String, String>;
+}
+
+/// Everything the routes need.
+#[derive(Clone)]
+pub struct Api {
+    /// Where written samples go.
+    pub receiver: Arc<SharedReceiver>,
+    /// What the last tick says.
+    pub published: Arc<ArcSwap<Published>>,
+    /// The process.
+    pub host: Arc<dyn Host>,
+    /// Directory of the console's files.
+    pub console_dir: Option<PathBuf>,
+    /// Write requests handled at a time.
+    pub in_flight: Arc<tokio::sync::Semaphore>,
+}
+
+impl Api {
+    /// An interface with room for 64 write requests at a time.
+    #[must_use]
+    pub fn new(
+        receiver: Arc<SharedReceiver>,
+        published: Arc<ArcSwap<Published>>,
+        host: Arc<dyn Host>,
+        console_dir: Option<PathBuf>,
+    ) -> Self {
+        Self { receiver, published, host, console_dir, in_flight: Arc::new(tokio::sync::Semaphore::new(64)) }
+    }
+
+    /// All routes.
+    #[must_use]
+    pub fn routes(&self) -> BoxedFilter<(Response,)> {
+        let routes = write::route(self).or(query::routes(self)).unify().or(admin::routes(self)).unify();
+        routes.or(console::route(self)).unify().recover(answer::rejection).unify().boxed()
+    }
+}

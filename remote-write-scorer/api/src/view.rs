@@ -1,0 +1,195 @@
+//! What the last tick says, as JSON shows it.
+//!
+//! The engine builds a whole [`Published`] per tick and swaps it in; readers never see half of one.
+//! Numbers that are not finite become `null`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Everything there is to read, by scope.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    /// State of the model.
+    pub model: ModelView,
+    /// The newest tick of each scope.
+    pub scopes: BTreeMap<ScopeKey, Arc<ScopeView>>,
+}
+
+/// A scope as named in queries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ScopeKey {
+    /// Value of `X-Scope-OrgID`.
+    pub tenant: String,
+    /// Partition labels.
+    pub partition: BTreeMap<String, String>,
+}
+
+/// State of the model.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelView {
+    /// `none`, `provisional` or `calibrated`.
+    pub state: &'static str,
+    /// The same in a sentence, with the reason.
+    pub message: String,
+}
+
+impl Default for ModelView {
+    fn default() -> Self {
+        Self { state: "none", message: "no model: topology only".to_owned() }
+    }
+}
+
+/// A service by its labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceName {
+    /// Namespace, if any.
+    pub namespace: Option<Arc<str>>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// One scope at its newest tick.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ScopeView {
+    /// Which scope.
+    pub scope: ScopeKey,
+    /// End of the step, in milliseconds since the epoch; `null` before the first.
+    pub tick_ms: Option<i64>,
+    /// Length of a step in milliseconds.
+    pub step_ms: i64,
+    /// Version of the inference engine.
+    pub engine_version: String,
+    /// Digest of the settings behind the inference.
+    pub config_hash: String,
+    /// Probability that a service looks anomalous for no reason in the network.
+    pub leak: f64,
+    /// Services, sorted.
+    pub services: Vec<ServiceView>,
+    /// Edges, sorted.
+    pub edges: Vec<EdgeView>,
+    /// Open incidents, oldest first.
+    pub incidents: Vec<IncidentView>,
+    /// Incidents that closed lately, newest first.
+    pub closed_incidents: Vec<ClosedIncidentView>,
+}
+
+/// One service.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceView {
+    /// Namespace, if any.
+    pub namespace: Option<Arc<str>>,
+    /// Name.
+    pub name: Arc<str>,
+    /// `present`, `vanished` or `idle`.
+    pub presence: &'static str,
+    /// Above 1 = anomalous at the score budget; `null` without a score.
+    pub score: Option<f64>,
+    /// Whether the score's tail rests on too little history.
+    pub provisional: Option<bool>,
+    /// Posterior probability of being anomalous.
+    pub anomaly_probability: f64,
+    /// Evidence of this tick, natural logarithm.
+    pub log_likelihood_ratio: f64,
+    /// Predictive prior of "the fault is here".
+    pub fault_prior: f64,
+    /// Posterior of "the fault is here", within an incident.
+    pub root_cause_probability: Option<f64>,
+    /// The incident it belongs to.
+    pub incident: Option<String>,
+    /// Features behind the score; without a model, what was observed.
+    pub features: Vec<FeatureView>,
+}
+
+/// One feature of a service.
+#[derive(Debug, Clone, Serialize)]
+pub struct FeatureView {
+    /// Name.
+    pub name: Arc<str>,
+    /// Unit of value and expectation.
+    pub unit: Arc<str>,
+    /// Observed.
+    pub value: f64,
+    /// Expected by the model.
+    pub expected: Option<f64>,
+    /// Error over what is normal.
+    pub score: Option<f64>,
+}
+
+/// Calls from one service to another.
+#[derive(Debug, Clone, Serialize)]
+pub struct EdgeView {
+    /// Caller.
+    pub client: Arc<str>,
+    /// Its namespace.
+    pub client_namespace: Option<Arc<str>>,
+    /// Callee.
+    pub server: Arc<str>,
+    /// Its namespace.
+    pub server_namespace: Option<Arc<str>>,
+    /// Requests per second.
+    pub requests_per_second: f64,
+    /// Share of failed attempts.
+    pub error_ratio: f64,
+    /// Probability that the caller is anomalous because the callee is.
+    pub strength: f64,
+}
+
+/// A service with a probability.
+#[derive(Debug, Clone, Serialize)]
+pub struct Likely {
+    /// Namespace, if any.
+    pub namespace: Option<Arc<str>>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Probability.
+    pub probability: f64,
+}
+
+/// Whom a fault of one service reaches.
+#[derive(Debug, Clone, Serialize)]
+pub struct BlastView {
+    /// The cause.
+    pub root: ServiceName,
+    /// Services hit.
+    pub hits: Vec<Likely>,
+}
+
+/// An open incident.
+#[derive(Debug, Clone, Serialize)]
+pub struct IncidentView {
+    /// Identifier.
+    pub id: String,
+    /// When it opened, in milliseconds since the epoch.
+    pub opened_ms: i64,
+    /// Predictive prior of "no fault".
+    pub no_fault_prior: f64,
+    /// Posterior of "no fault".
+    pub no_fault_probability: f64,
+    /// Causes, likeliest first.
+    pub roots: Vec<Likely>,
+    /// Services anomalous because of the likeliest cause.
+    pub symptoms: Vec<ServiceName>,
+    /// Whom the likeliest causes reach.
+    pub blast_radius: Vec<BlastView>,
+    /// Plain sentences.
+    pub explanation: Vec<String>,
+}
+
+/// An incident that ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClosedIncidentView {
+    /// Identifier.
+    pub id: String,
+    /// When it opened, in milliseconds since the epoch.
+    pub opened_ms: i64,
+    /// When it ended, in milliseconds since the epoch.
+    pub closed_ms: i64,
+    /// Its cause.
+    pub root: ServiceName,
+    /// The incident it was merged into.
+    pub merged_into: Option<String>,
+    /// Plain sentences, as of its last tick.
+    pub explanation: Vec<String>,
+}
