@@ -77,7 +77,7 @@ impl ScopeWindows {
             let newest_ms = self.newest_ms[slot as usize];
             let hold_ms = series.hold_ms(self.typical_interval_ms);
             let value = series.at_step_end(end_ms, hold_ms);
-            let silent_ms = end_ms.saturating_sub(newest_ms);
+            let silent_ms = series.silent_ms(end_ms);
             let expected = !series.ended() && newest_ms.saturating_add(hold_ms) >= next_end_ms;
             series.set_expected(expected);
             if expected {
@@ -91,7 +91,7 @@ impl ScopeWindows {
             }
             let stays = silent_ms <= FORGET_MS.max(hold_ms);
             if !stays {
-                self.forget(slot);
+                self.forget(slot, end_ms);
             } else if let Some(ahead_ms) = ahead {
                 earliest_ms = Some(earliest_ms.map_or(ahead_ms, |earliest_ms| earliest_ms.min(ahead_ms)));
             } else {

@@ -232,6 +232,11 @@ impl Series {
         self.set(LISTED, listed);
     }
 
+    /// Time since the newest sample of this state.
+    pub fn silent_ms(&self, end_ms: i64) -> i64 {
+        end_ms.saturating_sub(self.last_ms)
+    }
+
     /// Time of the newest sample of this state if it lies after `end_ms`.
     pub fn newest_after(&self, end_ms: i64) -> Option<i64> {
         (self.last_ms > end_ms).then_some(self.last_ms)

@@ -1,9 +1,11 @@
-//! Which sample times are believed: a running majority of the samples themselves.
+//! How far the scope's clock goes: a running majority of the samples themselves.
 //!
-//! Each vote is a sample's time plus 1.5 intervals of its series; the median of the latest votes bounds
-//! the times that are believed. Votes are spread evenly over about as many samples as there are series
-//! (one round of scrapes), so a series that fell silent stops voting within a round, and series that are
-//! far ahead are outvoted as long as they send less than half of the samples.
+//! Each vote is a sample's time and its series' interval. A sample time is believed up to the median of
+//! (time + 1.5 intervals) over the latest votes; the clock goes to believed times, and at a time that is
+//! not believed to the median time itself, which a majority has reached. Votes are spread evenly over
+//! about as many samples as there are series (one round of scrapes), so a series that fell silent stops
+//! voting within a round, and series that are far ahead are outvoted as long as they send less than
+//! half of the samples.
 
 /// Votes remembered.
 const VOTES: usize = 64;
@@ -11,19 +13,30 @@ const VOTES: usize = 64;
 /// The latest votes.
 #[derive(Debug)]
 pub(crate) struct Votes {
-    due_ms: [i64; VOTES],
+    time_ms: [i64; VOTES],
     interval_ms: [i64; VOTES],
     cast: usize,
     /// Samples until the next vote.
     wait: usize,
-    /// Samples until the median may be taken again, which keeps its cost per sample constant.
+    /// Samples until the medians may be taken again, which keeps their cost per sample constant.
     rest: usize,
     believed_ms: i64,
 }
 
+/// What the votes amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The time is believed.
+    Believed,
+    /// It is not, and nothing is known beyond what the last verdict said.
+    Doubted,
+    /// It is not, but this time has been reached by a majority.
+    Reached(i64),
+}
+
 impl Votes {
     pub fn new() -> Self {
-        Self { due_ms: [0; VOTES], interval_ms: [0; VOTES], cast: 0, wait: 0, rest: 0, believed_ms: i64::MIN }
+        Self { time_ms: [0; VOTES], interval_ms: [0; VOTES], cast: 0, wait: 0, rest: 0, believed_ms: i64::MIN }
     }
 
     /// Counts a sample; whether it has a vote.
@@ -37,37 +50,44 @@ impl Votes {
     /// Casts the vote of a sample that is due.
     pub fn cast(&mut self, timestamp_ms: i64, interval_ms: i64, series: usize) {
         let at = self.cast % VOTES;
-        self.due_ms[at] = timestamp_ms.saturating_add(interval_ms.saturating_mul(3) / 2);
+        self.time_ms[at] = timestamp_ms;
         self.interval_ms[at] = interval_ms;
         self.cast += 1;
         self.wait = (series / VOTES).max(1);
     }
 
-    /// Whether a sample of this time is believed, given how many series there are; may take the median
-    /// anew, and then also gives the median interval.
-    pub fn believe(&mut self, timestamp_ms: i64, series: usize) -> (bool, Option<i64>) {
+    /// Whether a sample of this time is believed, given how many series there are.
+    pub fn believe(&mut self, timestamp_ms: i64, series: usize) -> Verdict {
         if timestamp_ms <= self.believed_ms {
-            return (true, None);
-        }
-        if self.rest > 0 {
-            return (false, None);
+            return Verdict::Believed;
         }
         let count = self.cast.min(series.clamp(1, VOTES));
-        if count == 0 {
-            return (true, None);
+        if self.rest > 0 || count == 0 {
+            return Verdict::Doubted;
         }
         self.rest = count;
-        let latest = |votes: &[i64; VOTES]| {
-            let mut sorted = [i64::MAX; VOTES];
-            for (back, vote) in (1..=count).zip(&mut sorted) {
-                *vote = votes[(self.cast - back) % VOTES];
-            }
-            sorted[..count].sort_unstable();
-            // The lower one of two: half of the samples are no majority.
-            sorted[(count - 1) / 2]
-        };
-        let (believed_ms, interval_ms) = (latest(&self.due_ms), latest(&self.interval_ms));
-        self.believed_ms = believed_ms;
-        (timestamp_ms <= believed_ms, Some(interval_ms))
+        self.believed_ms = self.median(count, |time_ms, interval_ms| time_ms.saturating_add(interval_ms * 3 / 2));
+        if timestamp_ms <= self.believed_ms {
+            Verdict::Believed
+        } else {
+            Verdict::Reached(self.median(count, |time_ms, _| time_ms))
+        }
+    }
+
+    /// Median interval of the latest votes; `None` before the first.
+    pub fn typical_interval_ms(&self, series: usize) -> Option<i64> {
+        let count = self.cast.min(series.clamp(1, VOTES));
+        (count > 0).then(|| self.median(count, |_, interval_ms| interval_ms))
+    }
+
+    fn median(&self, count: usize, figure: impl Fn(i64, i64) -> i64) -> i64 {
+        let mut sorted = [i64::MAX; VOTES];
+        for (back, place) in (1..=count).zip(&mut sorted) {
+            let at = (self.cast - back) % VOTES;
+            *place = figure(self.time_ms[at], self.interval_ms[at]);
+        }
+        sorted[..count].sort_unstable();
+        // The lower one of two: half of the samples are no majority.
+        sorted[(count - 1) / 2]
     }
 }

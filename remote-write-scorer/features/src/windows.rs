@@ -43,7 +43,7 @@ use crate::registry::{Registry, slot_number};
 use crate::rules::{Kind, Labels, Profile};
 use crate::series::{Applied, NONE, Series};
 use crate::step::ClosedStep;
-use crate::votes::Votes;
+use crate::votes::{Verdict, Votes};
 
 /// Longest grace after a step's end.
 const MAX_GRACE_MS: i64 = 5_000;
@@ -393,12 +393,10 @@ impl ScopeWindows {
     #[cold]
     fn advance(&mut self, timestamp_ms: i64) {
         if timestamp_ms > self.clock_ms {
-            let (believed, interval_ms) = self.votes.believe(timestamp_ms, self.order.len());
-            if let Some(interval_ms) = interval_ms {
-                self.typical_interval_ms = interval_ms;
-            }
-            if believed {
-                self.clock_ms = timestamp_ms;
+            match self.votes.believe(timestamp_ms, self.order.len()) {
+                Verdict::Believed => self.clock_ms = timestamp_ms,
+                Verdict::Reached(reached_ms) => self.clock_ms = self.clock_ms.max(reached_ms),
+                Verdict::Doubted => {}
             }
         }
         while let Some(open_end_ms) = self.open_end_ms {
@@ -416,6 +414,9 @@ impl ScopeWindows {
             let open_end_ms = next_end_ms;
             self.open_end_ms = Some(open_end_ms);
             self.closed_any = true;
+            if let Some(interval_ms) = self.votes.typical_interval_ms(self.order.len()) {
+                self.typical_interval_ms = interval_ms;
+            }
             let due = self.pending.open(open_end_ms, self.step_ms);
             for sample in &due {
                 self.apply(sample.series, open_end_ms, sample.timestamp_ms(open_end_ms), sample.value);
@@ -425,11 +426,15 @@ impl ScopeWindows {
     }
 
     /// A series leaves: it is in no sum from here on. Its handle stays bound until it is taken.
-    pub(crate) fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: u32, end_ms: i64) {
         let entity = self.series[slot as usize].entity;
         self.registry.list(entity, false);
         self.series[slot as usize].restart();
-        self.newest_ms[slot as usize] = i64::MIN;
+        let newest_ms = &mut self.newest_ms[slot as usize];
+        // Samples that wait for later steps still keep older ones out.
+        if *newest_ms <= end_ms {
+            *newest_ms = i64::MIN;
+        }
         self.dormant.push(slot);
         self.stats.forgotten += 1;
     }
