@@ -13,6 +13,7 @@
 
 pub mod adam;
 pub mod calibrate;
+pub mod command;
 pub mod conv;
 pub mod error;
 pub mod history;
@@ -20,9 +21,11 @@ pub mod loss;
 pub mod network;
 pub mod onnx;
 pub mod options;
+pub mod prometheus;
 pub mod random;
 pub mod train;
 
+pub use command::{CommandError, TrainArgs, run};
 pub use error::TrainError;
 pub use options::{Progress, TrainOptions};
 pub use train::{Summary, TrainedModel, train, train_for};

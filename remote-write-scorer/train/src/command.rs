@@ -1,0 +1,227 @@
+//! `quoll-scorer train`: reads a history, trains, writes a model directory, says how it went.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use quoll_features::{FeatureSet, PresetError};
+
+use crate::error::TrainError;
+use crate::options::{Progress, TrainOptions};
+use crate::prometheus::{ReadError, Source, read};
+use crate::train::{Summary, train};
+
+/// Arguments of `quoll-scorer train`.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Prometheus to read the history from
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    pub prometheus: String,
+    /// How far back to read, such as 150s, 2h or 7d
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_duration)]
+    pub range: Duration,
+    /// Step of the images; must be the scorer's
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    pub step: Duration,
+    /// Tenant (`X-Scope-OrgID`)
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Label matchers every series must meet, such as 'cluster="a"'
+    #[arg(long = "match", value_name = "MATCHERS", default_value = "")]
+    pub matchers: String,
+    /// Feature preset
+    #[arg(long, default_value = "quoll", conflicts_with = "features")]
+    pub preset: String,
+    /// Feature set of your own, as YAML
+    #[arg(long, value_name = "FILE")]
+    pub features: Option<PathBuf>,
+    /// Model directory to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Same seed, same history, same model
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Score budget: crossings of score 1 per service and day
+    #[arg(long, value_name = "PER_DAY", default_value_t = 1.0)]
+    pub score_budget: f64,
+}
+
+/// Why `quoll-scorer train` fails.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// No such preset, or a feature set that is none.
+    #[error(transparent)]
+    Preset(#[from] PresetError),
+    /// The file with the feature set cannot be read.
+    #[error("{path}: {source}")]
+    Features {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The history cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Prometheus has nothing that the feature set selects.
+    #[error("{url} has no samples of the selected metrics in the last {seconds} s")]
+    Nothing {
+        /// Where.
+        url: String,
+        /// How far back.
+        seconds: u64,
+    },
+    /// The training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+/// A duration such as `150s`, `500ms`, `15m`, `2h` or `7d`.
+///
+/// # Errors
+/// Text that says what was wrong.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("`{text}` is no duration: a number and one of ms, s, m, h, d")),
+    };
+    let count: u64 =
+        digits.parse().map_err(|_| format!("`{text}` is no duration: a number and one of ms, s, m, h, d"))?;
+    match count.checked_mul(unit_ms) {
+        Some(0) | None => Err(format!("`{text}` is out of range")),
+        // Ten years: what comes after cannot be a history.
+        Some(ms) if ms > 315_360_000_000 => Err(format!("`{text}` is longer than ten years")),
+        Some(ms) => Ok(Duration::from_millis(ms)),
+    }
+}
+
+/// Runs the sub-command: progress on standard error, the summary on standard output.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(args: &TrainArgs) -> Result<(), CommandError> {
+    let set = match &args.features {
+        Some(path) => {
+            let yaml = std::fs::read_to_string(path)
+                .map_err(|source| CommandError::Features { path: path.clone(), source })?;
+            FeatureSet::from_yaml(&yaml)?
+        }
+        None => FeatureSet::preset(&args.preset)?,
+    };
+    let set = Arc::new(set);
+    let started = Instant::now();
+    let source = Source {
+        url: args.prometheus.clone(),
+        tenant: args.tenant.clone(),
+        matchers: args.matchers.clone(),
+        range_ms: args.range.as_millis() as i64,
+    };
+    let mut stage = Stage::new();
+    let history = read(&source, &set, args.step.as_millis() as i64, &mut |done, of| {
+        stage.show("reading", done, of, "metrics");
+    })?;
+    if history.samples == 0 {
+        return Err(CommandError::Nothing { url: source.url, seconds: args.range.as_secs() });
+    }
+    let reading = started.elapsed();
+    let options = TrainOptions { seed: args.seed, score_budget_per_day: args.score_budget, ..TrainOptions::default() };
+    let started = Instant::now();
+    let model = train(&history.steps, &set, &options, &mut |progress| match progress {
+        Progress::Update { done, of, loss } => stage.show("training", done, of, &format!("updates, loss {loss:.4}")),
+        Progress::Calibrated { done, of } => stage.show("calibrating", done, of, "services"),
+    })?;
+    model.save(&args.out)?;
+    stage.finish();
+    let summary = &model.summary;
+    println!("history      {} steps, {} series, {} samples", history.steps.len(), history.series, history.samples);
+    print_summary(summary, reading, started.elapsed());
+    println!("model        {} ({})", args.out.display(), model.calibration.training_id);
+    Ok(())
+}
+
+fn print_summary(summary: &Summary, reading: Duration, training: Duration) {
+    let state = if summary.provisional {
+        "provisional: the score budget lies beyond the held-out samples, so 1.0 is an extrapolation"
+    } else {
+        "calibrated"
+    };
+    println!("services     {}", summary.services);
+    println!("windows      {}", summary.windows);
+    println!("parameters   {}", summary.parameters);
+    println!("updates      {}", summary.updates);
+    println!("loss         {:.4}", summary.loss);
+    println!("seconds      {:.1} reading, {:.1} training", reading.as_secs_f64(), training.as_secs_f64());
+    println!("scores       {state}");
+}
+
+/// A progress bar on a terminal; elsewhere a line per stage and quarter of it.
+struct Stage {
+    bar: Option<ProgressBar>,
+    name: String,
+    quarter: usize,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, name: String::new(), quarter: 0 }
+    }
+
+    fn show(&mut self, name: &str, done: usize, of: usize, what: &str) {
+        if self.name != name {
+            (self.name, self.quarter) = (name.to_owned(), 0);
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(of as u64);
+                bar.set_prefix(name.to_owned());
+                bar.set_position(done as u64);
+                bar.set_message(what.to_owned());
+            }
+            None => {
+                let quarter = 4 * done / of.max(1);
+                if quarter > self.quarter {
+                    self.quarter = quarter;
+                    eprintln!("{name} {done}/{of} {what}");
+                }
+            }
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        assert_eq!(parse_duration("150s"), Ok(Duration::from_secs(150)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "s", "15", "0s", "-1s", "1y", "99999999999999999999s", "9999999d"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}
