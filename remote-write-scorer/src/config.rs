@@ -1,0 +1,318 @@
+//! The configuration file. Every setting has a default; unknown ones are errors with a suggestion.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quoll_features::FeatureSet;
+use quoll_incidents::IncidentsConfig;
+use quoll_ingest::IngestConfig;
+use quoll_queue::QueueConfig;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// Labels that outputs carry, which therefore cannot be partition labels.
+const OUTPUT_LABELS: [&str; 15] = [
+    "__name__",
+    "service_name",
+    "service_namespace",
+    "client",
+    "client_service_namespace",
+    "server",
+    "server_service_namespace",
+    "feature",
+    "incident",
+    "root_service",
+    "root_service_namespace",
+    "engine_version",
+    "config_hash",
+    "alias_of",
+    "tenant",
+];
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file does not say what a configuration may say.
+    #[error("{}: {reason}{}", path.display(), suggestion(reason))]
+    Parse {
+        /// File.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+    /// A setting is out of its range.
+    #[error("{setting} is {value}, must be {must}")]
+    Range {
+        /// Setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        must: &'static str,
+    },
+    /// Settings of the incidents are out of their range.
+    #[error("incidents: {0}")]
+    Incidents(#[from] quoll_incidents::ConfigError),
+    /// The features cannot be used.
+    #[error("features: {0}")]
+    Features(#[from] quoll_features::PresetError),
+}
+
+/// All settings of `quoll-scorer serve`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Directory for the logs and the state.
+    pub data_dir: PathBuf,
+    /// Length of a step.
+    #[serde(rename = "step", serialize_with = "write_duration", deserialize_with = "read_duration")]
+    pub step_ms: i64,
+    /// Which of the built-in sets of features to use.
+    pub preset: String,
+    /// A file with features of one's own, instead of a preset.
+    pub features_file: Option<PathBuf>,
+    /// Directory of the model that `quoll-scorer train` writes.
+    pub model_dir: Option<PathBuf>,
+    /// Directory of the console's files.
+    pub console_dir: Option<PathBuf>,
+    /// ONNX Runtime library.
+    pub onnxruntime: Option<PathBuf>,
+    /// Where results go.
+    pub remote_write: RemoteWriteConfig,
+    /// The receiving side.
+    pub ingest: IngestConfig,
+    /// Evidence and incidents.
+    pub incidents: IncidentsConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9467)),
+            data_dir: PathBuf::from("quoll-scorer-data"),
+            step_ms: 15_000,
+            preset: "quoll".to_owned(),
+            features_file: None,
+            model_dir: None,
+            console_dir: None,
+            onnxruntime: None,
+            remote_write: RemoteWriteConfig::default(),
+            ingest: IngestConfig::default(),
+            incidents: IncidentsConfig::default(),
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteWriteConfig {
+    /// The receiver, such as `http://127.0.0.1:9090/api/v1/write`; without one nothing is written back.
+    pub url: Option<String>,
+    /// Headers of every request.
+    pub headers: BTreeMap<String, String>,
+    /// Age at which a result that could not be sent is dropped.
+    #[serde(rename = "max_age", serialize_with = "write_duration", deserialize_with = "read_duration")]
+    pub max_age_ms: i64,
+    /// Bytes of results that may wait on disk.
+    pub max_bytes: u64,
+    /// Time that one request may take.
+    #[serde(rename = "timeout", serialize_with = "write_duration", deserialize_with = "read_duration")]
+    pub timeout_ms: i64,
+}
+
+impl Default for RemoteWriteConfig {
+    fn default() -> Self {
+        Self { url: None, headers: BTreeMap::new(), max_age_ms: 3_000_000, max_bytes: 1 << 30, timeout_ms: 30_000 }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read or says what a configuration may not say.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first setting out of its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let range = |setting, value: String, must, good: bool| {
+            if good { Ok(()) } else { Err(ConfigError::Range { setting, value, must }) }
+        };
+        let step = self.step_ms;
+        range("step", format!("{step} ms"), "between 100 ms and 1 h", (100..=3_600_000).contains(&step))?;
+        let age = self.remote_write.max_age_ms;
+        range("remote_write.max_age", format!("{age} ms"), "above 0", age > 0)?;
+        let timeout = self.remote_write.timeout_ms;
+        range("remote_write.timeout", format!("{timeout} ms"), "above 0", timeout > 0)?;
+        for label in &self.ingest.partition_labels {
+            let free = !OUTPUT_LABELS.contains(&label.as_str());
+            range("ingest.partition_labels", label.clone(), "other than the labels of outputs", free)?;
+        }
+        self.incidents.check()?;
+        Ok(())
+    }
+
+    /// The features to compute. Naming one of our own outputs as input is an error of the set itself.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or the set is not usable.
+    pub fn feature_set(&self) -> Result<FeatureSet, ConfigError> {
+        match &self.features_file {
+            None => Ok(FeatureSet::preset(&self.preset)?),
+            Some(path) => {
+                let yaml =
+                    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+                Ok(FeatureSet::from_yaml(&yaml)?)
+            }
+        }
+    }
+
+    /// Settings of the outbound queue, if results go anywhere.
+    #[must_use]
+    pub fn queue(&self) -> Option<QueueConfig> {
+        let duration = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+        let url = self.remote_write.url.as_ref()?;
+        let mut queue = QueueConfig::new(url.clone(), self.data_dir.join("outbound"));
+        queue.max_age = duration(self.remote_write.max_age_ms);
+        queue.max_bytes = self.remote_write.max_bytes;
+        queue.timeout = duration(self.remote_write.timeout_ms);
+        queue.headers = self.remote_write.headers.clone().into_iter().collect();
+        Some(queue)
+    }
+}
+
+/// A duration such as `500ms`, `15s`, `5m` or `2h`, in milliseconds.
+///
+/// # Errors
+/// Anything else, in words.
+pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
+    let text = text.trim();
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("{text:?} is not a duration such as 500ms, 15s, 5m, 2h or 1d")),
+    };
+    let number: i64 = number.parse().map_err(|_| format!("{text:?} does not begin with a whole number"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too long"))
+}
+
+fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration_ms(&text).map_err(serde::de::Error::custom)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn write_duration<S: Serializer>(ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    let (number, unit) = if ms % 1000 == 0 { (ms / 1000, "s") } else { (*ms, "ms") };
+    serializer.serialize_str(&format!("{number}{unit}"))
+}
+
+/// For "unknown field `a`, expected one of `b`, `c`": which of them was probably meant.
+fn suggestion(reason: &str) -> String {
+    let mut quoted = reason.split('`').skip(1).step_by(2);
+    let (true, Some(found)) = (reason.contains("unknown field"), quoted.next()) else { return String::new() };
+    let nearest = quoted.map(|known| (distance(found, known), known)).min();
+    match nearest {
+        Some((far, known)) if far <= 1 + found.len() / 3 => format!(" (did you mean `{known}`?)"),
+        _ => String::new(),
+    }
+}
+
+/// Levenshtein's distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_says_what_the_defaults_are() {
+        let text = include_str!("../scorer.example.yaml");
+        let mut example = Config::parse(text).unwrap();
+        assert_eq!(example.remote_write.url.take().as_deref(), Some("http://127.0.0.1:9090/api/v1/write"));
+        assert_eq!(example, Config::default());
+        example.check().unwrap();
+        // Every setting there is stands in the example, commented out where its default is "none".
+        let keys = serde_json::to_value(Config::default()).unwrap();
+        let mut names = Vec::new();
+        collect_keys(&keys, &mut names);
+        for name in names {
+            assert!(text.contains(&format!("{name}:")), "scorer.example.yaml does not mention {name}");
+        }
+    }
+
+    fn collect_keys(value: &serde_json::Value, names: &mut Vec<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            names.push(name.clone());
+            collect_keys(value, names);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused_with_the_one_probably_meant() {
+        let reason = Config::parse("listn: 127.0.0.1:1\n").unwrap_err();
+        assert!(suggestion(&reason).contains("did you mean `listen`?"), "{reason}{}", suggestion(&reason));
+        let nested = Config::parse("ingest:\n  limits:\n    scops: 3\n").unwrap_err();
+        assert!(suggestion(&nested).contains("`scopes`"), "{nested}");
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration_ms("15s"), Ok(15_000));
+        assert_eq!(parse_duration_ms("250ms"), Ok(250));
+        assert!(parse_duration_ms("15").is_err());
+        assert!(parse_duration_ms("s").is_err());
+        assert!(parse_duration_ms("99999999999999999d").is_err());
+    }
+
+    #[test]
+    fn a_partition_label_may_not_be_a_label_of_outputs() {
+        let mut config = Config::default();
+        config.ingest.partition_labels.push("service_name".into());
+        assert!(matches!(config.check(), Err(ConfigError::Range { setting: "ingest.partition_labels", .. })));
+    }
+}

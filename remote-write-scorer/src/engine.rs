@@ -1,0 +1,394 @@
+//! The engine: closed steps in; scores, incidents, results and views out.
+//!
+//! It runs on one thread and owns all state behind the windows. Everything it computes depends on event
+//! time and on the order of steps alone, with one exception: a backlog, older than the incidents' limit by
+//! the wall clock, opens no incident.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use quoll_api::view::{ClosedIncidentView, ModelView, Published, ScopeKey};
+use quoll_detect::{Detector, ServiceScore};
+use quoll_features::{ClosedStep, FeatureSet};
+use quoll_identity::Scope;
+use quoll_incidents::{Incidents, IncidentsConfig};
+use quoll_ingest::ClosedScopeStep;
+use quoll_queue::Queue;
+
+use crate::outputs::Outputs;
+use crate::state::{self, ScopeState};
+use crate::view::{scope_key, scope_view, service_name};
+
+/// Steps kept so that a model loaded later has a history: 60 of the image and 15 of its widest mean.
+const HISTORY_STEPS: usize = 75;
+/// Closed incidents kept for the interface, per scope.
+const CLOSED_INCIDENTS: usize = 50;
+
+/// What the engine counted, for `/metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct EngineStats {
+    /// Steps handled, replayed ones not counted.
+    pub ticks: u64,
+    /// Scores made.
+    pub scores: u64,
+    /// Results appended to the queue.
+    pub results: u64,
+    /// Ticks whose results were not written, as their time was not after that of the last ones.
+    pub withheld_ticks: u64,
+    /// Steps that could not be scored.
+    pub failed_scores: u64,
+    /// Batches that the queue refused.
+    pub failed_appends: u64,
+    /// Steps replayed from the inbound log.
+    pub replayed_steps: u64,
+    /// Models loaded.
+    pub models_loaded: u64,
+    /// Models refused.
+    pub models_refused: u64,
+    /// Incidents open, over all scopes.
+    pub open_incidents: u64,
+    /// Seconds that the last tick took.
+    pub tick_seconds: f64,
+    /// Wall clock minus the end of the last step, in seconds.
+    pub lag_seconds: f64,
+    /// End of the last step, in seconds since the epoch.
+    pub last_tick_seconds: f64,
+    /// Services at the last tick, over all scopes.
+    pub services: u64,
+    /// Whether there is a model.
+    pub has_model: bool,
+}
+
+/// What the engine needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The features.
+    pub set: Arc<FeatureSet>,
+    /// Length of a step in milliseconds.
+    pub step_ms: i64,
+    /// Evidence and incidents.
+    pub incidents: IncidentsConfig,
+    /// Where the model lies.
+    pub model_dir: Option<PathBuf>,
+    /// ONNX Runtime.
+    pub onnxruntime: Option<PathBuf>,
+    /// Where the state is kept.
+    pub data_dir: PathBuf,
+}
+
+struct ScopeEngine {
+    scope: Arc<Scope>,
+    detector: Option<Detector>,
+    incidents: Incidents,
+    outputs: Outputs,
+    history: VecDeque<ClosedStep>,
+    closed: VecDeque<ClosedIncidentView>,
+    explanations: BTreeMap<String, Vec<String>>,
+    services: u64,
+    last_end_ms: i64,
+    last_written_ms: i64,
+}
+
+/// All scopes.
+pub struct Engine {
+    settings: Settings,
+    scopes: BTreeMap<ScopeKey, ScopeEngine>,
+    stored: BTreeMap<ScopeKey, ScopeState>,
+    queue: Option<Arc<Queue>>,
+    published: Arc<ArcSwap<Published>>,
+    stats: Arc<Mutex<EngineStats>>,
+    model: ModelView,
+    loaded: bool,
+    dirty: bool,
+}
+
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Engine {
+    /// An engine that goes on from the state in the data directory, with the model if there is one.
+    pub fn new(
+        settings: Settings,
+        queue: Option<Arc<Queue>>,
+        published: Arc<ArcSwap<Published>>,
+        stats: Arc<Mutex<EngineStats>>,
+    ) -> Self {
+        let stored = state::load(&settings.data_dir).into_iter().map(|state| (state.key(), state)).collect();
+        let mut engine = Self {
+            settings,
+            scopes: BTreeMap::new(),
+            stored,
+            queue,
+            published,
+            stats,
+            model: ModelView::default(),
+            loaded: false,
+            dirty: false,
+        };
+        match engine.reload() {
+            Ok(outcome) => tracing::info!("{outcome}"),
+            Err(reason) => tracing::warn!("{reason}"),
+        }
+        engine
+    }
+
+    fn count(&self, change: impl FnOnce(&mut EngineStats)) {
+        change(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn new_scope(&mut self, scope: &Arc<Scope>) -> Result<ScopeEngine, String> {
+        let settings = &self.settings;
+        let mut incidents =
+            Incidents::new(settings.incidents.clone(), settings.step_ms).map_err(|error| error.to_string())?;
+        let (mut last_end_ms, mut last_written_ms) = (i64::MIN, i64::MIN);
+        if let Some(stored) = self.stored.remove(&scope_key(scope)) {
+            (last_end_ms, last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
+            if let Err(error) = incidents.restore(stored.incidents) {
+                tracing::warn!(%error, "stored incidents are not used");
+            }
+        }
+        let detector = if self.loaded { Some(self.load()?) } else { None };
+        Ok(ScopeEngine {
+            scope: Arc::clone(scope),
+            detector,
+            incidents,
+            outputs: Outputs::default(),
+            history: VecDeque::new(),
+            closed: VecDeque::new(),
+            explanations: BTreeMap::new(),
+            services: 0,
+            last_end_ms,
+            last_written_ms,
+        })
+    }
+
+    /// Handles a step that the inbound log's replay closed: one that was handled before only becomes history.
+    pub fn replay(&mut self, closed: ClosedScopeStep) {
+        self.count(|stats| stats.replayed_steps += 1);
+        self.handle(closed, true);
+    }
+
+    /// Handles a step that live samples closed.
+    pub fn tick(&mut self, closed: ClosedScopeStep) {
+        self.handle(closed, false);
+    }
+
+    fn handle(&mut self, closed: ClosedScopeStep, replay: bool) {
+        let ClosedScopeStep { scope, step } = closed;
+        let key = scope_key(&scope);
+        let mut state = match self.scopes.remove(&key) {
+            Some(state) => state,
+            None => match self.new_scope(&scope) {
+                Ok(state) => state,
+                Err(reason) => {
+                    tracing::error!(%reason, "a scope cannot be handled");
+                    return;
+                }
+            },
+        };
+        if replay && step.end_ms <= state.last_end_ms {
+            if let Some(detector) = &mut state.detector
+                && let Err(error) = detector.observe(&step)
+            {
+                tracing::warn!(%error, "a replayed step cannot be taken into the history");
+            }
+            state.remember(step);
+        } else {
+            self.handle_new(&mut state, step);
+        }
+        self.scopes.insert(key, state);
+    }
+
+    fn handle_new(&mut self, state: &mut ScopeEngine, step: ClosedStep) {
+        let started = std::time::Instant::now();
+        let now = now_ms();
+        let scores = self.scores(state, &step);
+        // Without a model there is only the graph: as if the step were a backlog, nothing may open an incident.
+        let clock = if scores.is_some() { now } else { i64::MAX };
+        let diagnosis = state.incidents.tick(&step, scores.as_deref().unwrap_or_default(), clock);
+        state.note_incidents(&diagnosis);
+        state.last_end_ms = state.last_end_ms.max(step.end_ms);
+
+        let timestamp_ms = step.end_ms.min(now);
+        if timestamp_ms > state.last_written_ms {
+            let set = &self.settings.set;
+            let results = state.outputs.tick(&state.scope, set, scores.as_deref(), &diagnosis, timestamp_ms);
+            self.append(results);
+            state.last_written_ms = timestamp_ms;
+        } else {
+            self.count(|stats| stats.withheld_ticks += 1);
+        }
+        let closed = state.closed.iter().cloned();
+        let view = scope_view(&state.scope, &self.settings.set, &step, scores.as_deref(), &diagnosis, closed);
+        state.services = step.services.len() as u64;
+        let scored = scores.map_or(0, |scores| scores.len() as u64);
+        let end_ms = step.end_ms;
+        state.remember(step);
+        self.publish(|published| {
+            published.scopes.insert(view.scope.clone(), Arc::new(view));
+        });
+        self.dirty = true;
+        let services = self.scopes.values().map(|scope| scope.services).sum::<u64>() + state.services;
+        let open = self.scopes.values().map(|scope| scope.explanations.len() as u64).sum::<u64>()
+            + state.explanations.len() as u64;
+        self.count(|stats| {
+            stats.ticks += 1;
+            stats.scores += scored;
+            stats.services = services;
+            stats.open_incidents = open;
+            stats.tick_seconds = started.elapsed().as_secs_f64();
+            stats.lag_seconds = (now - end_ms) as f64 / 1000.0;
+            stats.last_tick_seconds = end_ms as f64 / 1000.0;
+        });
+    }
+
+    /// Scores of a step; `None` without a model.
+    fn scores(&self, state: &mut ScopeEngine, step: &ClosedStep) -> Option<Vec<ServiceScore>> {
+        let detector = state.detector.as_mut()?;
+        match detector.score(step) {
+            Ok(scores) => Some(scores),
+            Err(error) => {
+                tracing::error!(%error, "a step cannot be scored");
+                self.count(|stats| stats.failed_scores += 1);
+                Some(Vec::new())
+            }
+        }
+    }
+
+    fn append(&self, results: Vec<quoll_queue::OutSeries>) {
+        let Some(queue) = &self.queue else { return };
+        let count = results.len() as u64;
+        match queue.append(results) {
+            Ok(()) => self.count(|stats| stats.results += count),
+            Err(error) => {
+                tracing::error!(%error, "results cannot be queued");
+                self.count(|stats| stats.failed_appends += 1);
+            }
+        }
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Published)) {
+        let mut published = Published::clone(&self.published.load());
+        published.model = self.model.clone();
+        change(&mut published);
+        self.published.store(Arc::new(published));
+    }
+
+    fn load(&self) -> Result<Detector, String> {
+        let settings = &self.settings;
+        let directory = settings.model_dir.as_deref().ok_or("no model directory is configured (--model-dir)")?;
+        Detector::load(directory, &settings.set, settings.step_ms, settings.onnxruntime.as_deref())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Loads the model anew, for every scope, with the history in the windows. Where it cannot be used, the
+    /// one in use stays.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn reload(&mut self) -> Result<String, String> {
+        let outcome = self.try_reload();
+        match &outcome {
+            Ok(_) => self.count(|stats| {
+                stats.models_loaded += 1;
+                stats.has_model = true;
+            }),
+            Err(reason) => {
+                self.count(|stats| stats.models_refused += 1);
+                if !self.loaded {
+                    self.model = ModelView { state: "none", message: format!("topology only: {reason}") };
+                }
+            }
+        }
+        self.publish(|_| {});
+        outcome
+    }
+
+    fn try_reload(&mut self) -> Result<String, String> {
+        let probe = self.load()?;
+        let mut detectors = Vec::with_capacity(self.scopes.len());
+        for scope in self.scopes.values() {
+            let mut detector = self.load()?;
+            for step in &scope.history {
+                detector.observe(step).map_err(|error| error.to_string())?;
+            }
+            detectors.push(detector);
+        }
+        for (scope, detector) in self.scopes.values_mut().zip(detectors) {
+            scope.detector = Some(detector);
+        }
+        self.loaded = true;
+        let state = if probe.provisional() { "provisional" } else { "calibrated" };
+        let message = format!("model {} is in use, {state}", probe.training_id());
+        self.model = ModelView { state, message: message.clone() };
+        Ok(message)
+    }
+
+    /// Stores what a restart goes on from, if anything changed.
+    pub fn save(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let current = self.scopes.values().map(|scope| ScopeState {
+            tenant: scope.scope.tenant.to_string(),
+            partition: scope.scope.partition.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+            last_end_ms: scope.last_end_ms,
+            last_written_ms: scope.last_written_ms,
+            incidents: scope.incidents.snapshot(),
+        });
+        // Scopes that were stored and have not been seen since stay stored.
+        let states: Vec<ScopeState> = current.chain(self.stored.values().cloned()).collect();
+        if let Err(error) = state::save(&self.settings.data_dir, &states) {
+            tracing::error!(%error, "the state cannot be stored");
+        }
+    }
+
+    /// The outbound queue, given back.
+    pub fn into_queue(self) -> Option<Arc<Queue>> {
+        self.queue
+    }
+}
+
+impl ScopeEngine {
+    fn remember(&mut self, step: ClosedStep) {
+        if self.history.len() >= HISTORY_STEPS {
+            self.history.pop_front();
+        }
+        self.history.push_back(step);
+    }
+
+    /// Keeps the last explanation of every open incident, and moves closed ones to the list of those.
+    fn note_incidents(&mut self, diagnosis: &quoll_incidents::Diagnosis) {
+        for closed in &diagnosis.closed {
+            self.closed.push_front(ClosedIncidentView {
+                id: closed.id.clone(),
+                opened_ms: closed.opened_ms,
+                closed_ms: closed.closed_ms,
+                root: service_name(&closed.root),
+                merged_into: closed.merged_into.clone(),
+                explanation: self.explanations.remove(&closed.id).unwrap_or_default(),
+            });
+            tracing::info!(incident = %closed.id, root = %closed.root, "incident closed");
+        }
+        self.closed.truncate(CLOSED_INCIDENTS);
+        for incident in &diagnosis.incidents {
+            let new = self.explanations.insert(incident.id.clone(), incident.explanation.clone()).is_none();
+            if let (true, Some((root, probability))) = (new, incident.roots.first()) {
+                tracing::info!(incident = %incident.id, %root, probability, "incident opened");
+            }
+        }
+        self.explanations.retain(|id, _| diagnosis.incidents.iter().any(|incident| incident.id == *id));
+    }
+}
+
+/// Identifies what lies in a model directory; changes when either file does.
+pub fn model_stamp(directory: &Path) -> Vec<(u64, Option<SystemTime>)> {
+    let files = [quoll_detect::calibration::MODEL_FILE, quoll_detect::calibration::CALIBRATION_FILE];
+    let stamps = files.iter().filter_map(|file| std::fs::metadata(directory.join(file)).ok());
+    stamps.map(|metadata| (metadata.len(), metadata.modified().ok())).collect()
+}

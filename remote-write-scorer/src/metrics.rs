@@ -1,0 +1,172 @@
+//! The scorer's metrics about itself.
+
+use quoll_api::{Exposition, Kind};
+use quoll_ingest::{IngestStats, Rejection};
+use quoll_queue::QueueStats;
+
+use crate::engine::EngineStats;
+
+/// All metrics with their help texts, as they stand before anything has happened.
+pub fn reference() -> String {
+    render(&IngestStats::default(), &EngineStats::default(), Some(&QueueStats::default()))
+}
+
+/// All metrics as of now.
+pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueStats>) -> String {
+    let mut exposition = Exposition::default();
+    exposition
+        .family("quoll_scorer_build_info", Kind::Gauge, "Version of the scorer; always 1.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION")), ("engine_version", quoll_blast_radius::ENGINE_VERSION)], 1.0);
+    receiving(&mut exposition, ingest);
+    inbound_log(&mut exposition, ingest);
+    scoring(&mut exposition, engine);
+    if let Some(queue) = queue {
+        sending(&mut exposition, queue);
+    }
+    exposition.finish()
+}
+
+fn receiving(to: &mut Exposition, stats: &IngestStats) {
+    let counters: [(&'static str, &str, u64); 11] = [
+        ("quoll_scorer_write_requests_total", "Write requests taken, wholly or in part.", stats.requests),
+        ("quoll_scorer_received_compressed_bytes_total", "Bytes of write requests as sent.", stats.compressed_bytes),
+        ("quoll_scorer_received_decoded_bytes_total", "Bytes of write requests, decompressed.", stats.decoded_bytes),
+        ("quoll_scorer_samples_selected_total", "Samples that entered the windows.", stats.selected_samples),
+        ("quoll_scorer_samples_ignored_total", "Samples of series that no rule selects.", stats.ignored_samples),
+        ("quoll_scorer_samples_replica_total", "Samples of replicas that are not elected.", stats.replica_samples),
+        (
+            "quoll_scorer_histogram_samples_ignored_total",
+            "Native histogram samples, not read.",
+            stats.histogram_samples,
+        ),
+        ("quoll_scorer_replica_failovers_total", "Times that another replica took over.", stats.failovers),
+        ("quoll_scorer_series_first_seen_total", "Series taken apart on first sight.", stats.first_sights),
+        ("quoll_scorer_series_forgotten_total", "Idle series forgotten to make room.", stats.forgotten_series),
+        (
+            "quoll_scorer_series_scattered_total",
+            "Series whose labels do not stand together, decoded the slow way.",
+            stats.scattered_series,
+        ),
+    ];
+    for (name, help, value) in counters {
+        to.single(name, Kind::Counter, help, value as f64);
+    }
+    to.family("quoll_scorer_samples_rejected_total", Kind::Counter, "Samples rejected, by reason.");
+    for (reason, count) in Rejection::ALL.into_iter().zip(stats.rejected_samples) {
+        to.sample(&[("reason", reason.as_str())], count as f64);
+    }
+    to.single("quoll_scorer_series", Kind::Gauge, "Series known, ignored ones included.", stats.series as f64);
+    let selected = stats.selected_series as f64;
+    to.single("quoll_scorer_series_selected", Kind::Gauge, "Series that feed windows.", selected);
+    to.single("quoll_scorer_scopes", Kind::Gauge, "Tenants and partitions known.", stats.scopes as f64);
+    let newest = stats.newest_ms as f64 / 1000.0;
+    to.single("quoll_scorer_newest_sample_timestamp_seconds", Kind::Gauge, "Newest event time received.", newest);
+    to.single("quoll_scorer_steps_closed_total", Kind::Counter, "Steps closed.", stats.closed_steps as f64);
+    let pending = stats.pending_steps as f64;
+    to.single("quoll_scorer_steps_pending", Kind::Gauge, "Closed steps waiting for scoring.", pending);
+}
+
+fn inbound_log(to: &mut Exposition, stats: &IngestStats) {
+    let counter = Kind::Counter;
+    to.single("quoll_scorer_inbound_log_bytes", Kind::Gauge, "Inbound log on disk.", stats.log_bytes as f64);
+    to.single("quoll_scorer_inbound_log_segments", Kind::Gauge, "Files of the inbound log.", stats.log_segments as f64);
+    let overflow = stats.log_overflow_segments as f64;
+    to.single("quoll_scorer_inbound_log_overflows_total", counter, "Segments deleted for size.", overflow);
+    let damaged = stats.log_damaged_bytes as f64;
+    to.single("quoll_scorer_inbound_log_damaged_bytes_total", counter, "Damaged bytes left out at start.", damaged);
+    let replayed = stats.replayed_samples as f64;
+    to.single("quoll_scorer_replayed_samples_total", counter, "Samples replayed at start.", replayed);
+}
+
+fn scoring(to: &mut Exposition, stats: &EngineStats) {
+    let metrics: [(&'static str, Kind, &str, f64); 15] = [
+        ("quoll_scorer_ticks_total", Kind::Counter, "Steps handled.", stats.ticks as f64),
+        ("quoll_scorer_scores_total", Kind::Counter, "Scores made.", stats.scores as f64),
+        ("quoll_scorer_results_total", Kind::Counter, "Results put into the queue.", stats.results as f64),
+        (
+            "quoll_scorer_ticks_withheld_total",
+            Kind::Counter,
+            "Ticks not written back, as their time was not after that of the last.",
+            stats.withheld_ticks as f64,
+        ),
+        ("quoll_scorer_score_failures_total", Kind::Counter, "Steps not scored.", stats.failed_scores as f64),
+        ("quoll_scorer_append_failures_total", Kind::Counter, "Batches not queued.", stats.failed_appends as f64),
+        ("quoll_scorer_replayed_steps_total", Kind::Counter, "Steps replayed at start.", stats.replayed_steps as f64),
+        ("quoll_scorer_models_loaded_total", Kind::Counter, "Models loaded.", stats.models_loaded as f64),
+        ("quoll_scorer_models_refused_total", Kind::Counter, "Models refused.", stats.models_refused as f64),
+        ("quoll_scorer_model_loaded", Kind::Gauge, "Whether a model is in use.", f64::from(u8::from(stats.has_model))),
+        ("quoll_scorer_services", Kind::Gauge, "Services at the last tick.", stats.services as f64),
+        ("quoll_scorer_incidents_open", Kind::Gauge, "Open incidents.", stats.open_incidents as f64),
+        ("quoll_scorer_tick_duration_seconds", Kind::Gauge, "Time that the last tick took.", stats.tick_seconds),
+        ("quoll_scorer_lag_seconds", Kind::Gauge, "Wall clock minus event time at the last tick.", stats.lag_seconds),
+        (
+            "quoll_scorer_last_tick_timestamp_seconds",
+            Kind::Gauge,
+            "Event time of the last tick.",
+            stats.last_tick_seconds,
+        ),
+    ];
+    for (name, kind, help, value) in metrics {
+        to.single(name, kind, help, value);
+    }
+}
+
+fn sending(to: &mut Exposition, stats: &QueueStats) {
+    let metrics: [(&'static str, Kind, &str, f64); 12] = [
+        (
+            "quoll_scorer_queue_appended_samples_total",
+            Kind::Counter,
+            "Results written to the outbound log.",
+            stats.appended_samples as f64,
+        ),
+        (
+            "quoll_scorer_queue_sent_samples_total",
+            Kind::Counter,
+            "Results that the peer took.",
+            stats.sent_samples as f64,
+        ),
+        (
+            "quoll_scorer_queue_too_old_samples_total",
+            Kind::Counter,
+            "Results dropped for their age.",
+            stats.dropped_too_old_samples as f64,
+        ),
+        (
+            "quoll_scorer_queue_overflow_samples_total",
+            Kind::Counter,
+            "Results dropped for want of room.",
+            stats.dropped_overflow_samples as f64,
+        ),
+        (
+            "quoll_scorer_queue_refused_samples_total",
+            Kind::Counter,
+            "Results that the peer refused for ever.",
+            stats.refused_samples as f64,
+        ),
+        ("quoll_scorer_queue_requests_total", Kind::Counter, "Requests that the peer took.", stats.requests_ok as f64),
+        ("quoll_scorer_queue_retries_total", Kind::Counter, "Requests tried again.", stats.requests_retried as f64),
+        (
+            "quoll_scorer_queue_damaged_bytes_total",
+            Kind::Counter,
+            "Damaged bytes cut off at start.",
+            stats.truncated_bytes as f64,
+        ),
+        ("quoll_scorer_queue_samples", Kind::Gauge, "Results waiting.", stats.pending_samples as f64),
+        ("quoll_scorer_queue_bytes", Kind::Gauge, "Outbound log on disk.", stats.pending_bytes as f64),
+        (
+            "quoll_scorer_queue_oldest_seconds",
+            Kind::Gauge,
+            "Age of the oldest result waiting.",
+            stats.oldest_pending_seconds,
+        ),
+        (
+            "quoll_scorer_queue_last_success_timestamp_seconds",
+            Kind::Gauge,
+            "When the peer last took a request.",
+            stats.last_success_ms as f64 / 1000.0,
+        ),
+    ];
+    for (name, kind, help, value) in metrics {
+        to.single(name, kind, help, value);
+    }
+}

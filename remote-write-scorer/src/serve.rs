@@ -1,0 +1,215 @@
+//! `quoll-scorer serve`: starts everything in order and stops it without loss.
+//!
+//! Start: the data directory is locked, the address taken, the outbound queue opened, the inbound log
+//! replayed through windows and engine; only then are requests answered. Stop (SIGTERM, SIGINT): no new
+//! requests, those under way finish, what they closed is scored and queued, the state is stored, and the
+//! queue sends what it can within its deadline; the rest is on disk.
+
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use quoll_api::{Api, Host, Published};
+use quoll_ingest::{Receiver, SharedReceiver};
+use quoll_queue::Queue;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::engine::{Engine, EngineStats, Settings, model_stamp};
+use crate::metrics;
+
+/// Longest wait of the engine for new steps, and so for a request to reload or stop.
+const ENGINE_WAIT: Duration = Duration::from_millis(200);
+/// How often the model directory is looked at.
+const MODEL_WATCH: Duration = Duration::from_secs(1);
+/// Time that requests under way have to finish at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Time that the queue has to send what is left.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
+
+type ReloadReply = mpsc::SyncSender<Result<String, String>>;
+
+struct Process {
+    receiver: Arc<SharedReceiver>,
+    stats: Arc<Mutex<EngineStats>>,
+    queue: Option<Weak<Queue>>,
+    reload: Mutex<mpsc::Sender<ReloadReply>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Host for Process {
+    fn metrics(&self) -> String {
+        let engine = self.stats.lock().map(|stats| stats.clone()).unwrap_or_default();
+        let queue = self.queue.as_ref().and_then(Weak::upgrade).map(|queue| queue.stats());
+        metrics::render(&self.receiver.stats(), &engine, queue.as_ref())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.stopping.load(Ordering::Relaxed) { Err("stopping".to_owned()) } else { Ok(()) }
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let gone = "the engine has stopped";
+        self.reload.lock().map_err(|_| gone)?.send(reply).map_err(|_| gone)?;
+        self.receiver.wake();
+        answer.recv_timeout(Duration::from_secs(30)).map_err(|_| "the engine did not answer in time".to_owned())?
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let set = Arc::new(config.feature_set()?);
+    let _lock = lock_data_dir(&config)?;
+    let listener =
+        std::net::TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    listener.set_nonblocking(true)?;
+
+    let queue = config.queue().map(Queue::open).transpose()?.map(Arc::new);
+    let published = Arc::new(ArcSwap::from_pointee(Published::default()));
+    let stats = Arc::new(Mutex::new(EngineStats::default()));
+    let settings = Settings {
+        set: Arc::clone(&set),
+        step_ms: config.step_ms,
+        incidents: config.incidents.clone(),
+        model_dir: config.model_dir.clone(),
+        onnxruntime: config.onnxruntime.clone(),
+        data_dir: config.data_dir.clone(),
+    };
+    let stamp = config.model_dir.as_deref().map(model_stamp);
+    let mut engine = Engine::new(settings, queue.clone(), Arc::clone(&published), Arc::clone(&stats));
+    let weak_queue = queue.as_ref().map(Arc::downgrade);
+    drop(queue);
+
+    let started = Instant::now();
+    let log_dir = config.data_dir.join("inbound");
+    let receiver = Receiver::open(config.ingest.clone(), set, config.step_ms, &log_dir, |step| engine.replay(step))?;
+    let replayed = receiver.stats().replayed_samples;
+    tracing::info!(samples = replayed, seconds = started.elapsed().as_secs_f64(), "inbound log replayed");
+    engine.save();
+
+    let receiver = Arc::new(SharedReceiver::new(receiver));
+    let stopping = Arc::new(AtomicBool::new(false));
+    let drained = Arc::new(AtomicBool::new(false));
+    let (reload, reloads) = mpsc::channel();
+    let watched = config.model_dir.clone().zip(stamp);
+    let engine = std::thread::Builder::new().name("engine".into()).spawn({
+        let (receiver, drained) = (Arc::clone(&receiver), Arc::clone(&drained));
+        move || run_engine(engine, &receiver, &reloads, watched, &drained)
+    })?;
+    let host = Process {
+        receiver: Arc::clone(&receiver),
+        stats,
+        queue: weak_queue,
+        reload: Mutex::new(reload),
+        stopping: Arc::clone(&stopping),
+    };
+    let api = Api::new(Arc::clone(&receiver), published, Arc::new(host), config.console_dir.clone());
+    answer_requests(listener, &api, &stopping)?;
+
+    drained.store(true, Ordering::Release);
+    receiver.wake();
+    let queue = engine.join().map_err(|_| anyhow::anyhow!("the engine ended with a panic"))?;
+    drop(api);
+    if let Some(queue) = queue.and_then(Arc::into_inner) {
+        queue.shutdown(QUEUE_DEADLINE);
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// One process per data directory; the lock ends with the process.
+fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
+    let directory = &config.data_dir;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let path = directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("{} is in use by another quoll-scorer", directory.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// Serves until a signal, then lets requests under way finish.
+fn answer_requests(listener: std::net::TcpListener, api: &Api, stopping: &AtomicBool) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tracing::info!(address = %listener.local_addr()?, "listening");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = warp::serve(api.routes()).incoming(listener).graceful(async move {
+            // Either the signal, or the sender dropped: stop in both cases.
+            let _ = stopped.await;
+        });
+        let server = tokio::spawn(server.run());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopping.store(true, Ordering::Relaxed);
+        let _ = stop.send(());
+        if tokio::time::timeout(DRAIN, server).await.is_err() {
+            tracing::warn!("some requests did not finish in time");
+        }
+        anyhow::Ok(())
+    })?;
+    // Write requests run on blocking threads: those under way are waited for.
+    runtime.shutdown_timeout(DRAIN);
+    Ok(())
+}
+
+/// The engine's thread: until all requests are answered and all that they closed is handled.
+fn run_engine(
+    mut engine: Engine,
+    receiver: &SharedReceiver,
+    reloads: &mpsc::Receiver<ReloadReply>,
+    mut watched: Option<(PathBuf, ModelStamp)>,
+    drained: &AtomicBool,
+) -> Option<Arc<Queue>> {
+    let mut looked = Instant::now();
+    loop {
+        let last_round = drained.load(Ordering::Acquire);
+        for step in receiver.wait_closed(if last_round { Duration::ZERO } else { ENGINE_WAIT }) {
+            engine.tick(step);
+        }
+        engine.save();
+        if last_round {
+            return engine.into_queue();
+        }
+        while let Ok(reply) = reloads.try_recv() {
+            if let Some((directory, stamp)) = &mut watched {
+                *stamp = model_stamp(directory);
+            }
+            // The asker may have gone; the reload counts all the same.
+            let _ = reply.send(engine.reload());
+        }
+        if looked.elapsed() >= MODEL_WATCH {
+            looked = Instant::now();
+            watch_model(&mut engine, &mut watched);
+        }
+    }
+}
+
+type ModelStamp = Vec<(u64, Option<std::time::SystemTime>)>;
+
+/// Loads the model when its files have changed.
+fn watch_model(engine: &mut Engine, watched: &mut Option<(PathBuf, ModelStamp)>) {
+    let Some((directory, stamp)) = watched else { return };
+    let now = model_stamp(directory);
+    if now == *stamp || now.len() < 2 {
+        return;
+    }
+    *stamp = now;
+    match engine.reload() {
+        Ok(outcome) => tracing::info!("{outcome}"),
+        Err(reason) => tracing::warn!("changed model is not used: {reason}"),
+    }
+}

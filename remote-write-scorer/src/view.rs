@@ -1,0 +1,130 @@
+//! Turns a tick into what the HTTP interface shows.
+
+use quoll_api::view::{
+    BlastView, ClosedIncidentView, EdgeView, FeatureView, IncidentView, Likely, ScopeKey, ScopeView, ServiceName,
+    ServiceView,
+};
+use quoll_detect::ServiceScore;
+use quoll_features::{ClosedStep, FeatureSet, Presence, ServiceStep};
+use quoll_identity::{Scope, Service};
+use quoll_incidents::{Diagnosis, IncidentDiagnosis, ServiceDiagnosis};
+
+/// The name of a scope in queries.
+pub fn scope_key(scope: &Scope) -> ScopeKey {
+    ScopeKey {
+        tenant: scope.tenant.to_string(),
+        partition: scope.partition.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+    }
+}
+
+/// The whole view of a scope after a tick.
+pub fn scope_view(
+    scope: &Scope,
+    set: &FeatureSet,
+    step: &ClosedStep,
+    scores: Option<&[ServiceScore]>,
+    diagnosis: &Diagnosis,
+    closed: impl IntoIterator<Item = ClosedIncidentView>,
+) -> ScopeView {
+    let services = step.services.iter().map(|service| {
+        let score = scores.and_then(|scores| scores.iter().find(|score| score.service == service.service));
+        let found = diagnosis.services.binary_search_by(|other| other.service.cmp(&service.service));
+        service_view(service, set, score, found.ok().and_then(|index| diagnosis.services.get(index)))
+    });
+    ScopeView {
+        scope: scope_key(scope),
+        tick_ms: Some(diagnosis.end_ms),
+        step_ms: step.step_ms,
+        engine_version: diagnosis.engine_version.to_owned(),
+        config_hash: diagnosis.config_hash.clone(),
+        leak: diagnosis.leak,
+        services: services.collect(),
+        edges: diagnosis
+            .edges
+            .iter()
+            .map(|edge| EdgeView {
+                client: edge.edge.client.name.clone(),
+                client_namespace: edge.edge.client.namespace.clone(),
+                server: edge.edge.server.name.clone(),
+                server_namespace: edge.edge.server.namespace.clone(),
+                requests_per_second: edge.requests_per_second,
+                error_ratio: edge.error_ratio,
+                strength: edge.strength,
+            })
+            .collect(),
+        incidents: diagnosis.incidents.iter().map(incident_view).collect(),
+        closed_incidents: closed.into_iter().collect(),
+    }
+}
+
+fn service_view(
+    step: &ServiceStep,
+    set: &FeatureSet,
+    score: Option<&ServiceScore>,
+    diagnosis: Option<&ServiceDiagnosis>,
+) -> ServiceView {
+    let feature = |index: usize, value: f64, expected: Option<f64>, score: Option<f64>| {
+        let feature = set.features.get(index)?;
+        Some(FeatureView { name: feature.name.clone(), unit: feature.unit.clone(), value, expected, score })
+    };
+    let features = match score {
+        Some(score) => {
+            let parts = score.features.iter();
+            parts.filter_map(|part| feature(part.feature, part.value, Some(part.expected), Some(part.score))).collect()
+        }
+        None => {
+            let observed = step.values.iter().enumerate().filter(|(_, value)| value.is_finite());
+            observed.filter_map(|(index, &value)| feature(index, value, None, None)).collect()
+        }
+    };
+    ServiceView {
+        namespace: step.service.namespace.clone(),
+        name: step.service.name.clone(),
+        presence: match step.presence {
+            Presence::Present => "present",
+            Presence::Vanished => "vanished",
+            Presence::Idle => "idle",
+        },
+        score: score.map(|score| score.score),
+        provisional: score.map(|score| score.provisional),
+        anomaly_probability: score
+            .map(|score| score.anomaly_probability)
+            .or(diagnosis.map(|diagnosis| diagnosis.anomaly_probability))
+            .unwrap_or(0.0),
+        log_likelihood_ratio: diagnosis.map_or(0.0, |diagnosis| diagnosis.log_likelihood_ratio),
+        fault_prior: diagnosis.map_or(0.0, |diagnosis| diagnosis.fault_prior),
+        root_cause_probability: diagnosis.and_then(|diagnosis| diagnosis.root_cause_probability),
+        incident: diagnosis.and_then(|diagnosis| diagnosis.incident.clone()),
+        features,
+    }
+}
+
+pub fn service_name(service: &Service) -> ServiceName {
+    ServiceName { namespace: service.namespace.clone(), name: service.name.clone() }
+}
+
+fn likely(services: &[(Service, f64)]) -> Vec<Likely> {
+    let views = services.iter().map(|(service, probability)| Likely {
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+        probability: *probability,
+    });
+    views.collect()
+}
+
+fn incident_view(incident: &IncidentDiagnosis) -> IncidentView {
+    IncidentView {
+        id: incident.id.clone(),
+        opened_ms: incident.opened_ms,
+        no_fault_prior: incident.no_fault_prior,
+        no_fault_probability: incident.no_fault_probability,
+        roots: likely(&incident.roots),
+        symptoms: incident.symptoms.iter().map(service_name).collect(),
+        blast_radius: incident
+            .blast_radius
+            .iter()
+            .map(|blast| BlastView { root: service_name(&blast.root), hits: likely(&blast.hits) })
+            .collect(),
+        explanation: incident.explanation.clone(),
+    }
+}
