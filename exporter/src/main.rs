@@ -1,3 +1,53 @@
-//! eBPF agent: TCP connections, requests, accept queues and resources per service, for Prometheus.
+//! `quoll-exporter`: parses the command line, starts the agent and the server, and stops on a signal.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use quoll_exporter::args::{Args, capabilities_text, metrics_text};
+use quoll_exporter::{agent, server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.print_metrics || args.print_capabilities {
+        if args.print_metrics {
+            print!("{}", metrics_text());
+        }
+        if args.print_capabilities {
+            print!("{}", capabilities_text());
+        }
+        return ExitCode::SUCCESS;
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,aya=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // The port first: a second exporter should say so before it attaches anything.
+        let listener = server::listen(args.listen).await?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (handle, thread) = agent::start(args.agent_config())?;
+        tracing::info!("serving http://{}/metrics", listener.local_addr()?);
+        server::serve(listener, handle, async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+        })
+        .await;
+        // The server held the last handle: the agent detaches its programs and ends.
+        thread.join().map_err(|_| anyhow::anyhow!("the agent's thread panicked"))
+    })
+}

@@ -1,0 +1,376 @@
+//! The one thread that owns the source, the names and the totals, and makes the pages.
+//!
+//! Between scrapes it empties the ring of ended connections ten times a second; a scrape brings
+//! everything up to date and runs the collectors. All state has one owner, so nothing is locked; a
+//! slow scrape delays the next one, and the ring (seconds deep) takes what ends meanwhile.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::collectors::{self, Collector, World};
+use crate::directory::Directory;
+use crate::edges::Edges;
+use crate::exposition::{Exposition, Kind, Labels, Metric};
+use crate::kernel::Limits;
+use crate::rules::{Rules, RulesFile};
+use crate::source::{Report, Source, ebpf::EbpfSource, procfs::ProcfsSource};
+
+/// Pause between two looks at the ring; at 10,000 connections a second it is then a quarter full.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
+/// New listeners and cgroups are looked for at most this often outside of scrapes.
+const NAMES_EVERY: Duration = Duration::from_secs(1);
+/// The same for processes, which cost more to look at.
+const PROCESSES_EVERY: Duration = Duration::from_secs(5);
+
+const BUILD_INFO: Metric = Metric {
+    name: "quoll_exporter_build_info",
+    help: "Always 1; version of the exporter and the source it reads.",
+    kind: Kind::Gauge,
+    labels: "version, source",
+};
+const SUCCESS: Metric = Metric {
+    name: "quoll_exporter_collector_success",
+    help: "Whether the collector succeeded at this scrape.",
+    kind: Kind::Gauge,
+    labels: "collector",
+};
+const DURATION: Metric = Metric {
+    name: "quoll_exporter_collector_duration_seconds",
+    help: "How long the collector took at this scrape; 'source' is the reading of connections and processes for all.",
+    kind: Kind::Gauge,
+    labels: "collector",
+};
+const DROPPED: Metric = Metric {
+    name: "quoll_exporter_events_dropped_total",
+    help: "What the kernel side could not report or remember, by what it was.",
+    kind: Kind::Counter,
+    labels: "event",
+};
+const LIMITED: Metric = Metric {
+    name: "quoll_exporter_series_limited_total",
+    help: "Reports left out since there were too many edges.",
+    kind: Kind::Counter,
+    labels: "",
+};
+
+/// Families about the exporter itself.
+pub const SELF_METRICS: [&Metric; 5] = [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED];
+
+/// Where to read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SourceChoice {
+    /// ebpf, or procfs where that is not permitted.
+    Auto,
+    /// The kernel-side programs; an error where they cannot be loaded.
+    Ebpf,
+    /// `/proc` only, without any privilege.
+    Procfs,
+}
+
+/// What an agent is started with.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Where to read from.
+    pub source: SourceChoice,
+    /// `services.yaml`, if any.
+    pub services: Option<PathBuf>,
+    /// Whether Quoll's own processes are shown.
+    pub show_self: bool,
+    /// Names of collectors that are off.
+    pub disabled: Vec<String>,
+    /// Sizes of the kernel's maps.
+    pub limits: Limits,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            source: SourceChoice::Auto,
+            services: None,
+            show_self: false,
+            disabled: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+enum Command {
+    Scrape(oneshot::Sender<String>),
+}
+
+/// A running agent. It stops, and the kernel-side programs with it, when the last handle is gone.
+#[derive(Clone)]
+pub struct AgentHandle {
+    commands: Sender<Command>,
+}
+
+/// The agent has stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent's thread has stopped; its log says why")]
+pub struct Stopped;
+
+impl AgentHandle {
+    /// Asks for a page; it arrives through the receiver.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn scrape(&self) -> Result<oneshot::Receiver<String>, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.commands.send(Command::Scrape(sender)).map_err(|_| Stopped)?;
+        Ok(receiver)
+    }
+}
+
+/// Starts an agent; when this returns, the kernel-side programs are attached.
+///
+/// # Errors
+/// Where `services.yaml` is wrong, or the source asked for cannot be had.
+pub fn start(config: AgentConfig) -> anyhow::Result<(AgentHandle, JoinHandle<()>)> {
+    let (commands, inbox) = channel();
+    let (started, outcome) = channel();
+    let thread = thread::Builder::new().name("agent".to_owned()).spawn(move || match Agent::new(config) {
+        Ok(mut agent) => {
+            let _ = started.send(Ok(()));
+            agent.run(&inbox);
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+        }
+    })?;
+    outcome.recv()??;
+    Ok((AgentHandle { commands }, thread))
+}
+
+struct Agent {
+    source: Box<dyn Source>,
+    rules_file: Option<RulesFile>,
+    directory: Directory,
+    edges: Edges,
+    collectors: Vec<Box<dyn Collector>>,
+    names_at: Option<Instant>,
+    processes_at: Option<Instant>,
+    ended: Vec<Report>,
+}
+
+impl Agent {
+    fn new(config: AgentConfig) -> anyhow::Result<Self> {
+        let mut collectors = collectors::all();
+        for name in &config.disabled {
+            let known = collectors.iter().map(|collector| collector.name()).collect::<Vec<_>>().join(", ");
+            anyhow::ensure!(
+                collectors.iter().any(|collector| collector.name() == name),
+                "there is no collector '{name}'; known are: {known}"
+            );
+        }
+        collectors.retain(|collector| !config.disabled.iter().any(|name| name == collector.name()));
+        let (rules_file, rules) = match &config.services {
+            Some(path) => {
+                let (file, rules) =
+                    RulesFile::open(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+                (Some(file), rules)
+            }
+            None => (None, Rules::default()),
+        };
+        let with_requests = collectors.iter().any(|collector| collector.name() == "http");
+        let source = open_source(config.source, config.limits, with_requests)?;
+        if source.name() == "procfs" {
+            collectors.retain(|collector| collector.name() != "http");
+        }
+        let mut agent = Self {
+            source,
+            rules_file,
+            directory: Directory::new(rules, config.show_self),
+            edges: Edges::default(),
+            collectors,
+            names_at: None,
+            processes_at: None,
+            ended: Vec::new(),
+        };
+        agent.refresh_processes(Duration::ZERO)?;
+        // The first look sets the totals of what is open already as its starting point.
+        agent.look()?;
+        Ok(agent)
+    }
+
+    fn run(&mut self, inbox: &Receiver<Command>) {
+        loop {
+            match inbox.recv_timeout(DRAIN_EVERY) {
+                Ok(Command::Scrape(reply)) => {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = reply.send(self.page());
+                }
+                Err(RecvTimeoutError::Timeout) => self.drain(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Takes in what ended since the last time.
+    fn drain(&mut self) {
+        let ended = &mut self.ended;
+        self.source.ended(&mut |report| ended.push(report));
+        if self.ended.is_empty() {
+            return;
+        }
+        if let Err(error) = self.refresh_processes(PROCESSES_EVERY) {
+            tracing::warn!("cannot list processes: {error}");
+        }
+        let is_stranger = |report: &Report| {
+            let owners = [Some(report.owner), report.peer];
+            owners.into_iter().flatten().any(|owner| self.directory.is_stranger(owner))
+        };
+        if self.ended.iter().any(is_stranger) {
+            self.directory.inventory.cgroups.walk();
+        }
+        if self.names_at.is_none_or(|at| at.elapsed() >= NAMES_EVERY)
+            && let Err(error) = self.refresh_listeners()
+        {
+            tracing::warn!("cannot read listeners: {error}");
+        }
+        for report in self.ended.drain(..) {
+            self.edges.take(&report, &self.directory);
+        }
+    }
+
+    fn refresh_processes(&mut self, at_most_every: Duration) -> io::Result<()> {
+        if self.processes_at.is_none_or(|at| at.elapsed() >= at_most_every) {
+            self.processes_at = Some(Instant::now());
+            self.directory.inventory.refresh()?;
+        }
+        Ok(())
+    }
+
+    fn refresh_listeners(&mut self) -> anyhow::Result<()> {
+        self.names_at = Some(Instant::now());
+        let listening = self.source.listening(&self.directory.inventory)?;
+        if listening.iter().any(|one| self.directory.is_stranger(one.owner)) {
+            self.directory.inventory.cgroups.walk();
+        }
+        self.directory.set_listening(listening);
+        Ok(())
+    }
+
+    /// Brings names and totals up to date with everything that is open.
+    fn look(&mut self) -> anyhow::Result<()> {
+        self.reload_rules();
+        self.refresh_processes(Duration::ZERO)?;
+        self.refresh_listeners()?;
+        // In this order: what ends in between is in the ring at the next look, and nothing that is
+        // still reported open was reported as ended.
+        self.drain();
+        let mut live = Vec::new();
+        self.source.live(&self.directory.inventory, &mut |report| live.push(report))?;
+        let is_stranger = |report: &Report| self.directory.is_stranger(report.owner);
+        if live.iter().any(is_stranger) {
+            self.directory.inventory.cgroups.walk();
+        }
+        introduce(&mut live);
+        self.edges.begin_look();
+        for report in &live {
+            self.edges.take(report, &self.directory);
+        }
+        self.edges.end_look();
+        Ok(())
+    }
+
+    fn reload_rules(&mut self) {
+        let Some(file) = &mut self.rules_file else { return };
+        match file.changed() {
+            Ok(None) => {}
+            Ok(Some(rules)) => {
+                tracing::info!("{} changed and is in force", file.path().display());
+                self.directory.rules = rules;
+                self.edges.rename();
+            }
+            Err(error) => tracing::warn!("{}: {error}; the last good version stays in force", file.path().display()),
+        }
+    }
+
+    fn page(&mut self) -> String {
+        let began = Instant::now();
+        let source_error = self.look().err().map(|error| format!("{error:#}"));
+        let mut rows = vec![("source", source_error.is_none(), began.elapsed())];
+        if let Some(error) = &source_error {
+            tracing::warn!("cannot read the source: {error}");
+        }
+        let mut page = Exposition::default();
+        let world = World {
+            directory: &self.directory,
+            edges: &self.edges,
+            source_error: source_error.as_deref(),
+            sees_requests: self.source.name() == "ebpf",
+        };
+        for collector in &mut self.collectors {
+            let began = Instant::now();
+            let result = collector.collect(&world, &mut page);
+            rows.push((collector.name(), result.is_ok(), began.elapsed()));
+            if let Err(error) = result
+                && source_error.is_none()
+            {
+                tracing::warn!("collector {}: {error:#}", collector.name());
+            }
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let labels = Labels::new(&[("version", Some(version)), ("source", Some(self.source.name()))]);
+        page.family(&BUILD_INFO).sample(&labels, 1.0);
+        let of = |name| Labels::new(&[("collector", Some(name))]);
+        let mut family = page.family(&SUCCESS);
+        for (name, success, _) in &rows {
+            family.sample(&of(name), f64::from(u8::from(*success)));
+        }
+        let mut family = page.family(&DURATION);
+        for (name, _, duration) in &rows {
+            family.sample(&of(name), duration.as_secs_f64());
+        }
+        let mut family = page.family(&DROPPED);
+        for (event, count) in self.source.losses() {
+            family.sample(&Labels::new(&[("event", Some(event))]), count as f64);
+        }
+        page.family(&LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
+        page.into_text()
+    }
+}
+
+/// Tells each open connection who holds its other end, if that is in the list too; the kernel side
+/// knows this only of connections that were made after it was attached.
+fn introduce(live: &mut [Report]) {
+    use crate::net::is_loopback;
+    use std::collections::HashMap;
+    if live.iter().all(|report| report.peer.is_some()) {
+        return;
+    }
+    let netns = |report: &Report| if is_loopback(report.remote.address) { report.owner.netns } else { 0 };
+    let holders: HashMap<_, _> = live
+        .iter()
+        .map(|report| ((netns(report), report.local, report.remote), (report.owner, report.processes[0])))
+        .collect();
+    for report in live.iter_mut().filter(|report| report.peer.is_none()) {
+        if let Some((owner, process)) = holders.get(&(netns(report), report.remote, report.local)) {
+            report.peer = Some(*owner);
+            report.processes[1] = *process;
+        }
+    }
+}
+
+fn open_source(choice: SourceChoice, limits: Limits, with_requests: bool) -> anyhow::Result<Box<dyn Source>> {
+    if choice != SourceChoice::Procfs {
+        match EbpfSource::start(limits, with_requests) {
+            Ok(source) => return Ok(Box::new(source)),
+            Err(error) if choice == SourceChoice::Ebpf => return Err(error.into()),
+            Err(error) => {
+                let cause = error.to_string();
+                let cause = cause.lines().next().unwrap_or_default();
+                tracing::warn!(
+                    "eBPF cannot be used ({cause}); falling back to --source procfs, which sees no bytes, requests, \
+                     failures, round-trip times or queue limits, and misses connections shorter than a scrape interval"
+                );
+            }
+        }
+    }
+    Ok(Box::new(ProcfsSource::default()))
+}

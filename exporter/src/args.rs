@@ -1,0 +1,113 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::agent::{AgentConfig, SELF_METRICS, SourceChoice};
+use crate::collectors;
+use crate::exposition::Kind;
+use crate::kernel::Limits;
+
+/// TCP connections, HTTP requests, accept queues and resources per service, for Prometheus.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Args {
+    /// Address to serve /metrics at
+    #[arg(long, default_value = "127.0.0.1:9466", env = "QUOLL_EXPORTER_LISTEN")]
+    pub listen: SocketAddr,
+    /// Where to read from
+    #[arg(long, value_enum, default_value = "auto")]
+    pub source: SourceChoice,
+    /// File that names services; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub services: Option<PathBuf>,
+    /// Show Quoll's own processes too
+    #[arg(long)]
+    pub show_self: bool,
+    /// Switch a collector off; may be given several times
+    #[arg(long, value_name = "COLLECTOR")]
+    pub disable: Vec<String>,
+    /// Open connections followed at once
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    pub max_connections: u32,
+    /// List every metric and exit
+    #[arg(long)]
+    pub print_metrics: bool,
+    /// List what the collectors need and exit
+    #[arg(long)]
+    pub print_capabilities: bool,
+}
+
+impl Args {
+    /// What the agent needs of it.
+    #[must_use]
+    pub fn agent_config(&self) -> AgentConfig {
+        let connections = self.max_connections.max(1);
+        let defaults = Limits::default();
+        AgentConfig {
+            source: self.source,
+            services: self.services.clone(),
+            show_self: self.show_self,
+            disabled: self.disable.clone(),
+            limits: Limits { connections, http_connections: defaults.http_connections.min(connections), ..defaults },
+        }
+    }
+}
+
+/// Every metric with type, labels and help, and what an edge costs.
+#[must_use]
+pub fn metrics_text() -> String {
+    let mut text = String::new();
+    for collector in collectors::all() {
+        let series: usize = collector.metrics().iter().map(|metric| metric.series()).sum();
+        text += &format!("# collector {} ({series} series per combination of labels)\n", collector.name());
+        collector.metrics().iter().for_each(|metric| describe(&mut text, metric));
+    }
+    text += "# exporter\n";
+    SELF_METRICS.iter().for_each(|metric| describe(&mut text, metric));
+    text += "# At most 60 TCP series and 60 request series per edge and reporter.\n";
+    text
+}
+
+fn describe(text: &mut String, metric: &crate::exposition::Metric) {
+    let kind = match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    };
+    *text += &format!("{} {kind} {{{}}}\n    {}\n", metric.name, metric.labels, metric.help);
+}
+
+/// What each collector needs and keeps.
+#[must_use]
+pub fn capabilities_text() -> String {
+    let mut text = String::new();
+    for collector in collectors::all() {
+        text += &format!("{}\n    {}\n", collector.name(), collector.needs());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_metric_is_listed_once_with_the_products_prefix() {
+        let text = metrics_text();
+        let names: Vec<&str> = text.lines().filter(|line| line.starts_with("quoll_")).collect();
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(names.len(), unique.len());
+        assert!(names.len() >= 24, "{}", names.len());
+    }
+}

@@ -1,0 +1,332 @@
+//! Whose socket is it? Names both ends of a connection.
+//!
+//! A socket on this node is named by the rules (netns, cgroup, address, port), else by its cgroup. The
+//! other end is named, in this order:
+//! 1. by its own socket, where that is on this node and known;
+//! 2. by who listens at its address, now or earlier: a refused connection is to a service whose
+//!    listener is just gone;
+//! 3. by the rules for its address, or for the network namespace that has this address;
+//! 4. as `unknown` inside (an address of this node or of a private network) or `external`.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+
+use crate::inventory::{Inventory, cgroups};
+use crate::net::{Endpoint, is_loopback, is_private};
+use crate::rules::Rules;
+use crate::service::Service;
+use crate::source::{Listening, Owner, Report, Role};
+
+/// Listeners that are remembered after they are gone; beyond that all but the present are forgotten.
+const MAX_ENDPOINTS: usize = 16_384;
+
+/// Names of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// Who called.
+    pub client: Service,
+    /// Who was called.
+    pub server: Service,
+    /// Whose socket this is.
+    pub reporter: Role,
+    /// Both ends were found; otherwise a later look may find more.
+    pub is_complete: bool,
+}
+
+/// What is remembered of a place where somebody listens or listened.
+#[derive(Debug, Clone)]
+struct Place {
+    service: Option<Service>,
+    is_own: bool,
+}
+
+/// Everything needed to name sockets.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// From `services.yaml`.
+    pub rules: Rules,
+    /// Processes, cgroups and namespaces.
+    pub inventory: Inventory,
+    listening: Vec<Listening>,
+    /// By namespace (0 for addresses that mean the same everywhere) and endpoint.
+    places: HashMap<(u32, Endpoint), Place>,
+    /// The one service that an owner's listeners name, if they agree.
+    owners: HashMap<Owner, Option<Service>>,
+    /// The same by network namespace.
+    namespaces: HashMap<u32, Option<Service>>,
+    show_own: bool,
+}
+
+impl Directory {
+    /// With the first rules; `show_own` keeps Quoll's own processes.
+    #[must_use]
+    pub fn new(rules: Rules, show_own: bool) -> Self {
+        Self { rules, show_own, ..Self::default() }
+    }
+
+    /// Present listeners, as last given.
+    #[must_use]
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Takes in the present listeners.
+    pub fn set_listening(&mut self, listening: Vec<Listening>) {
+        self.owners.clear();
+        self.namespaces.clear();
+        if self.places.len() > MAX_ENDPOINTS {
+            self.places.clear();
+        }
+        for one in &listening {
+            let service = self.by_rules_or_cgroup(one.owner, Some(one.local.address), Some(one.local.port));
+            agree(&mut self.owners, one.owner, service.as_ref());
+            agree(&mut self.namespaces, one.owner.netns, service.as_ref());
+            let place = Place { service, is_own: self.inventory.is_own(one.process) };
+            let addresses: Vec<Ipv6Addr> = if one.local.address.is_unspecified() {
+                let own = self.inventory.netns.get(&one.owner.netns);
+                own.map(|netns| netns.addresses.iter().copied().collect()).unwrap_or_default()
+            } else {
+                vec![one.local.address]
+            };
+            for address in addresses {
+                let key = place_key(one.owner.netns, Endpoint { address, port: one.local.port });
+                self.places.insert(key, place.clone());
+            }
+            if one.local.address.is_unspecified() {
+                // For loopback addresses beyond 127.0.0.1, which no table lists.
+                self.places.insert((one.owner.netns, one.local), place);
+            }
+        }
+        self.listening = listening;
+    }
+
+    /// Names a listener.
+    #[must_use]
+    pub fn listener(&self, one: &Listening) -> Option<Service> {
+        if self.hides(one.process) {
+            return None;
+        }
+        self.by_rules_or_cgroup(one.owner, Some(one.local.address), Some(one.local.port))
+    }
+
+    /// Names what a process belongs to.
+    #[must_use]
+    pub fn process(&self, owner: Owner, is_own: bool) -> Option<Service> {
+        if is_own && !self.show_own {
+            return None;
+        }
+        self.of_owner(owner, None, None)
+    }
+
+    /// Names both ends; `None` for connections of Quoll's own processes.
+    #[must_use]
+    pub fn ends(&self, report: &Report) -> Option<Ends> {
+        let reporter = report.role.unwrap_or_else(|| self.guess_role(report));
+        let listening_port = (reporter == Role::Server).then_some(report.local.port);
+        if report.processes.iter().any(|process| self.hides(*process)) {
+            return None;
+        }
+        let server_end = if reporter == Role::Server { report.local } else { report.remote };
+        let server_netns =
+            if reporter == Role::Server { Some(report.owner.netns) } else { report.peer.map(|p| p.netns) };
+        let place = self.place(server_netns.unwrap_or(report.owner.netns), server_end);
+        if place.is_some_and(|place| place.is_own) && !self.show_own {
+            return None;
+        }
+        let own = self.of_owner(report.owner, known(report.local.address), listening_port);
+        let peer = self.peer(report, reporter);
+        let is_complete = own.is_some() && peer.is_some();
+        let own = own.unwrap_or_else(Service::unknown);
+        let peer = peer.unwrap_or_else(|| self.stranger(report.remote.address));
+        let (client, server) = if reporter == Role::Client { (own, peer) } else { (peer, own) };
+        Some(Ends { client, server, reporter, is_complete })
+    }
+
+    /// A connection that was there before us: whoever's port somebody listens at is the server.
+    fn guess_role(&self, report: &Report) -> Role {
+        let listens = |netns, endpoint| self.place(netns, endpoint).is_some();
+        if listens(report.owner.netns, report.local) { Role::Server } else { Role::Client }
+    }
+
+    fn hides(&self, process: u32) -> bool {
+        !self.show_own && self.inventory.is_own(process)
+    }
+
+    fn peer(&self, report: &Report, reporter: Role) -> Option<Service> {
+        let remote = report.remote;
+        let remote_port = (reporter == Role::Client).then_some(remote.port);
+        let by_socket = report.peer.and_then(|peer| self.of_owner(peer, Some(remote.address), remote_port));
+        by_socket
+            .or_else(|| {
+                remote_port?;
+                self.place(report.owner.netns, remote)?.service.clone()
+            })
+            .or_else(|| self.rules.by_address(remote.address).cloned())
+            .or_else(|| {
+                // Within its own namespace an address says nothing about who of its inhabitants it is.
+                let netns = self.inventory.netns_of(remote.address).filter(|netns| *netns != report.owner.netns)?;
+                self.rules.by_netns(netns).or_else(|| self.namespaces.get(&netns)?.as_ref()).cloned()
+            })
+    }
+
+    fn stranger(&self, address: Ipv6Addr) -> Service {
+        let is_inside = is_private(address) || self.inventory.netns_of(address).is_some();
+        if is_inside { Service::unknown() } else { Service::external() }
+    }
+
+    fn place(&self, netns: u32, endpoint: Endpoint) -> Option<&Place> {
+        let any = Endpoint { address: Ipv6Addr::UNSPECIFIED, port: endpoint.port };
+        let exact = self.places.get(&place_key(netns, endpoint));
+        exact.or_else(|| is_loopback(endpoint.address).then(|| self.places.get(&(netns, any)))?)
+    }
+
+    /// Names a socket by rules and cgroup, and at last by what its owner listens at: a service that is
+    /// known by its port also makes calls.
+    fn of_owner(&self, owner: Owner, address: Option<Ipv6Addr>, port: Option<u16>) -> Option<Service> {
+        self.by_rules_or_cgroup(owner, address, port).or_else(|| self.owners.get(&owner)?.clone())
+    }
+
+    fn by_rules_or_cgroup(&self, owner: Owner, address: Option<Ipv6Addr>, port: Option<u16>) -> Option<Service> {
+        let path = self.inventory.cgroups.path_of(owner.cgroup_id);
+        let by_rule = self
+            .rules
+            .by_netns(owner.netns)
+            .or_else(|| self.rules.by_cgroup(path?))
+            .or_else(|| self.rules.by_address(address?))
+            .or_else(|| self.rules.by_port(port?));
+        by_rule.cloned().or_else(|| Service::new(None, &cgroups::service_name(path?)?))
+    }
+
+    /// Whether a connection's owner may become nameable by reading the cgroups again.
+    #[must_use]
+    pub fn is_stranger(&self, owner: Owner) -> bool {
+        self.inventory.cgroups.path_of(owner.cgroup_id).is_none()
+    }
+}
+
+/// Addresses that mean the same in all namespaces have one entry.
+fn place_key(netns: u32, endpoint: Endpoint) -> (u32, Endpoint) {
+    let everywhere = !is_loopback(endpoint.address) && !endpoint.address.is_unspecified();
+    (if everywhere { 0 } else { netns }, endpoint)
+}
+
+fn known(address: Ipv6Addr) -> Option<Ipv6Addr> {
+    (!address.is_unspecified()).then_some(address)
+}
+
+/// Remembers a service for a key, or that there are several, or one without a name: what a mixed crowd
+/// shares (the root cgroup, the host's namespace) names none of it.
+fn agree<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Option<Service>>, key: K, service: Option<&Service>) {
+    let entry = map.entry(key).or_insert_with(|| service.cloned());
+    if entry.as_ref() != service {
+        *entry = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::canonical;
+    use crate::source::{ConnectionId, Phase};
+
+    const RULES: &str = "
+services:
+  - {name: web, match: [{address: 127.77.0.1}]}
+  - {name: cart, match: [{netns: 7}]}
+  - {name: db, match: [{port: 5432}]}
+";
+
+    fn directory() -> Directory {
+        let mut directory = Directory::new(Rules::parse(RULES).unwrap(), false);
+        directory.inventory.processes.clear();
+        directory.inventory.netns.clear();
+        directory
+    }
+
+    fn at(address: &str, port: u16) -> Endpoint {
+        Endpoint { address: canonical(address.parse().unwrap()), port }
+    }
+
+    fn report(netns: u32, local: Endpoint, remote: Endpoint, role: Option<Role>) -> Report {
+        Report {
+            id: ConnectionId(1, 1),
+            owner: Owner { cgroup_id: u64::MAX, netns },
+            peer: None,
+            processes: [0, 0],
+            local,
+            remote,
+            role,
+            preexisting: false,
+            phase: Phase::Open,
+            connect_seconds: None,
+            open_seconds: None,
+            rtt_seconds: None,
+            counters: None,
+        }
+    }
+
+    fn listening(netns: u32, local: Endpoint) -> Listening {
+        let owner = Owner { cgroup_id: u64::MAX, netns };
+        let id = ConnectionId(u64::from(netns), u64::from(local.port));
+        Listening { id, owner, process: 0, local, queue_length: 0, queue_limit: None, drops: None }
+    }
+
+    #[test]
+    fn the_peer_is_who_listens_there_also_after_the_listener_is_gone() {
+        let mut directory = directory();
+        directory.set_listening(vec![listening(9, at("10.0.0.9", 5432))]);
+        let call = report(7, at("10.0.0.7", 40_000), at("10.0.0.9", 5432), Some(Role::Client));
+        let ends = directory.ends(&call).unwrap();
+        assert_eq!((ends.client.to_string(), ends.server.to_string()), ("cart".into(), "db".into()));
+        directory.set_listening(Vec::new());
+        assert_eq!(directory.ends(&call).unwrap().server.to_string(), "db");
+    }
+
+    #[test]
+    fn loopback_listeners_are_apart_per_namespace() {
+        let mut directory = directory();
+        directory.set_listening(vec![listening(9, at("::", 5432))]);
+        let inside = report(9, at("127.0.0.1", 40_000), at("127.0.0.1", 5432), Some(Role::Client));
+        assert_eq!(directory.ends(&inside).unwrap().server.to_string(), "db");
+        let elsewhere = report(7, at("127.0.0.1", 40_000), at("127.0.0.1", 5432), Some(Role::Client));
+        assert_eq!(directory.ends(&elsewhere).unwrap().server.to_string(), "unknown");
+    }
+
+    #[test]
+    fn strangers_are_external_or_unknown() {
+        let directory = directory();
+        let outside = report(7, at("10.0.0.7", 4), at("9.9.9.9", 443), Some(Role::Client));
+        assert_eq!(directory.ends(&outside).unwrap().server, Service::external());
+        let inside = report(7, at("10.0.0.7", 4), at("10.3.3.3", 443), Some(Role::Client));
+        let ends = directory.ends(&inside).unwrap();
+        assert_eq!(ends.server, Service::unknown());
+        assert!(!ends.is_complete);
+    }
+
+    #[test]
+    fn a_service_known_by_its_port_is_also_named_when_it_calls() {
+        let mut directory = directory();
+        directory.set_listening(vec![listening(9, at("10.0.0.9", 5432))]);
+        let call = report(9, at("10.0.0.9", 50_000), at("127.77.0.1", 80), Some(Role::Client));
+        let ends = directory.ends(&call).unwrap();
+        assert_eq!((ends.client.to_string(), ends.server.to_string()), ("db".into(), "web".into()));
+    }
+
+    #[test]
+    fn a_crowd_with_strangers_in_it_is_not_named_by_one_of_its_members() {
+        let mut directory = directory();
+        directory.set_listening(vec![listening(9, at("10.0.0.9", 5432)), listening(9, at("10.0.0.9", 22))]);
+        let call = report(9, at("10.0.0.9", 50_000), at("127.77.0.1", 80), Some(Role::Client));
+        assert_eq!(directory.ends(&call).unwrap().client, Service::unknown());
+    }
+
+    #[test]
+    fn the_role_of_an_old_connection_is_told_by_its_listener() {
+        let mut directory = directory();
+        directory.set_listening(vec![listening(9, at("10.0.0.9", 5432))]);
+        let old = report(9, at("10.0.0.9", 5432), at("10.0.0.7", 40_000), None);
+        assert_eq!(directory.ends(&old).unwrap().reporter, Role::Server);
+        let old = report(7, at("10.0.0.7", 40_000), at("10.0.0.9", 5432), None);
+        assert_eq!(directory.ends(&old).unwrap().reporter, Role::Client);
+    }
+}

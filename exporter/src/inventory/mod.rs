@@ -1,0 +1,154 @@
+//! What runs on this node: processes, their cgroups and network namespaces, and the addresses of those.
+//!
+//! Everything comes from `/proc` and the cgroup file systems and needs no privilege beyond reading
+//! them; what cannot be read is left out. A process that ends between two reads is simply not there.
+
+pub mod cgroups;
+mod proc;
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cgroups::Cgroups;
+pub use proc::{ProcessTimes, descriptors, netstat_overflows, resident_bytes, times};
+
+/// Executables whose sockets and resources are not shown unless asked for.
+const OWN_EXECUTABLES: [&str; 2] = ["quoll-exporter", "quoll-scorer"];
+
+/// A young process may still move to the cgroup and namespaces that it is meant to live in.
+const SETTLED_AFTER: Duration = Duration::from_secs(15);
+/// An old one rarely does.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// Addresses come and go with interfaces.
+const ADDRESSES_LAST: Duration = Duration::from_secs(10);
+
+/// One process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// When it started, in clock ticks after boot; tells processes of one number apart.
+    pub start_ticks: u64,
+    /// Its cgroup: path in the unified hierarchy.
+    pub cgroup: Arc<str>,
+    /// Its cgroup: inode of the directory.
+    pub cgroup_id: u64,
+    /// Inode of its network namespace.
+    pub netns: u32,
+    /// Whether it is one of ours.
+    pub is_own: bool,
+    first_seen: Instant,
+    identified: Instant,
+}
+
+/// A network namespace that some visible process lives in.
+#[derive(Debug)]
+pub struct Netns {
+    /// A process in it, whose `/proc/<pid>/net` shows it.
+    pub process: u32,
+    /// Its own addresses.
+    pub addresses: HashSet<Ipv6Addr>,
+    read: Instant,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Inventory {
+    /// By number.
+    pub processes: HashMap<u32, Process>,
+    /// By inode.
+    pub netns: HashMap<u32, Netns>,
+    /// The mounted cgroup hierarchies.
+    pub cgroups: Cgroups,
+    /// When the machine started, seconds since 1970.
+    pub boot_seconds: f64,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self {
+            processes: HashMap::new(),
+            netns: HashMap::new(),
+            cgroups: Cgroups::find(),
+            boot_seconds: proc::boot_seconds(),
+        }
+    }
+}
+
+impl Inventory {
+    /// Reads what changed.
+    ///
+    /// # Errors
+    /// Where `/proc` itself cannot be listed.
+    pub fn refresh(&mut self) -> std::io::Result<()> {
+        let now = Instant::now();
+        let mut present = HashSet::new();
+        for pid in proc::list()? {
+            let Some(start_ticks) = proc::start_ticks(pid) else { continue };
+            present.insert(pid);
+            let known = self.processes.get(&pid).filter(|process| process.start_ticks == start_ticks);
+            let first_seen = known.map_or(now, |process| process.first_seen);
+            if let Some(process) = known {
+                let settled = now - process.first_seen > SETTLED_AFTER;
+                if settled && now - process.identified < LOOK_AGAIN_AFTER {
+                    continue;
+                }
+            }
+            match self.identify(pid, start_ticks, first_seen, now) {
+                Some(process) => self.processes.insert(pid, process),
+                None => self.processes.remove(&pid),
+            };
+        }
+        self.processes.retain(|pid, _| present.contains(pid));
+        self.refresh_netns(now);
+        Ok(())
+    }
+
+    fn identify(&mut self, pid: u32, start_ticks: u64, first_seen: Instant, now: Instant) -> Option<Process> {
+        // Kernel threads have no executable and hold no sockets of services.
+        let executable = proc::executable(pid)?;
+        let netns = proc::netns(pid)?;
+        let path = proc::unified_cgroup(pid).unwrap_or_else(|| "/".to_owned());
+        let cgroup: Arc<str> = Arc::from(path);
+        Some(Process {
+            start_ticks,
+            cgroup_id: self.cgroups.id_of(&cgroup),
+            cgroup,
+            netns,
+            is_own: OWN_EXECUTABLES.contains(&executable.as_str()),
+            first_seen,
+            identified: now,
+        })
+    }
+
+    fn refresh_netns(&mut self, now: Instant) {
+        let mut inhabitants: HashMap<u32, u32> = HashMap::new();
+        for (pid, process) in &self.processes {
+            let first = inhabitants.entry(process.netns).or_insert(*pid);
+            *first = (*first).min(*pid);
+        }
+        self.netns.retain(|inode, _| inhabitants.contains_key(inode));
+        for (inode, process) in inhabitants {
+            let known = self.netns.get(&inode);
+            if known.is_some_and(|netns| netns.process == process && now - netns.read < ADDRESSES_LAST) {
+                continue;
+            }
+            let addresses = proc::addresses(process);
+            self.netns.insert(inode, Netns { process, addresses, read: now });
+        }
+    }
+
+    /// Whether a process is one of ours.
+    #[must_use]
+    pub fn is_own(&self, process: u32) -> bool {
+        self.processes.get(&process).is_some_and(|process| process.is_own)
+    }
+
+    /// The network namespace that has this address, if exactly one has.
+    #[must_use]
+    pub fn netns_of(&self, address: Ipv6Addr) -> Option<u32> {
+        let mut holders = self.netns.iter().filter(|(_, netns)| netns.addresses.contains(&address));
+        let (inode, _) = holders.next()?;
+        holders.next().is_none().then_some(*inode)
+    }
+}

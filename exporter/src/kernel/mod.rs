@@ -1,0 +1,286 @@
+//! Loads the kernel-side programs and reads what they hold.
+//!
+//! Guarantees: the programs are attached before [`Kernel::load`] returns, and detached when the value
+//! is dropped, also by the process's death; all reads are snapshots that never block. Where a
+//! tp_btf hook is refused its raw_tracepoint form is tried; where both are, the error says so.
+
+mod map_iterator;
+mod offsets;
+
+use std::io::{self, Read};
+
+use aya::maps::{Map, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+use quoll_ebpf_abi::{
+    COUNTERS, ConnectionHttpRecord, ConnectionRecord, HttpStats, LOST_CONNECTIONS, LOST_HTTP, LOST_LISTENERS,
+    LOST_RECORDS, ListenerRecord,
+};
+
+use crate::btf::{Btf, BtfError};
+use map_iterator::MapIterator;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
+
+/// What is remembered at most, and how large the ring is.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open connections followed at once; about 170 bytes each.
+    pub connections: u32,
+    /// Open connections with HTTP requests; about 300 bytes each.
+    pub http_connections: u32,
+    /// Listening sockets.
+    pub listeners: u32,
+    /// Size of the ring of ended connections, a power of two and of pages.
+    pub ring_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 65_536, http_connections: 32_768, listeners: 4_096, ring_bytes: 4 << 20 }
+    }
+}
+
+/// Why the programs do not run.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel's types could not be read or lack a field.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// aya's own reader of the kernel's types failed.
+    #[error("cannot read the kernel's types: {0}")]
+    Types(#[from] aya::BtfError),
+    /// The object was refused as a whole.
+    #[error("cannot load the kernel-side programs: {0}")]
+    Load(#[from] aya::EbpfError),
+    /// One program was refused, also in its fallback form.
+    #[error("cannot attach {program}: {source}")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// What the kernel or aya said.
+        source: Box<ProgramError>,
+    },
+    /// An iterator could not be attached or read.
+    #[error("iterator {program}: {source}")]
+    Iterator {
+        /// Name of the program.
+        program: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A map could not be opened.
+    #[error("map {map}: {reason}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The object that was built lacks a part.
+    #[error("the BPF object has no {0}: it was built from other sources")]
+    Missing(&'static str),
+}
+
+/// A connection as the kernel side reports it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reported {
+    /// The connection and its counters.
+    pub record: ConnectionRecord,
+    /// Its requests, if it carried any.
+    pub http: Option<HttpStats>,
+}
+
+/// What the kernel side lost since it was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Ends of connections that did not fit into the ring.
+    pub records: u64,
+    /// Connections that were not followed since the map was full.
+    pub connections: u64,
+    /// Responses that were not counted since the map was full.
+    pub http: u64,
+    /// Listeners that were not followed since the map was full.
+    pub listeners: u64,
+}
+
+/// The loaded and attached programs.
+pub struct Kernel {
+    /// Holds the programs and their links; dropping it detaches them.
+    _ebpf: Ebpf,
+    ended: RingBuf<aya::maps::MapData>,
+    lost: PerCpuArray<aya::maps::MapData, u64>,
+    connections: MapIterator,
+    listeners: MapIterator,
+    buffer: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads, attaches, and takes up the connections and listeners that are there already.
+    /// `http` decides whether system calls are looked at.
+    ///
+    /// # Errors
+    /// One variant of [`KernelError`] per cause; nothing stays attached.
+    pub fn load(limits: Limits, http: bool) -> Result<Self, KernelError> {
+        let offsets = offsets::find(&Btf::of_running_kernel()?)?;
+        let types = aya::Btf::from_sys_fs()?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&types))
+            .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
+            .map_max_entries("CONNECTIONS", limits.connections)
+            .map_max_entries("HTTP", limits.http_connections)
+            .map_max_entries("LISTENERS", limits.listeners)
+            .map_max_entries("ENDED", limits.ring_bytes)
+            .load(OBJECT)?;
+
+        attach_tracepoint(&mut ebpf, &types, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
+        if http {
+            attach_tracepoint(&mut ebpf, &types, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
+        }
+        let connections = attach_map_iterator(&mut ebpf, &types, "live_connections", "CONNECTIONS")?;
+        let listeners = attach_map_iterator(&mut ebpf, &types, "live_listeners", "LISTENERS")?;
+        // After the hooks, so that nothing is missed in between; what both see is kept once.
+        take_up_open_sockets(&mut ebpf, &types)?;
+
+        let ended = take_map(&mut ebpf, "ENDED")?;
+        let lost = take_map(&mut ebpf, "LOST")?;
+        Ok(Self { ended, lost, _ebpf: ebpf, connections, listeners, buffer: Vec::new() })
+    }
+
+    /// Hands over every connection that ended since the last call.
+    pub fn drain_ended(&mut self, mut receive: impl FnMut(Reported)) {
+        while let Some(item) = self.ended.next() {
+            if let Ok(both) = bytemuck::try_pod_read_unaligned::<ConnectionHttpRecord>(&item) {
+                receive(Reported { record: both.record, http: Some(both.http) });
+            } else if let Ok(record) = bytemuck::try_pod_read_unaligned(&item) {
+                receive(Reported { record, http: None });
+            }
+        }
+    }
+
+    /// Hands over every connection that is being made or open now.
+    ///
+    /// # Errors
+    /// [`KernelError::Iterator`].
+    pub fn live_connections(&mut self, mut receive: impl FnMut(Reported)) -> Result<(), KernelError> {
+        const RECORD: usize = size_of::<ConnectionRecord>();
+        self.read_all("live_connections", |kernel| &kernel.connections)?;
+        let mut rest = self.buffer.as_slice();
+        while let Some((head, tail)) = rest.split_at_checked(RECORD) {
+            let record: ConnectionRecord = bytemuck::pod_read_unaligned(head);
+            rest = tail;
+            let mut http = None;
+            if record.has_http == 1 {
+                let Some((stats, tail)) = rest.split_at_checked(size_of::<HttpStats>()) else { break };
+                http = Some(bytemuck::pod_read_unaligned(stats));
+                rest = tail;
+            }
+            receive(Reported { record, http });
+        }
+        Ok(())
+    }
+
+    /// All listening sockets.
+    ///
+    /// # Errors
+    /// [`KernelError::Iterator`].
+    pub fn live_listeners(&mut self) -> Result<Vec<ListenerRecord>, KernelError> {
+        self.read_all("live_listeners", |kernel| &kernel.listeners)?;
+        let (records, _) = self.buffer.as_chunks::<{ size_of::<ListenerRecord>() }>();
+        Ok(records.iter().map(|record| bytemuck::pod_read_unaligned(record)).collect())
+    }
+
+    /// What was lost so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let count = |slot: u32| -> u64 {
+            debug_assert!(slot < COUNTERS);
+            self.lost.get(&slot, 0).map(|values| values.iter().sum()).unwrap_or_default()
+        };
+        Losses {
+            records: count(LOST_RECORDS),
+            connections: count(LOST_CONNECTIONS),
+            http: count(LOST_HTTP),
+            listeners: count(LOST_LISTENERS),
+        }
+    }
+
+    fn read_all(&mut self, program: &'static str, iterator: fn(&Self) -> &MapIterator) -> Result<(), KernelError> {
+        self.buffer.clear();
+        let error = |source| KernelError::Iterator { program, source };
+        let mut file = iterator(self).open().map_err(error)?;
+        file.read_to_end(&mut self.buffer).map_err(error)?;
+        Ok(())
+    }
+}
+
+/// Attaches the tp_btf form, else the raw_tracepoint form.
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    types: &aya::Btf,
+    preferred: &'static str,
+    fallback: &'static str,
+    tracepoint: &str,
+) -> Result<(), KernelError> {
+    let program = ebpf.program_mut(preferred).ok_or(KernelError::Missing(preferred))?;
+    let result = <&mut BtfTracePoint>::try_from(program)
+        .and_then(|program| program.load(tracepoint, types).and_then(|()| program.attach()));
+    let Err(refused) = result else { return Ok(()) };
+    tracing::info!("{preferred} is refused, trying {fallback}: {refused}");
+    let program = ebpf.program_mut(fallback).ok_or(KernelError::Missing(fallback))?;
+    <&mut RawTracePoint>::try_from(program)
+        .and_then(|program| program.load().and_then(|()| program.attach(tracepoint)))
+        .map(|_| ())
+        .map_err(|source| KernelError::Program { program: fallback, source: Box::new(source) })
+}
+
+/// Loads an iterator program.
+fn load_iterator<'a>(
+    ebpf: &'a mut Ebpf,
+    types: &aya::Btf,
+    name: &'static str,
+    target: &str,
+) -> Result<&'a mut Iter, KernelError> {
+    let failed = |source| KernelError::Program { program: name, source: Box::new(source) };
+    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+    let program = <&mut Iter>::try_from(program).map_err(failed)?;
+    program.load(target, types).map_err(failed)?;
+    Ok(program)
+}
+
+fn attach_map_iterator(
+    ebpf: &mut Ebpf,
+    types: &aya::Btf,
+    name: &'static str,
+    map: &'static str,
+) -> Result<MapIterator, KernelError> {
+    load_iterator(ebpf, types, name, "bpf_map_elem")?;
+    let program = ebpf.program(name).ok_or(KernelError::Missing(name))?;
+    let descriptor = program.fd().map_err(|source| KernelError::Program { program: name, source: Box::new(source) })?;
+    let Some(Map::HashMap(data)) = ebpf.map(map) else { return Err(KernelError::Missing(map)) };
+    use std::os::fd::AsFd;
+    MapIterator::attach(descriptor.as_fd(), data.fd().as_fd())
+        .map_err(|source| KernelError::Iterator { program: name, source })
+}
+
+/// Runs the task-file iterator once; it writes nothing, but fills the maps.
+fn take_up_open_sockets(ebpf: &mut Ebpf, types: &aya::Btf) -> Result<(), KernelError> {
+    const NAME: &str = "open_sockets";
+    let failed = |source| KernelError::Program { program: NAME, source: Box::new(source) };
+    let program = load_iterator(ebpf, types, NAME, "task_file")?;
+    let id = program.attach().map_err(failed)?;
+    let link = program.take_link(id).map_err(failed)?;
+    let iterator = |source| KernelError::Iterator { program: NAME, source };
+    let mut file = link.into_file().map_err(|error| iterator(io::Error::other(error)))?;
+    io::copy(&mut file, &mut io::sink()).map_err(iterator)?;
+    Ok(())
+}
+
+/// Takes a map out of the object and gives it its type.
+fn take_map<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, KernelError> {
+    let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+    T::try_from(map).map_err(|error| KernelError::Map { map: name, reason: error.to_string() })
+}

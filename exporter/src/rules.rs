@@ -1,0 +1,358 @@
+//! `services.yaml`: which sockets belong to which service.
+//!
+//! ```yaml
+//! services:
+//!   - name: cart
+//!     namespace: shop            # optional
+//!     match:                     # any one matches
+//!       - netns: 4026532300          # inode of a network namespace
+//!       - cgroup: /quoll-shop/cart   # path in the unified hierarchy: that cgroup and those below
+//!       - address: 198.18.0.5        # or CIDR: who listens at it or connects from it
+//!       - port: 8080                 # port it listens at
+//! ```
+//!
+//! The most specific match wins: netns, then cgroup (the longest path), then address (the longest
+//! prefix), then port. Unknown keys are errors that name the nearest known one. The file is read again
+//! when it changes; a version with an error is reported and the last good one stays in force.
+
+use std::fs;
+use std::io;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::net::{Network, NetworkError};
+use crate::service::Service;
+
+/// Why a file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// It is no YAML, or a value has the wrong type.
+    #[error("{0}")]
+    Syntax(String),
+    /// A key that means nothing.
+    #[error("unknown key '{key}' in {place}; {suggestion}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        place: String,
+        /// What may have been meant.
+        suggestion: String,
+    },
+    /// A service without a name.
+    #[error("services[{index}] has an empty name")]
+    EmptyName {
+        /// Position of the service, from 0.
+        index: usize,
+    },
+    /// A match must say exactly one thing.
+    #[error("services[{index}] ({name}): each entry of 'match' has exactly one of netns, cgroup, address, port")]
+    NotOneMatch {
+        /// Position of the service, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+    },
+    /// An address that is none.
+    #[error("services[{index}] ({name}): {source}")]
+    Address {
+        /// Position of the service, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: NetworkError,
+    },
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    services: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    namespace: Option<String>,
+    #[serde(default, rename = "match")]
+    matches: Vec<Match>,
+}
+
+#[derive(Deserialize)]
+struct Match {
+    netns: Option<u32>,
+    cgroup: Option<String>,
+    address: Option<String>,
+    port: Option<u16>,
+}
+
+/// The rules of one version of the file; each list has the most specific first.
+#[derive(Debug, Default)]
+pub struct Rules {
+    netns: Vec<(u32, Service)>,
+    cgroups: Vec<(Arc<str>, Service)>,
+    addresses: Vec<(Network, Service)>,
+    ports: Vec<(u16, Service)>,
+}
+
+impl Rules {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Every variant of [`RulesError`] but `Read`.
+    pub fn parse(text: &str) -> Result<Self, RulesError> {
+        let syntax = |error: &dyn std::fmt::Display| RulesError::Syntax(error.to_string());
+        let value: Value = serde_saphyr::from_str(text).map_err(|error| syntax(&error))?;
+        check_keys(&value)?;
+        let file: File = if value.is_null() {
+            File { services: Vec::new() }
+        } else {
+            serde_json::from_value(value).map_err(|error| syntax(&error))?
+        };
+        let mut rules = Self::default();
+        for (index, entry) in file.services.into_iter().enumerate() {
+            let service =
+                Service::new(entry.namespace.as_deref(), &entry.name).ok_or(RulesError::EmptyName { index })?;
+            for one in entry.matches {
+                let service = service.clone();
+                match one {
+                    Match { netns: Some(netns), cgroup: None, address: None, port: None } => {
+                        rules.netns.push((netns, service));
+                    }
+                    Match { netns: None, cgroup: Some(path), address: None, port: None } => {
+                        let path = format!("/{}", path.trim_matches('/'));
+                        rules.cgroups.push((Arc::from(path), service));
+                    }
+                    Match { netns: None, cgroup: None, address: Some(address), port: None } => {
+                        let name = entry.name.clone();
+                        let network = address.parse().map_err(|source| RulesError::Address { index, name, source })?;
+                        rules.addresses.push((network, service));
+                    }
+                    Match { netns: None, cgroup: None, address: None, port: Some(port) } => {
+                        rules.ports.push((port, service));
+                    }
+                    _ => return Err(RulesError::NotOneMatch { index, name: entry.name.clone() }),
+                }
+            }
+        }
+        rules.cgroups.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        rules.addresses.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix()));
+        Ok(rules)
+    }
+
+    /// The service that owns a network namespace.
+    #[must_use]
+    pub fn by_netns(&self, netns: u32) -> Option<&Service> {
+        self.netns.iter().find(|(inode, _)| *inode == netns).map(|(_, service)| service)
+    }
+
+    /// The service that owns a cgroup or one above it.
+    #[must_use]
+    pub fn by_cgroup(&self, path: &str) -> Option<&Service> {
+        let holds = |prefix: &str| {
+            path.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.cgroups.iter().find(|(prefix, _)| holds(prefix)).map(|(_, service)| service)
+    }
+
+    /// The service that owns an address.
+    #[must_use]
+    pub fn by_address(&self, address: Ipv6Addr) -> Option<&Service> {
+        self.addresses.iter().find(|(network, _)| network.contains(address)).map(|(_, service)| service)
+    }
+
+    /// The service that listens at a port.
+    #[must_use]
+    pub fn by_port(&self, port: u16) -> Option<&Service> {
+        self.ports.iter().find(|(own, _)| *own == port).map(|(_, service)| service)
+    }
+}
+
+/// Refuses keys that no type has, since a misspelt key would silently match nothing.
+fn check_keys(value: &Value) -> Result<(), RulesError> {
+    known_keys(value, "the file", &["services"])?;
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    for (index, service) in list(value, "services").iter().enumerate() {
+        known_keys(service, &format!("services[{index}]"), &["name", "namespace", "match"])?;
+        for (entry, one) in list(service, "match").iter().enumerate() {
+            let place = format!("services[{index}].match[{entry}]");
+            known_keys(one, &place, &["netns", "cgroup", "address", "port"])?;
+        }
+    }
+    Ok(())
+}
+
+fn known_keys(value: &Value, place: &str, known: &[&str]) -> Result<(), RulesError> {
+    let Some(object) = value.as_object() else { return Ok(()) };
+    let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let nearest = known.iter().min_by_key(|name| edit_distance(key, name)).filter(|name| edit_distance(key, name) <= 3);
+    let suggestion = match nearest {
+        Some(name) => format!("did you mean '{name}'?"),
+        None => format!("known are: {}", known.join(", ")),
+    };
+    Err(RulesError::UnknownKey { key: key.clone(), place: place.to_owned(), suggestion })
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The rules in force, read again when the file changes.
+#[derive(Debug)]
+pub struct RulesFile {
+    path: PathBuf,
+    /// Modification time, length and inode: an editor may keep any one of them.
+    seen: Option<(SystemTime, u64, u64)>,
+}
+
+impl RulesFile {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// Any [`RulesError`]; a file that is wrong at the start is not worth starting with.
+    pub fn open(path: &Path) -> Result<(Self, Rules), RulesError> {
+        let mut file = Self { path: path.to_owned(), seen: None };
+        file.seen = file.stamp();
+        let rules = file.read()?;
+        Ok((file, rules))
+    }
+
+    /// The new rules, if the file changed since the last call.
+    ///
+    /// # Errors
+    /// Any [`RulesError`], once per version of the file.
+    pub fn changed(&mut self) -> Result<Option<Rules>, RulesError> {
+        let stamp = self.stamp();
+        // A file that is gone for a moment is being replaced.
+        if stamp.is_none() || stamp == self.seen {
+            return Ok(None);
+        }
+        self.seen = stamp;
+        self.read().map(Some)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&self) -> Result<Rules, RulesError> {
+        let text =
+            fs::read_to_string(&self.path).map_err(|source| RulesError::Read { path: self.path.clone(), source })?;
+        Rules::parse(&text)
+    }
+
+    fn stamp(&self) -> Option<(SystemTime, u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(&self.path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::canonical;
+
+    const EXAMPLE: &str = "
+services:
+  - name: cart
+    namespace: shop
+    match:
+      - cgroup: /quoll-shop/cart
+      - address: 198.18.0.5
+  - name: shop
+    match:
+      - cgroup: quoll-shop
+      - address: 198.18.0.0/24
+      - netns: 4026532300
+      - port: 8080
+";
+
+    fn address(text: &str) -> Ipv6Addr {
+        canonical(text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_most_specific_rule_wins() {
+        let rules = Rules::parse(EXAMPLE).unwrap();
+        assert_eq!(rules.by_cgroup("/quoll-shop/cart/worker").unwrap().to_string(), "shop/cart");
+        assert_eq!(rules.by_cgroup("/quoll-shop/cartography").unwrap().to_string(), "shop");
+        assert_eq!(rules.by_address(address("198.18.0.5")).unwrap().to_string(), "shop/cart");
+        assert_eq!(rules.by_address(address("198.18.0.6")).unwrap().to_string(), "shop");
+        assert_eq!(rules.by_port(8080).unwrap().to_string(), "shop");
+        assert_eq!(rules.by_netns(4_026_532_300).unwrap().to_string(), "shop");
+        assert!(rules.by_cgroup("/other").is_none());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_a_suggestion() {
+        let error = Rules::parse("services:\n  - name: a\n    matches:\n      - port: 1\n").unwrap_err().to_string();
+        assert_eq!(error, "unknown key 'matches' in services[0]; did you mean 'match'?");
+        let error = Rules::parse("services:\n  - name: a\n    match:\n      - prot: 1\n").unwrap_err().to_string();
+        assert!(error.contains("services[0].match[0]") && error.contains("'port'"), "{error}");
+        let error = Rules::parse("everything: 1\n").unwrap_err().to_string();
+        assert!(error.contains("known are: services"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for (text, part) in [
+            ("services:\n  - name: ''\n", "empty name"),
+            ("services:\n  - name: a\n    match:\n      - {port: 1, netns: 2}\n", "exactly one"),
+            ("services:\n  - name: a\n    match:\n      - address: here\n", "'here'"),
+            ("services:\n  - name: a\n    match:\n      - port: 70000\n", "70000"),
+            ("services: [", ""),
+        ] {
+            let error = Rules::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_no_rules() {
+        assert!(Rules::parse("").unwrap().by_port(80).is_none());
+        assert!(Rules::parse("services: []\n").unwrap().by_port(80).is_none());
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_bad_version_is_reported_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("services.yaml");
+        fs::write(&path, EXAMPLE).unwrap();
+        let (mut file, _) = RulesFile::open(&path).unwrap();
+        assert!(file.changed().unwrap().is_none());
+        fs::write(&path, "services: 1").unwrap();
+        assert!(file.changed().is_err());
+        assert!(file.changed().unwrap().is_none());
+        fs::write(&path, "services:\n  - name: a\n    match:\n      - port: 81\n").unwrap();
+        assert!(file.changed().unwrap().unwrap().by_port(81).is_some());
+    }
+}

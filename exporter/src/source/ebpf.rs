@@ -1,0 +1,165 @@
+//! The kernel-side programs as a source.
+
+use quoll_ebpf_abi::{ConnectionRecord, FLAG_PREEXISTING, HttpStats, ROLE_CLIENT, ROLE_SERVER, tcp_state};
+
+use super::{ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, endpoint};
+use crate::inventory::Inventory;
+use crate::kernel::{Kernel, KernelError, Limits};
+
+/// See [`Kernel`].
+pub struct EbpfSource {
+    kernel: Kernel,
+}
+
+impl EbpfSource {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn start(limits: Limits, http: bool) -> Result<Self, KernelError> {
+        Kernel::load(limits, http).map(|kernel| Self { kernel })
+    }
+}
+
+impl Source for EbpfSource {
+    fn name(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
+        self.kernel.drain_ended(|reported| receive(report(&reported.record, reported.http)));
+    }
+
+    fn live(&mut self, _: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+        self.kernel.live_connections(|reported| receive(report(&reported.record, reported.http)))?;
+        Ok(())
+    }
+
+    fn listening(&mut self, _: &Inventory) -> anyhow::Result<Vec<Listening>> {
+        let records = self.kernel.live_listeners()?;
+        Ok(records
+            .iter()
+            .map(|record| Listening {
+                id: ConnectionId(record.socket, record.listener.start_ns),
+                owner: Owner { cgroup_id: record.listener.cgroup_id, netns: record.listener.netns },
+                process: record.listener.process,
+                local: endpoint(record.address, record.port),
+                queue_length: record.queue_length,
+                queue_limit: Some(record.queue_limit),
+                drops: Some(record.drops),
+            })
+            .collect())
+    }
+
+    fn losses(&self) -> Losses {
+        let losses = self.kernel.losses();
+        vec![
+            ("connection_end", losses.records),
+            ("connection", losses.connections),
+            ("http", losses.http),
+            ("listener", losses.listeners),
+        ]
+    }
+}
+
+fn report(record: &ConnectionRecord, http: Option<HttpStats>) -> Report {
+    let connection = &record.connection;
+    let role = match connection.role {
+        ROLE_CLIENT => Some(Role::Client),
+        ROLE_SERVER => Some(Role::Server),
+        _ => None,
+    };
+    let established = connection.established_ns != 0;
+    let peer = Owner { cgroup_id: connection.peer_cgroup_id, netns: connection.peer_netns };
+    let seconds = |from_ns: u64, to_ns: u64| to_ns.saturating_sub(from_ns) as f64 / 1e9;
+    let phase = match (record.ended == 1, established) {
+        (false, false) => Phase::Connecting,
+        (false, true) => Phase::Open,
+        (true, false) => Phase::Failed(failure(record)),
+        (true, true) => Phase::Ended { by_reset: ended_by_reset(record) },
+    };
+    Report {
+        id: ConnectionId(record.socket, connection.start_ns),
+        owner: Owner { cgroup_id: connection.cgroup_id, netns: connection.netns },
+        peer: (peer.netns != 0).then_some(peer),
+        processes: [connection.process, connection.peer_process],
+        local: endpoint(connection.local_address, connection.local_port),
+        remote: endpoint(connection.remote_address, connection.remote_port),
+        role,
+        preexisting: connection.flags & FLAG_PREEXISTING != 0,
+        phase,
+        connect_seconds: (established && role == Some(Role::Client))
+            .then(|| seconds(connection.start_ns, connection.established_ns)),
+        open_seconds: established.then(|| seconds(connection.established_ns, record.now_ns)),
+        rtt_seconds: (established && record.srtt_us != 0).then(|| f64::from(record.srtt_us) / 1e6),
+        counters: Some(Counters {
+            sent_bytes: record.sent_bytes,
+            received_bytes: record.received_bytes,
+            retransmits: record.retransmits,
+            http,
+        }),
+    }
+}
+
+/// Errors are those of `connect(2)`. None at all means that the program closed the socket while
+/// connecting: after a repeated SYN that is its own timeout.
+fn failure(record: &ConnectionRecord) -> Failure {
+    match i32::try_from(record.error).unwrap_or(0) {
+        libc::ECONNREFUSED => Failure::Refused,
+        libc::ETIMEDOUT => Failure::Timeout,
+        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::ENETDOWN => Failure::Unreachable,
+        libc::ECONNRESET => Failure::Reset,
+        0 if record.retransmits > 0 => Failure::Timeout,
+        _ => Failure::Other,
+    }
+}
+
+/// A connection that ends orderly leaves through the FIN states. Straight from an open state it was
+/// reset: by the peer with an error, by this end (unread data, SO_LINGER 0) without one. A connection
+/// that the peer no longer answers also ends so, with ETIMEDOUT, and that is no reset.
+fn ended_by_reset(record: &ConnectionRecord) -> bool {
+    let error = i32::try_from(record.error).unwrap_or(0);
+    matches!(error, libc::ECONNRESET | libc::EPIPE)
+        || (error == 0 && matches!(record.state, tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(error: i32, state: u8, retransmits: u32) -> ConnectionRecord {
+        ConnectionRecord { error: error as u32, state, retransmits, ended: 1, ..Default::default() }
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_their_error() {
+        for (error, retransmits, expected) in [
+            (libc::ECONNREFUSED, 0, Failure::Refused),
+            (libc::ETIMEDOUT, 6, Failure::Timeout),
+            (libc::EHOSTUNREACH, 0, Failure::Unreachable),
+            (libc::ECONNRESET, 0, Failure::Reset),
+            (0, 2, Failure::Timeout),
+            (0, 0, Failure::Other),
+        ] {
+            let record = ended(error, tcp_state::SYN_SENT, retransmits);
+            assert_eq!(report(&record, None).phase, Phase::Failed(expected), "errno {error}");
+        }
+    }
+
+    #[test]
+    fn resets_are_ends_that_skip_the_fin_states() {
+        for (error, state, by_reset) in [
+            (0, tcp_state::LAST_ACK, false),
+            (0, tcp_state::FIN_WAIT2, false),
+            (0, tcp_state::ESTABLISHED, true),
+            (0, tcp_state::CLOSE_WAIT, true),
+            (libc::ECONNRESET, tcp_state::ESTABLISHED, true),
+            (libc::EPIPE, tcp_state::CLOSE_WAIT, true),
+            (libc::ETIMEDOUT, tcp_state::ESTABLISHED, false),
+        ] {
+            let mut record = ended(error, state, 0);
+            record.connection.established_ns = 1;
+            assert_eq!(report(&record, None).phase, Phase::Ended { by_reset }, "errno {error} from state {state}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Where connections and listeners come from: the kernel-side programs, or `/proc`.
+//!
+//! Both give the same records, so that what is made of them does not depend on the source; what a
+//! source cannot see is `None`, never zero.
+
+pub mod ebpf;
+pub mod procfs;
+
+use std::net::Ipv6Addr;
+
+use quoll_ebpf_abi::HttpStats;
+
+use crate::inventory::Inventory;
+use crate::net::Endpoint;
+
+/// Who holds a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// Inode of the cgroup.
+    pub cgroup_id: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+}
+
+/// Which end of a connection a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// It called `connect`.
+    Client,
+    /// It was accepted.
+    Server,
+}
+
+/// A connection that was or is there; two records of one connection have the same identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64, pub u64);
+
+/// Why a connection could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens there.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// No way there.
+    Unreachable,
+    /// Reset while connecting.
+    Reset,
+    /// Anything else; most often the program gave up at once.
+    Other,
+}
+
+/// What a connection has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The handshake has not ended.
+    Connecting,
+    /// In use.
+    Open,
+    /// It never came to be.
+    Failed(Failure),
+    /// It ended.
+    Ended {
+        /// By a reset, sent or received.
+        by_reset: bool,
+    },
+}
+
+/// Totals since the connection began, where the source sees them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// Payload bytes that the peer acknowledged.
+    pub sent_bytes: u64,
+    /// Payload bytes received.
+    pub received_bytes: u64,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Requests.
+    pub http: Option<HttpStats>,
+}
+
+/// One report of one end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// Who holds this end.
+    pub owner: Owner,
+    /// Who holds the other, where known.
+    pub peer: Option<Owner>,
+    /// Process that connected or listened, and the one at the other end, where known; else 0.
+    pub processes: [u32; 2],
+    /// This end's address and port.
+    pub local: Endpoint,
+    /// The other end's.
+    pub remote: Endpoint,
+    /// Which end this is; unknown for connections that were there before us.
+    pub role: Option<Role>,
+    /// It was there before us, so its totals say nothing about our time.
+    pub preexisting: bool,
+    /// What it has come to.
+    pub phase: Phase,
+    /// How long the handshake took, at its client.
+    pub connect_seconds: Option<f64>,
+    /// How long it has been established.
+    pub open_seconds: Option<f64>,
+    /// Smoothed round-trip time.
+    pub rtt_seconds: Option<f64>,
+    /// Totals; `None` where the source sees none.
+    pub counters: Option<Counters>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// Tells sockets apart.
+    pub id: ConnectionId,
+    /// Who holds it.
+    pub owner: Owner,
+    /// Process that listens; 0 where unknown.
+    pub process: u32,
+    /// Where it listens; the unspecified address stands for all.
+    pub local: Endpoint,
+    /// Connections waiting to be accepted.
+    pub queue_length: u32,
+    /// How many may wait; `None` where the source cannot see it.
+    pub queue_limit: Option<u32>,
+    /// Attempts dropped at this socket so far; `None` where the source cannot see it.
+    pub drops: Option<u32>,
+}
+
+/// What a source lost, by what it was.
+pub type Losses = Vec<(&'static str, u64)>;
+
+/// A source; used by one thread.
+pub trait Source {
+    /// `ebpf` or `procfs`.
+    fn name(&self) -> &'static str;
+
+    /// Reports everything that ended since the last call.
+    fn ended(&mut self, receive: &mut dyn FnMut(Report));
+
+    /// Reports everything that is connecting or open.
+    ///
+    /// # Errors
+    /// Where the source cannot be read at all.
+    fn live(&mut self, inventory: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()>;
+
+    /// All listening sockets.
+    ///
+    /// # Errors
+    /// Where the source cannot be read at all.
+    fn listening(&mut self, inventory: &Inventory) -> anyhow::Result<Vec<Listening>>;
+
+    /// What was lost since the start.
+    fn losses(&self) -> Losses;
+}
+
+/// The address from its 16 bytes.
+#[must_use]
+pub fn endpoint(address: [u8; 16], port: u16) -> Endpoint {
+    Endpoint { address: Ipv6Addr::from(address), port }
+}

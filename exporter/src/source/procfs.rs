@@ -1,0 +1,202 @@
+//! `/proc` as a source: no privilege beyond reading other processes' descriptors.
+//!
+//! Each network namespace is read through `/proc/<pid>/net/tcp` and `tcp6` of one process in it; sockets
+//! find their holders by the inode in `/proc/<pid>/fd`. What this cannot see: connections that come
+//! and go between two looks, bytes, requests, failures, round-trip times, queue limits and drops.
+//! Sockets whose holder cannot be read are named by their namespace and addresses alone.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::net::Ipv6Addr;
+
+use super::{ConnectionId, Listening, Losses, Owner, Phase, Report, Role, Source};
+use crate::inventory::Inventory;
+use crate::net::Endpoint;
+
+/// State column of `/proc/net/tcp` (`include/net/tcp_states.h`).
+const ESTABLISHED: u8 = 1;
+const CLOSE_WAIT: u8 = 8;
+const LISTEN: u8 = 10;
+
+/// Remembers what was open before, to report ends.
+#[derive(Debug, Default)]
+pub struct ProcfsSource {
+    open: HashMap<ConnectionId, Report>,
+    ended: Vec<Report>,
+    has_looked: bool,
+}
+
+/// A line of `/proc/net/tcp`.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    local: Endpoint,
+    remote: Endpoint,
+    state: u8,
+    queue: u32,
+    inode: u64,
+}
+
+impl Source for ProcfsSource {
+    fn name(&self) -> &'static str {
+        "procfs"
+    }
+
+    fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
+        self.ended.drain(..).for_each(receive);
+    }
+
+    fn live(&mut self, inventory: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+        let holders = holders(inventory);
+        let mut open = HashMap::new();
+        for (netns, rows) in tables(inventory) {
+            let listening: HashSet<u16> =
+                rows.iter().filter(|row| row.state == LISTEN).map(|row| row.local.port).collect();
+            for row in rows.iter().filter(|row| matches!(row.state, ESTABLISHED | CLOSE_WAIT)) {
+                let id = ConnectionId(row.inode, u64::from(row.local.port) << 16 | u64::from(row.remote.port));
+                let (process, owner) = holder(&holders, netns, row.inode);
+                let is_server = listening.contains(&row.local.port);
+                let report = Report {
+                    id,
+                    owner,
+                    peer: None,
+                    processes: [process, 0],
+                    local: row.local,
+                    remote: row.remote,
+                    role: Some(if is_server { Role::Server } else { Role::Client }),
+                    // Only what appears after the first look was made in our time.
+                    preexisting: self.open.get(&id).map_or(!self.has_looked, |known| known.preexisting),
+                    phase: Phase::Open,
+                    connect_seconds: None,
+                    open_seconds: None,
+                    rtt_seconds: None,
+                    counters: None,
+                };
+                receive(report);
+                open.insert(id, report);
+            }
+        }
+        for (id, report) in std::mem::replace(&mut self.open, open) {
+            if !self.open.contains_key(&id) {
+                self.ended.push(Report { phase: Phase::Ended { by_reset: false }, ..report });
+            }
+        }
+        self.has_looked = true;
+        Ok(())
+    }
+
+    fn listening(&mut self, inventory: &Inventory) -> anyhow::Result<Vec<Listening>> {
+        let holders = holders(inventory);
+        let mut listening = Vec::new();
+        for (netns, rows) in tables(inventory) {
+            for row in rows.iter().filter(|row| row.state == LISTEN) {
+                let (process, owner) = holder(&holders, netns, row.inode);
+                listening.push(Listening {
+                    id: ConnectionId(row.inode, 0),
+                    owner,
+                    process,
+                    local: row.local,
+                    queue_length: row.queue,
+                    queue_limit: None,
+                    drops: None,
+                });
+            }
+        }
+        Ok(listening)
+    }
+
+    fn losses(&self) -> Losses {
+        Vec::new()
+    }
+}
+
+/// The TCP sockets of each visible network namespace.
+fn tables(inventory: &Inventory) -> impl Iterator<Item = (u32, Vec<Row>)> {
+    inventory.netns.iter().map(|(inode, netns)| {
+        let table = |name: &str| fs::read_to_string(format!("/proc/{}/net/{name}", netns.process)).unwrap_or_default();
+        let rows = table("tcp").lines().chain(table("tcp6").lines()).filter_map(parse).collect();
+        (*inode, rows)
+    })
+}
+
+/// Which process holds which socket, by the socket's inode.
+fn holders(inventory: &Inventory) -> HashMap<u64, (u32, Owner)> {
+    let mut holders = HashMap::new();
+    for (pid, process) in &inventory.processes {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        for entry in entries.flatten() {
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            if let Some(inode) = inode {
+                holders.insert(inode, (*pid, Owner { cgroup_id: process.cgroup_id, netns: process.netns }));
+            }
+        }
+    }
+    holders
+}
+
+/// The holder of a socket; the namespace is the one it was found in, which may not be its holder's.
+fn holder(holders: &HashMap<u64, (u32, Owner)>, netns: u32, inode: u64) -> (u32, Owner) {
+    let (process, owner) = holders.get(&inode).copied().unwrap_or((0, Owner { cgroup_id: 0, netns }));
+    (process, Owner { netns, ..owner })
+}
+
+/// Parses a line (`Documentation/networking/proc_net_tcp.rst`); the heading gives `None`.
+fn parse(line: &str) -> Option<Row> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let local = parse_endpoint(fields.next()?)?;
+    let remote = parse_endpoint(fields.next()?)?;
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    // For a listener the receive queue is the accept queue.
+    let queue = u32::from_str_radix(fields.next()?.split_once(':')?.1, 16).ok()?;
+    let inode = fields.nth(4)?.parse().ok()?;
+    Some(Row { local, remote, state, queue, inode })
+}
+
+/// `ADDRESS:PORT`: the address in words of 32 bits, each in the machine's byte order.
+fn parse_endpoint(text: &str) -> Option<Endpoint> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let words: Option<Vec<u8>> = address
+        .as_bytes()
+        .chunks(8)
+        .map(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
+        .map(|word| word.map(u32::to_ne_bytes))
+        .collect::<Option<Vec<_>>>()
+        .map(|words| words.concat());
+    let bytes = words?;
+    let address = match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok([0, 0, 0, 0]) => Ipv6Addr::UNSPECIFIED,
+        Ok(v4) => std::net::Ipv4Addr::from(v4).to_ipv6_mapped(),
+        Err(_) => Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?),
+    };
+    Some(Endpoint { address, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::canonical;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn lines_of_both_families_are_read() {
+        let line =
+            "   1: 0100007F:1F90 0200A8C0:C350 01 00000000:00000003 00:00000000 00000000  1000        0 4242 1 0";
+        let row = parse(line).unwrap();
+        assert_eq!(row.local, Endpoint { address: canonical("127.0.0.1".parse().unwrap()), port: 8080 });
+        assert_eq!(row.remote, Endpoint { address: canonical("192.168.0.2".parse().unwrap()), port: 50_000 });
+        assert_eq!((row.state, row.queue, row.inode), (ESTABLISHED, 3, 4242));
+        let line = "0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A \
+                    00000000:00000001 00:00000000 00000000 0 0 7 1";
+        let row = parse(line).unwrap();
+        assert_eq!(row.local, Endpoint { address: Ipv6Addr::LOCALHOST, port: 80 });
+        assert_eq!(row.state, LISTEN);
+    }
+
+    #[test]
+    fn headings_and_damaged_lines_are_skipped() {
+        for line in ["  sl  local_address rem_address   st tx_queue", "", "1: zz:1F90 0:0 01", "1: 0100007F:1F90"] {
+            assert_eq!(parse(line), None, "{line:?}");
+        }
+    }
+}
