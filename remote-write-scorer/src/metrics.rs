@@ -34,11 +34,7 @@ fn receiving(to: &mut Exposition, stats: &IngestStats) {
         ("quoll_scorer_samples_selected_total", "Samples that entered the windows.", stats.selected_samples),
         ("quoll_scorer_samples_ignored_total", "Samples of series that no rule selects.", stats.ignored_samples),
         ("quoll_scorer_samples_replica_total", "Samples of replicas that are not elected.", stats.replica_samples),
-        (
-            "quoll_scorer_histogram_samples_ignored_total",
-            "Native histogram samples, not read.",
-            stats.histogram_samples,
-        ),
+        ("quoll_scorer_samples_native_ignored_total", "Native histogram samples, not read.", stats.histogram_samples),
         ("quoll_scorer_replica_failovers_total", "Times that another replica took over.", stats.failovers),
         ("quoll_scorer_series_first_seen_total", "Series taken apart on first sight.", stats.first_sights),
         ("quoll_scorer_series_forgotten_total", "Idle series forgotten to make room.", stats.forgotten_series),

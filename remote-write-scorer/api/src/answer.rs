@@ -37,6 +37,13 @@ pub(crate) fn busy(reason: &str) -> Response {
     response
 }
 
+/// 405 with the method to use instead.
+pub(crate) fn only(method: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("only {method} is allowed here"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+    response
+}
+
 pub(crate) fn json(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => bytes(StatusCode::OK, "application/json", body),
@@ -47,9 +54,7 @@ pub(crate) fn json(value: &impl Serialize) -> Response {
 /// The answer where no route took the request.
 pub(crate) async fn rejection(rejection: Rejection) -> Result<Response, Infallible> {
     Ok(if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed here");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-        response
+        only("GET")
     } else if rejection.is_not_found() {
         text(StatusCode::NOT_FOUND, "no such page")
     } else {

@@ -51,6 +51,7 @@ fn answer_to(what: &str, published: &Published, parameters: &Parameters) -> Opti
             }))
         },
         "explain" => |_, scope, parameters| explain(scope, parameters),
+        "write" => return Some(answer::only("POST")),
         _ => return None,
     };
     Some(match scope(published, parameters) {

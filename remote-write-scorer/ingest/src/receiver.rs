@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::config::IngestConfig;
 use crate::first_sight;
 use crate::log::{self, Entry, InboundLog, LogError, Staged};
-use crate::scope::{ClosedScopeStep, ScopeState};
+use crate::scope::{ClosedScopeStep, Description, ScopeState};
 use crate::stats::{IngestStats, Rejection};
 use crate::table::{Binding, BlockHasher, BlockKey, SeriesTable};
 
@@ -79,6 +79,9 @@ pub enum WriteError {
     Log(#[from] LogError),
 }
 
+/// Event time between two looks for series that the windows have forgotten.
+const SWEEP_EVERY_MS: i64 = 60_000;
+
 #[derive(Debug)]
 struct Tenant {
     name: Arc<str>,
@@ -104,6 +107,8 @@ pub struct Receiver {
     pending: VecDeque<ClosedScopeStep>,
     stats: IngestStats,
     full_until_seconds: u32,
+    swept_ms: i64,
+    in_memory: bool,
 }
 
 impl Receiver {
@@ -127,6 +132,8 @@ impl Receiver {
             pending: VecDeque::new(),
             stats: IngestStats::default(),
             full_until_seconds: 0,
+            swept_ms: i64::MIN,
+            in_memory: true,
         }
     }
 
@@ -143,6 +150,7 @@ impl Receiver {
         mut replayed: impl FnMut(ClosedScopeStep),
     ) -> Result<Self, LogError> {
         let mut receiver = Self::in_memory(config.clone(), set, step_ms);
+        receiver.in_memory = false;
         let mut log = InboundLog::open(directory, config.log)?;
         let segments = log::list(directory)?;
         let last_written = segments.iter().rev().map(|segment| segment.sequence).nth(1);
@@ -369,6 +377,39 @@ impl Receiver {
             self.stats.closed_steps += self.closing.len() as u64;
             let steps = self.closing.drain(..).map(|step| ClosedScopeStep { scope: Arc::clone(&state.scope), step });
             self.pending.extend(steps);
+        }
+        if self.log.is_some() || self.in_memory {
+            self.drop_forgotten();
+        }
+    }
+
+    /// Drops what is known of series that the windows have forgotten, once a minute of event time. Not during a
+    /// replay: live, a handle stayed valid until this very point, and the log names series by it.
+    fn drop_forgotten(&mut self) {
+        if self.stats.newest_ms.saturating_sub(self.swept_ms) < SWEEP_EVERY_MS {
+            return;
+        }
+        self.swept_ms = self.stats.newest_ms;
+        let mut forgotten = Vec::new();
+        for (scope, state) in self.scopes.iter_mut().enumerate() {
+            state.windows.take_forgotten(&mut forgotten);
+            if forgotten.is_empty() {
+                continue;
+            }
+            let mut gone = vec![false; state.described.len()];
+            for SeriesRef(series) in forgotten.drain(..) {
+                if let Some(description) = state.described.get_mut(series as usize) {
+                    *description = Description::default();
+                    gone[series as usize] = true;
+                }
+            }
+            for tenant in &mut self.tenants {
+                let dropped = tenant.table.forget(|binding| {
+                    matches!(binding, Binding::Selected { scope: of, series, .. }
+                        if of as usize == scope && gone.get(series as usize).copied().unwrap_or(false))
+                });
+                self.stats.forgotten_series += dropped as u64;
+            }
         }
     }
 

@@ -103,6 +103,13 @@ impl SeriesTable {
         before - self.entries.len()
     }
 
+    /// Forgets series whose binding is `gone`, and says how many.
+    pub fn forget(&mut self, gone: impl Fn(Binding) -> bool) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|entry| !gone(entry.binding));
+        before - self.entries.len()
+    }
+
     /// Series known.
     #[must_use]
     pub fn len(&self) -> usize {

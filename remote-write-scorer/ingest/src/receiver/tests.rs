@@ -1,1 +1,251 @@
+//! Behaviour of the receiver, over the real windows.
 
+use proptest::prelude::*;
+use quoll_prometheus_protocol::encode::WriteRequestEncoder;
+use quoll_prometheus_protocol::snappy;
+
+use super::*;
+use crate::SharedReceiver;
+
+const NOW: i64 = 1_700_000_000_000;
+const STEP: i64 = 1000;
+
+fn set() -> Arc<FeatureSet> {
+    Arc::new(FeatureSet::preset("quoll").unwrap())
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+fn body(series: &[(Labels<'_>, &[(i64, f64)])]) -> Vec<u8> {
+    let mut encoder = WriteRequestEncoder::new();
+    for (labels, samples) in series {
+        encoder.push(labels, samples);
+    }
+    encoder.finish()
+}
+
+fn memory(service: &str) -> Vec<(&str, &str)> {
+    vec![("__name__", "quoll_memory_working_set_bytes"), ("service_name", service)]
+}
+
+fn receiver() -> Receiver {
+    Receiver::in_memory(IngestConfig::default(), set(), STEP)
+}
+
+/// A scrape of three services at each of `seconds`, one request each.
+fn stream(seconds: std::ops::Range<i64>) -> Vec<Vec<u8>> {
+    let request = |second: i64| {
+        let sample = [(NOW + second * 1000, 1e8 + (second * second % 97) as f64)];
+        body(&[
+            (&memory("a"), &sample),
+            (&memory("b"), &sample),
+            (&memory("c"), &sample),
+            (&[("__name__", "x")], &sample),
+        ])
+    };
+    seconds.map(request).collect()
+}
+
+fn shown(steps: &[ClosedScopeStep]) -> Vec<String> {
+    steps.iter().map(|step| format!("{step:?}")).collect()
+}
+
+#[test]
+fn selected_samples_close_steps_and_others_are_ignored() {
+    let mut receiver = receiver();
+    for request in stream(0..10) {
+        let receipt = receiver.write("", &request, NOW).unwrap();
+        assert_eq!((receipt.selected, receipt.ignored, receipt.series), (3, 1, 4));
+    }
+    let steps = receiver.take_closed();
+    assert!(steps.len() >= 8, "{} steps", steps.len());
+    assert_eq!(steps[3].step.services.len(), 3);
+    let stats = receiver.stats();
+    assert_eq!((stats.selected_samples, stats.ignored_samples, stats.series, stats.first_sights), (30, 10, 4, 4));
+}
+
+#[test]
+fn a_malformed_body_changes_nothing_and_a_good_one_after_it_is_taken() {
+    let mut receiver = receiver();
+    let good = stream(0..1).remove(0);
+    let mut bad = good.clone();
+    bad.truncate(good.len() - 1);
+    assert!(matches!(receiver.write("", &bad, NOW), Err(WriteError::Decode(_))));
+    assert_eq!(receiver.stats().selected_samples, 0);
+    assert_eq!(receiver.write("", &good, NOW).unwrap().selected, 3);
+}
+
+#[test]
+fn bad_samples_and_series_are_left_out_counted_and_named() {
+    let mut receiver = receiver();
+    let at = |ms: i64| [(NOW + ms, 1.0)];
+    let request = body(&[
+        (&memory("a"), &at(300_001)),
+        (&memory("a"), &at(-7_200_001)),
+        (&memory("a"), &at(300_000)),
+        (&[("service_name", "nameless")], &at(0)),
+        (&[("__name__", "x"), ("a", "1"), ("a", "2")], &at(0)),
+    ]);
+    for _ in 0..2 {
+        let receipt = receiver.write("", &request, NOW).unwrap();
+        let reasons: Vec<_> = receipt.rejections().map(|(reason, count)| (reason.as_str(), count)).collect();
+        let expected = [("too_far_in_future", 1), ("too_old", 1), ("no_metric_name", 1), ("duplicate_label_name", 1)];
+        assert_eq!(reasons, expected);
+        assert_eq!(receipt.selected, 1);
+    }
+}
+
+#[test]
+fn tenants_and_partitions_have_windows_of_their_own() {
+    let mut receiver = receiver();
+    let mut eu = memory("a");
+    eu.insert(1, ("cluster", "eu"));
+    for second in 0..5 {
+        let sample = [(NOW + second * 1000, 1.0)];
+        receiver.write("one", &body(&[(&memory("a"), &sample), (&eu, &sample)]), NOW).unwrap();
+        receiver.write("two", &body(&[(&memory("a"), &sample)]), NOW).unwrap();
+    }
+    assert_eq!(receiver.stats().scopes, 3);
+    let steps = receiver.take_closed();
+    assert!(steps.iter().all(|step| step.step.services.len() == 1));
+    let partitioned = steps.iter().find(|step| !step.scope.partition.is_empty()).unwrap();
+    assert_eq!(&*partitioned.scope.tenant, "one");
+    assert_eq!(partitioned.scope.partition[0], (Arc::from("cluster"), Arc::from("eu")));
+}
+
+#[test]
+fn a_highly_available_pair_gives_the_steps_of_one() {
+    let (mut pair, mut single) = (receiver(), receiver());
+    let of = |replica: &'static str| {
+        let mut labels = memory("a");
+        labels.insert(1, ("prometheus_replica", replica));
+        labels
+    };
+    for second in 0..60 {
+        let sample = [(NOW + second * 1000, second as f64)];
+        single.write("", &body(&[(&memory("a"), &sample)]), NOW).unwrap();
+        pair.write("", &body(&[(&of("0"), &sample)]), NOW).unwrap();
+        let other = pair.write("", &body(&[(&of("1"), &[(NOW + second * 1000 + 300, 7e9)])]), NOW).unwrap();
+        assert_eq!((other.replica, other.selected), (1, 0));
+    }
+    assert_eq!(shown(&pair.take_closed()), shown(&single.take_closed()));
+    // The elected one is killed: the other takes over after 30 s of event time.
+    for second in 60..120 {
+        pair.write("", &body(&[(&of("1"), &[(NOW + second * 1000 + 300, 1.0)])]), NOW).unwrap();
+    }
+    assert_eq!(pair.stats().failovers, 1);
+    // The newest elected sample is of second 59, so the first one beyond 30 s is that of 89.3 s.
+    assert_eq!(pair.stats().replica_samples, 60 + 29);
+}
+
+#[test]
+fn series_beyond_the_limit_are_rejected_until_idle_ones_make_room() {
+    let config = IngestConfig {
+        limits: crate::Limits { total_series: 2, idle_series_seconds: 10, ..Default::default() },
+        ..Default::default()
+    };
+    let mut receiver = Receiver::in_memory(config, set(), STEP);
+    let one = |name: &str, now: i64| body(&[(&[("__name__", name)], &[(now, 1.0)])]);
+    receiver.write("", &one("a", NOW), NOW).unwrap();
+    receiver.write("", &one("b", NOW), NOW).unwrap();
+    let full = receiver.write("", &one("c", NOW), NOW).unwrap();
+    assert_eq!(full.rejected[Rejection::SeriesLimit as usize], 1);
+    let later = NOW + 120_000;
+    assert_eq!(receiver.write("", &one("c", later), later).unwrap().ignored, 1);
+    assert_eq!(receiver.stats().forgotten_series, 2);
+}
+
+#[test]
+fn requests_beyond_a_limit_are_refused_whole() {
+    let config = IngestConfig {
+        limits: crate::Limits { series_per_request: 2, compressed_bytes: 100, ..Default::default() },
+        ..Default::default()
+    };
+    let shared = SharedReceiver::new(Receiver::in_memory(config, set(), STEP));
+    let sample = [(NOW, 1.0)];
+    let three = body(&[(&memory("a"), &sample), (&memory("b"), &sample), (&memory("c"), &sample)]);
+    let three = snappy::compress(&three).unwrap();
+    assert!(matches!(shared.write_at("", &three, NOW), Err(WriteError::TooManySeries { limit: 2 })));
+    let long = vec![0; 101];
+    assert!(matches!(shared.write_at("", &long, NOW), Err(WriteError::CompressedTooLarge { bytes: 101, limit: 100 })));
+    assert_eq!(shared.stats().selected_samples, 0);
+}
+
+#[test]
+fn senders_are_asked_to_wait_while_too_many_steps_are_pending() {
+    let config = IngestConfig { max_pending_steps: 2, ..Default::default() };
+    let shared = SharedReceiver::new(Receiver::in_memory(config, set(), STEP));
+    let requests: Vec<_> = stream(0..10).iter().map(|body| snappy::compress(body).unwrap()).collect();
+    let refused = requests.iter().position(|request| shared.write_at("", request, NOW).is_err()).unwrap();
+    assert!(matches!(shared.write_at("", &requests[refused], NOW), Err(WriteError::Busy { .. })));
+    assert!(shared.wait_closed(std::time::Duration::ZERO).len() >= 2);
+    shared.write_at("", &requests[refused], NOW).unwrap();
+}
+
+#[test]
+fn series_that_the_windows_forget_are_looked_up_anew() {
+    let mut receiver = receiver();
+    let sample = |second: i64| [(NOW + second * 1000, 1.0)];
+    receiver.write("", &body(&[(&memory("gone"), &sample(0)), (&memory("a"), &sample(0))]), NOW).unwrap();
+    for second in 1..1000 {
+        receiver.write("", &body(&[(&memory("a"), &sample(second))]), NOW + second * 1000).unwrap();
+    }
+    assert_eq!(receiver.stats().forgotten_series, 1);
+    // Another series may take the freed handle: each must be itself.
+    for second in 1000..1010 {
+        let both = body(&[(&memory("new"), &sample(second)), (&memory("gone"), &[(NOW + second * 1000, 5.0)])]);
+        receiver.write("", &both, NOW + second * 1000).unwrap();
+    }
+    let steps = receiver.take_closed();
+    let last = &steps.last().unwrap().step;
+    let find = |name: &str| last.services.iter().find(|service| &*service.service.name == name).unwrap();
+    let bytes = set().features.iter().position(|feature| &*feature.name == "memory_bytes").unwrap();
+    assert_eq!((find("new").values[bytes], find("gone").values[bytes]), (1.0, 5.0));
+}
+
+/// Runs `requests` with a log, ending the process without any goodbye after `cut` of them, and goes on.
+fn with_restart(requests: &[Vec<u8>], cut: usize, segment_bytes: u64) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = IngestConfig::default();
+    config.log.segment_bytes = segment_bytes;
+    let open = |replayed: &mut Vec<ClosedScopeStep>| {
+        Receiver::open(config.clone(), set(), STEP, directory.path(), |step| replayed.push(step)).unwrap()
+    };
+    let mut before = open(&mut Vec::new());
+    for request in &requests[..cut] {
+        before.write("", request, NOW).unwrap();
+    }
+    let live = shown(&before.take_closed());
+    drop(before);
+    let mut steps = Vec::new();
+    let mut after = open(&mut steps);
+    assert_eq!(shown(&steps), live, "the replay closes what was closed live");
+    for request in &requests[cut..] {
+        after.write("", request, NOW).unwrap();
+    }
+    steps.extend(after.take_closed());
+    shown(&steps)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Wherever the process ends, the steps are those of a run without an end.
+    #[test]
+    fn a_restart_anywhere_gives_the_same_steps(cut in 0_usize..40, segment_bytes in prop_oneof![Just(1_u64), Just(700), Just(1 << 20)]) {
+        let requests = stream(0..40);
+        let mut uninterrupted = receiver();
+        for request in &requests {
+            uninterrupted.write("", request, NOW).unwrap();
+        }
+        prop_assert_eq!(with_restart(&requests, cut, segment_bytes), shown(&uninterrupted.take_closed()));
+    }
+
+    #[test]
+    fn noise_never_panics_and_never_reaches_the_windows(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let shared = SharedReceiver::new(receiver());
+        let _ = shared.write_at("", &noise, NOW);
+        let _ = shared.write_at("", &snappy::compress(&noise).unwrap(), NOW);
+        prop_assert_eq!(shared.stats().selected_samples, 0);
+    }
+}
