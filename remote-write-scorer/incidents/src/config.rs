@@ -14,14 +14,15 @@ pub struct IncidentsConfig {
     pub evidence_cap: f64,
     /// Largest evidence for "normal" per service and tick, natural logarithm (a positive number).
     pub healthy_evidence: f64,
-    /// Time over which the evidence of successive steps counts as one observation, in seconds: scores of
-    /// neighbouring steps share most of their window and are not independent. At least one step.
-    pub evidence_correlation_seconds: f64,
+    /// How many steps of evidence count together. The evidence of earlier steps fades with the factor
+    /// `1 - 1 / evidence_memory_steps` per step, because the scores of neighbouring steps share most of their
+    /// window: a score that stays where it is must not become certainty. At least 1.
+    pub evidence_memory_steps: f64,
     /// A service counts as anomalous, and draws an incident around it, above this evidence.
     pub anomalous_above: f64,
     /// An incident opens when P(no fault) has been below this ...
     pub open_below: f64,
-    /// ... for this many successive ticks.
+    /// ... for this many successive ticks, the evidence of each of them speaking for a fault.
     pub open_ticks: u32,
     /// It closes when P(no fault) has been above this ...
     pub close_above: f64,
@@ -31,6 +32,9 @@ pub struct IncidentsConfig {
     pub edge_lifetime_seconds: f64,
     /// Time constant of the smoothing of request rates on edges, in seconds; at least three steps.
     pub edge_smoothing_seconds: f64,
+    /// After this many successive ticks in which an anomaly cannot come from the likeliest cause, it is a
+    /// second incident.
+    pub split_ticks: u32,
     /// No incident opens at a tick older than this, in seconds (backlog after an outage).
     pub max_backlog_seconds: f64,
 }
@@ -42,7 +46,7 @@ impl Default for IncidentsConfig {
             mean_fault_seconds: 1800.0,
             evidence_cap: 8.0,
             healthy_evidence: 3.0,
-            evidence_correlation_seconds: 15.0,
+            evidence_memory_steps: 5.0,
             anomalous_above: 1.0,
             open_below: 0.5,
             open_ticks: 2,
@@ -50,6 +54,7 @@ impl Default for IncidentsConfig {
             close_ticks: 5,
             edge_lifetime_seconds: 300.0,
             edge_smoothing_seconds: 60.0,
+            split_ticks: 6,
             max_backlog_seconds: 300.0,
         }
     }
@@ -78,10 +83,10 @@ impl IncidentsConfig {
             ("mean_fault_seconds", self.mean_fault_seconds),
             ("evidence_cap", self.evidence_cap),
             ("healthy_evidence", self.healthy_evidence),
-            ("evidence_correlation_seconds", self.evidence_correlation_seconds),
             ("anomalous_above", self.anomalous_above),
             ("open_ticks", f64::from(self.open_ticks)),
             ("close_ticks", f64::from(self.close_ticks)),
+            ("split_ticks", f64::from(self.split_ticks)),
             ("edge_lifetime_seconds", self.edge_lifetime_seconds),
             ("edge_smoothing_seconds", self.edge_smoothing_seconds),
             ("max_backlog_seconds", self.max_backlog_seconds),
@@ -90,6 +95,10 @@ impl IncidentsConfig {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(ConfigError { setting, value, must: "above 0 and finite" });
             }
+        }
+        if !(self.evidence_memory_steps >= 1.0 && self.evidence_memory_steps.is_finite()) {
+            let (setting, value) = ("evidence_memory_steps", self.evidence_memory_steps);
+            return Err(ConfigError { setting, value, must: "at least 1 and finite" });
         }
         for (setting, value) in [("open_below", self.open_below), ("close_above", self.close_above)] {
             if !(value > 0.0 && value < 1.0) {

@@ -104,6 +104,7 @@ pub struct ClosedIncident {
     /// Event time of the tick at which it ended.
     pub closed_ms: i64,
     /// The likeliest cause when it was last above one half, else the likeliest at the end.
+    #[serde(with = "crate::stored::service")]
     pub root: Service,
     /// The incident it was merged into, if it ended that way.
     pub merged_into: Option<IncidentId>,

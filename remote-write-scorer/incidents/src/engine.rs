@@ -1,25 +1,87 @@
 //! The state of one scope, and its tick.
 
-use quoll_blast_radius::ENGINE_VERSION;
+use std::collections::{BTreeMap, BTreeSet};
+
+use quoll_blast_radius::{ENGINE_VERSION, SingleFault, blast_radius, single_fault};
 use quoll_detect::ServiceScore;
-use quoll_features::ClosedStep;
+use quoll_features::{ClosedStep, EdgeStep, Presence};
+use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::component::{components, partition};
 use crate::config::{ConfigError, IncidentsConfig};
-use crate::diagnosis::Diagnosis;
+use crate::diagnosis::{BlastRadius, ClosedIncident, Diagnosis, EdgeDiagnosis, IncidentDiagnosis, ServiceDiagnosis};
+use crate::evidence::{self, EdgeEvidence};
+use crate::explain::{Facts, explain};
+use crate::filter::{Dynamics, log_odds};
+use crate::scene::Scene;
+use crate::stored::{bits, service};
+use crate::topology::{StoredEdge, Topology};
+use crate::track::{Track, long_hash};
+
+/// Weight of this tick in a service's steady evidence.
+const STEADY_WEIGHT: f64 = 0.4;
+/// A service holding this share of a running suspicion stays a suspect without evidence of its own.
+const SUSPECT_SHARE: f64 = 0.05;
+/// Evidence that asks for an explanation.
+const STRONG_EVIDENCE: f64 = 3.0;
+/// Causes of which the reach is shown, and the least probability of a cause or a hit shown.
+const ROOTS_SHOWN: usize = 5;
+const SHOWN_ABOVE: f64 = 0.01;
+/// A service that was anomalous with at least this probability is a symptom.
+const SYMPTOM_ABOVE: f64 = 0.5;
+/// Edges learn one step in this many while something is odd about them, and while in an incident: a new
+/// normal is accepted in the end.
+const LEARN_WHEN_ODD: u64 = 10;
+const LEARN_IN_INCIDENT: u64 = 60;
+const SNAPSHOT_VERSION: u32 = 1;
 
 /// Everything known about one scope's topology and incidents.
 #[derive(Debug, Clone)]
 pub struct Incidents {
     config: IncidentsConfig,
+    config_hash: String,
     step_ms: i64,
+    ticks: u64,
+    topology: Topology,
+    services: BTreeMap<Service, ServiceState>,
+    tracks: Vec<Track>,
+    /// Services within open incidents at the last tick.
+    in_incident: BTreeSet<Service>,
 }
 
-/// The state of an [`Incidents`], to be stored and restored.
+/// What is kept of a service between ticks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ServiceState {
+    /// Evidence averaged over the last ticks.
+    #[serde(with = "bits")]
+    steady: f64,
+    /// Log odds of a fault here against no fault, after the last tick's evidence; minus infinity: never suspected.
+    #[serde(with = "bits")]
+    log_odds: f64,
+    /// Posterior of "the fault is here" at the last tick.
+    #[serde(with = "bits")]
+    share: f64,
+    last_seen_ms: i64,
+}
+
+/// The state of an [`Incidents`], to be stored and restored; restoring is exact to the bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     version: u32,
     step_ms: i64,
+    ticks: u64,
+    edges: Vec<StoredEdge>,
+    services: Vec<StoredState>,
+    tracks: Vec<Track>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct StoredState {
+    #[serde(with = "service")]
+    service: Service,
+    in_incident: bool,
+    state: ServiceState,
 }
 
 /// Why a snapshot was refused; the state is then what it was before.
@@ -43,7 +105,14 @@ pub enum RestoreError {
     },
 }
 
-const SNAPSHOT_VERSION: u32 = 1;
+/// One component with its track and posterior.
+struct Part {
+    members: Vec<usize>,
+    track: Track,
+    no_fault_prior: f64,
+    fault_prior: Vec<f64>,
+    answer: SingleFault,
+}
 
 impl Incidents {
     /// An empty state; `step_ms` is the length of a step in milliseconds.
@@ -55,28 +124,456 @@ impl Incidents {
         if step_ms <= 0 {
             return Err(ConfigError { setting: "step_ms", value: step_ms as f64, must: "above 0" });
         }
-        Ok(Self { config, step_ms })
+        let config_hash = format!("{:016x}", long_hash(&format!("{config:?} {step_ms}")));
+        Ok(Self {
+            config,
+            config_hash,
+            step_ms,
+            ticks: 0,
+            topology: Topology::default(),
+            services: BTreeMap::new(),
+            tracks: Vec::new(),
+            in_incident: BTreeSet::new(),
+        })
+    }
+
+    /// Probability that a service fails within one step.
+    fn hazard(&self) -> f64 {
+        let days = self.step_ms as f64 / 86_400_000.0;
+        // Below one half whatever the settings, so that a step is never longer than the life of a service.
+        (self.config.fault_rate_per_service_per_day * days).min(0.5)
+    }
+
+    /// `0.01 * prior * exp(-cap)`: even at the evidence cap an anomaly out of nothing stays a hundred times
+    /// less likely than a fault.
+    fn leak(&self) -> f64 {
+        0.01 * self.hazard() * libm::exp(-self.config.evidence_cap)
+    }
+
+    fn dynamics(&self, services: usize) -> Dynamics {
+        Dynamics {
+            // The hazards of one component sum to at most one half.
+            hazard: self.hazard().min(0.5 / services.max(1) as f64),
+            recovery: (self.step_ms as f64 / (1000.0 * self.config.mean_fault_seconds)).min(1.0),
+            memory: 1.0 - 1.0 / self.config.evidence_memory_steps,
+        }
     }
 
     /// Takes in one closed step and the scores of its services. `now_ms` is the wall clock (in a replay,
     /// the step's own end): a step older than the backlog limit opens no incident.
-    pub fn tick(&mut self, step: &ClosedStep, _scores: &[ServiceScore], _now_ms: i64) -> Diagnosis {
+    pub fn tick(&mut self, step: &ClosedStep, scores: &[ServiceScore], now_ms: i64) -> Diagnosis {
+        self.ticks += 1;
+        let edge_evidence = self.observe_edges(step);
+        let scene = self.scene(step, scores, &edge_evidence);
+        self.learn_edges(step, &edge_evidence, &scene);
+
+        let mut closed = Vec::new();
+        let suspects = self.suspects(&scene);
+        let mut parts = Vec::new();
+        for (members, track) in self.assign(&scene, &suspects, step.end_ms, &mut closed) {
+            parts.extend(self.infer(&scene, members, track));
+        }
+        let may_open = now_ms.saturating_sub(step.end_ms) as f64 <= 1000.0 * self.config.max_backlog_seconds;
+        let mut split = Vec::new();
+        for part in &mut parts {
+            split.extend(self.advance(part, &scene, may_open, step.end_ms));
+        }
+        self.remember(&scene, &parts, step.end_ms, &mut closed);
+        let diagnosis = self.diagnose(step, &scene, &parts, closed);
+        self.tracks = parts.into_iter().filter(|part| !self.ended(&part.track)).map(|part| part.track).collect();
+        self.tracks.append(&mut split);
+        diagnosis
+    }
+
+    fn ended(&self, track: &Track) -> bool {
+        track.open.is_some() && track.likely_ticks >= self.config.close_ticks
+    }
+
+    /// Evidence per edge against its own past.
+    fn observe_edges(&self, step: &ClosedStep) -> BTreeMap<Edge, EdgeEvidence> {
+        let seconds = self.step_ms as f64 / 1000.0;
+        (step.edges.iter())
+            .filter_map(|edge| {
+                let state = self.topology.edges.get(&edge.edge)?;
+                Some((edge.edge.clone(), state.history.evidence(edge, seconds, &self.config)))
+            })
+            .collect()
+    }
+
+    fn scene(
+        &mut self,
+        step: &ClosedStep,
+        scores: &[ServiceScore],
+        edge_evidence: &BTreeMap<Edge, EdgeEvidence>,
+    ) -> Scene {
+        let in_incident = &self.in_incident;
+        self.topology.update(
+            step.end_ms,
+            self.step_ms,
+            &step.edges,
+            &|service| in_incident.contains(service),
+            &self.config,
+        );
+        let mut known: BTreeSet<&Service> = step.services.iter().map(|s| &s.service).collect();
+        known.extend(scores.iter().map(|s| &s.service));
+        known.extend(self.topology.edges.keys().flat_map(|edge| [&edge.client, &edge.server]));
+        let services: Vec<Service> = known.into_iter().cloned().collect();
+        let n = services.len();
+        let mut scene = Scene {
+            services,
+            evidence: Vec::with_capacity(n),
+            steady: Vec::with_capacity(n),
+            callees: vec![Vec::new(); n],
+            callers: vec![Vec::new(); n],
+        };
+        for (edge, strength) in self.topology.strengths() {
+            if let (Some(client), Some(server)) = (scene.find(&edge.client), scene.find(&edge.server)) {
+                scene.link(client, server, strength);
+            }
+        }
+
+        let presence: BTreeMap<&Service, Presence> = step.services.iter().map(|s| (&s.service, s.presence)).collect();
+        let score: BTreeMap<&Service, &ServiceScore> = scores.iter().map(|s| (&s.service, s)).collect();
+        let mut seen_by_callers: BTreeMap<&Service, EdgeEvidence> = BTreeMap::new();
+        for (edge, evidence) in edge_evidence {
+            let worst = seen_by_callers.entry(&edge.server).or_insert(*evidence);
+            worst.errors = worst.errors.max(evidence.errors);
+            worst.connects = worst.connects.max(evidence.connects);
+            worst.latency = worst.latency.max(evidence.latency);
+        }
+        for service in &scene.services {
+            let own = (score.get(service))
+                .map(|s| evidence::of_tail_probability(s.tail_probability, s.provisional, &self.config));
+            let callers = seen_by_callers.get(service).copied().unwrap_or_default();
+            let value = match presence.get(service) {
+                Some(Presence::Vanished) => self.config.evidence_cap,
+                Some(Presence::Idle) => 0.0,
+                _ => evidence::combined(own, callers, &self.config),
+            };
+            let steady = match self.services.get(service) {
+                Some(state) => state.steady + STEADY_WEIGHT * (value - state.steady),
+                None => value,
+            };
+            scene.evidence.push(value);
+            scene.steady.push(steady);
+        }
+        scene
+    }
+
+    /// Lets the edges learn this step, rarely where something is odd about it.
+    fn learn_edges(&mut self, step: &ClosedStep, evidence: &BTreeMap<Edge, EdgeEvidence>, scene: &Scene) {
+        let seconds = self.step_ms as f64 / 1000.0;
+        for edge in &step.edges {
+            let Some(state) = self.topology.edges.get_mut(&edge.edge) else { continue };
+            let odd_server =
+                scene.find(&edge.edge.server).is_some_and(|s| scene.steady[s] > self.config.anomalous_above);
+            let odd_edge = evidence.get(&edge.edge).is_some_and(|e| e.strongest() > self.config.anomalous_above);
+            let frozen = self.in_incident.contains(&edge.edge.server) || self.in_incident.contains(&edge.edge.client);
+            let every = if frozen {
+                LEARN_IN_INCIDENT
+            } else if odd_server || (odd_edge && state.history.warm()) {
+                LEARN_WHEN_ODD
+            } else {
+                1
+            };
+            if self.ticks.is_multiple_of(every) {
+                state.history.learn(edge, seconds);
+            }
+        }
+    }
+
+    fn suspects(&self, scene: &Scene) -> Vec<bool> {
+        let mut suspects: Vec<bool> = (scene.services.iter().zip(&scene.evidence))
+            .map(|(service, &evidence)| {
+                evidence > self.config.anomalous_above
+                    || self.services.get(service).is_some_and(|state| state.share > SUSPECT_SHARE)
+            })
+            .collect();
+        for track in self.tracks.iter().filter(|track| track.open.is_some() || track.apart) {
+            if let Some(root) = scene.find(&track.root) {
+                suspects[root] = true;
+            }
+        }
+        suspects
+    }
+
+    /// Components, each with the track that watches it. Tracks that meet merge into the eldest, unless
+    /// their causes have nothing to do with one another: then the component is cut between them.
+    fn assign(
+        &mut self,
+        scene: &Scene,
+        suspects: &[bool],
+        end_ms: i64,
+        closed: &mut Vec<ClosedIncident>,
+    ) -> Vec<(Vec<usize>, Track)> {
+        let mut tracks = core::mem::take(&mut self.tracks);
+        tracks.sort_by_key(Track::seniority);
+        let mut pending: Vec<Option<(usize, Track)>> = Vec::new();
+        for track in tracks {
+            match scene.find(&track.root) {
+                Some(root) => pending.push(Some((root, track))),
+                // The service no longer exists anywhere: nothing left to watch.
+                None => closed.extend(closed_incident(&track, end_ms, None)),
+            }
+        }
+        let mut assigned = Vec::new();
+        for members in components(scene, suspects) {
+            let mut kept: Vec<(usize, Track)> = Vec::new();
+            for slot in &mut pending {
+                let Some((root, track)) = slot.take_if(|(root, _)| members.binary_search(root).is_ok()) else {
+                    continue;
+                };
+                let related = kept.iter().position(|(other, _)| {
+                    scene.ancestors(*other, Some(&members)).binary_search(&root).is_ok()
+                        || scene.ancestors(root, Some(&members)).binary_search(other).is_ok()
+                });
+                match related {
+                    Some(into) => {
+                        let into = kept[into].1.open.as_ref().map(|open| open.id.clone());
+                        closed.extend(closed_incident(&track, end_ms, into));
+                    }
+                    None if kept.is_empty() || track.open.is_some() || track.apart => kept.push((root, track)),
+                    // Two suspicions, none of them an incident yet, have met: the elder goes on.
+                    None => {}
+                }
+            }
+            if kept.len() > 1 {
+                let roots: Vec<usize> = kept.iter().map(|(root, _)| *root).collect();
+                let parts = partition(scene, &members, &roots);
+                assigned.extend(parts.into_iter().zip(kept).map(|(part, (_, track))| (part, track)));
+            } else if let Some((_, track)) = kept.pop() {
+                assigned.push((members, track));
+            } else {
+                let first = (members.iter().copied())
+                    .max_by(|&a, &b| scene.evidence[a].total_cmp(&scene.evidence[b]).then(b.cmp(&a)));
+                if let Some(first) = first {
+                    let track = Track::new(end_ms, scene.services[first].clone(), scene.evidence[first]);
+                    assigned.push((members, track));
+                }
+            }
+        }
+        for (_, track) in pending.into_iter().flatten() {
+            closed.extend(closed_incident(&track, end_ms, None));
+        }
+        assigned
+    }
+
+    /// The posterior of one component. `None` where inference fails, which its inputs rule out.
+    fn infer(&self, scene: &Scene, members: Vec<usize>, track: Track) -> Option<Part> {
+        let odds: Vec<Option<f64>> = (members.iter())
+            .map(|&s| self.services.get(&scene.services[s]).map(|state| state.log_odds).filter(|o| o.is_finite()))
+            .collect();
+        let prior = self.dynamics(members.len()).prior(&odds).ok()?;
+        let graph = scene.graph(&members).ok()?;
+        let evidence: Vec<f64> = members.iter().map(|&s| scene.evidence[s]).collect();
+        let leak = vec![self.leak(); members.len()];
+        let answer = single_fault(&graph, &leak, prior.no_fault, &prior.fault, &evidence).ok()?;
+        Some(Part { members, track, no_fault_prior: prior.no_fault, fault_prior: prior.fault, answer })
+    }
+
+    /// Moves a part's track on. Returns a track for an anomaly that the part's cause cannot explain.
+    fn advance(&self, part: &mut Part, scene: &Scene, may_open: bool, end_ms: i64) -> Option<Track> {
+        let posterior = part.answer.posterior();
+        let root = likeliest(&posterior.root_cause).map(|at| part.members[at])?;
+        part.track.root = scene.services[root].clone();
+        if posterior.no_fault < 0.5 {
+            part.track.named = part.track.root.clone();
+        }
+        // The evidence of this very tick must speak for a fault: what one bad step left behind opens nothing.
+        let supported = posterior.no_fault < part.no_fault_prior
+            && part.members.iter().any(|&s| scene.evidence[s] > self.config.anomalous_above);
+        part.track.advance(posterior.no_fault, supported, may_open, end_ms, &self.config);
+
+        let reached = scene.ancestors(root, Some(&part.members));
+        let unexplained = (part.members.iter().copied())
+            .filter(|&s| {
+                scene.steady[s] > STRONG_EVIDENCE
+                    && scene.evidence[s] > STRONG_EVIDENCE
+                    && reached.binary_search(&s).is_err()
+                    && scene.ancestors(s, Some(&part.members)).binary_search(&root).is_err()
+            })
+            .max_by(|&a, &b| scene.steady[a].total_cmp(&scene.steady[b]).then(b.cmp(&a)));
+        let Some(unexplained) = unexplained.filter(|_| part.track.open.is_some()) else {
+            part.track.unexplained_ticks = 0;
+            return None;
+        };
+        part.track.unexplained_ticks += 1;
+        if part.track.unexplained_ticks < self.config.split_ticks {
+            return None;
+        }
+        part.track.unexplained_ticks = 0;
+        let mut track = Track::new(end_ms, scene.services[unexplained].clone(), scene.evidence[unexplained]);
+        track.apart = true;
+        Some(track)
+    }
+
+    /// Keeps what the next tick needs, and lists the incidents that ended.
+    fn remember(&mut self, scene: &Scene, parts: &[Part], end_ms: i64, closed: &mut Vec<ClosedIncident>) {
+        for ((service, &steady), _) in scene.services.iter().zip(&scene.steady).zip(&scene.evidence) {
+            let fresh = ServiceState { steady, log_odds: f64::NEG_INFINITY, share: 0.0, last_seen_ms: end_ms };
+            self.services.insert(service.clone(), fresh);
+        }
+        self.in_incident.clear();
+        for part in parts {
+            if self.ended(&part.track) {
+                closed.extend(closed_incident(&part.track, end_ms, None));
+                continue;
+            }
+            let posterior = part.answer.posterior();
+            let odds = log_odds(posterior);
+            for (at, &member) in part.members.iter().enumerate() {
+                let service = &scene.services[member];
+                if let Some(state) = self.services.get_mut(service) {
+                    state.log_odds = odds[at];
+                    state.share = posterior.root_cause[at];
+                }
+                if part.track.open.is_some() {
+                    self.in_incident.insert(service.clone());
+                }
+            }
+        }
+        let lifetime_ms = (1000.0 * self.config.edge_lifetime_seconds) as i64;
+        self.services.retain(|_, state| end_ms - state.last_seen_ms <= lifetime_ms);
+    }
+
+    fn diagnose(&self, step: &ClosedStep, scene: &Scene, parts: &[Part], closed: Vec<ClosedIncident>) -> Diagnosis {
+        let hazard = self.hazard();
+        // Share of time that a service spends in a fault: what its own evidence alone is weighed with.
+        let faulty_share =
+            (self.config.fault_rate_per_service_per_day * self.config.mean_fault_seconds / 86_400.0).clamp(1e-9, 0.5);
+        let base = libm::log(faulty_share / (1.0 - faulty_share));
+        let mut services: Vec<ServiceDiagnosis> = (scene.services.iter().zip(&scene.evidence))
+            .map(|(service, &evidence)| ServiceDiagnosis {
+                service: service.clone(),
+                log_likelihood_ratio: evidence,
+                fault_prior: hazard,
+                incident: None,
+                root_cause_probability: None,
+                anomaly_probability: 1.0 / (1.0 + libm::exp(-(evidence + base))),
+            })
+            .collect();
+        let mut incidents = Vec::new();
+        for part in parts {
+            let Some(open) = part.track.open.as_ref().filter(|_| !self.ended(&part.track)) else { continue };
+            let posterior = part.answer.posterior();
+            for (at, &member) in part.members.iter().enumerate() {
+                let service = &mut services[member];
+                service.fault_prior = part.fault_prior[at];
+                service.incident = Some(open.id.clone());
+                service.root_cause_probability = Some(posterior.root_cause[at]);
+                service.anomaly_probability = posterior.anomalous[at];
+            }
+            incidents.push(self.incident(open, part, scene));
+        }
+        incidents.sort_by(|a, b| (a.opened_ms, &a.id).cmp(&(b.opened_ms, &b.id)));
+        let now: BTreeMap<&Edge, &EdgeStep> = step.edges.iter().map(|e| (&e.edge, e)).collect();
+        let edges = (self.topology.strengths().into_iter())
+            .map(|(edge, strength)| {
+                let seen = now.get(edge);
+                EdgeDiagnosis {
+                    edge: edge.clone(),
+                    strength,
+                    requests_per_second: seen.map_or(0.0, |e| e.requests_per_second),
+                    error_ratio: seen.map_or(0.0, |e| {
+                        let errors = ratio(e.errors_per_second, e.requests_per_second);
+                        errors.max(ratio(e.connect_failures_per_second, e.connects_per_second))
+                    }),
+                }
+            })
+            .collect();
         Diagnosis {
             end_ms: step.end_ms,
             engine_version: ENGINE_VERSION,
-            config_hash: String::new(),
-            leak: 0.01 * self.config.fault_rate_per_service_per_day,
-            services: Vec::new(),
-            edges: Vec::new(),
-            incidents: Vec::new(),
-            closed: Vec::new(),
+            config_hash: self.config_hash.clone(),
+            leak: self.leak(),
+            services,
+            edges,
+            incidents,
+            closed,
         }
+    }
+
+    fn incident(&self, open: &crate::track::Open, part: &Part, scene: &Scene) -> IncidentDiagnosis {
+        let posterior = part.answer.posterior();
+        let mut ranked: Vec<usize> = (0..part.members.len()).collect();
+        ranked.sort_by(|&a, &b| posterior.root_cause[b].total_cmp(&posterior.root_cause[a]).then(a.cmp(&b)));
+        let name = |at: usize| scene.services[part.members[at]].clone();
+        let roots: Vec<(Service, f64)> = ranked.iter().map(|&at| (name(at), posterior.root_cause[at])).collect();
+        let blast_radius = (ranked.iter().take(ROOTS_SHOWN))
+            .filter(|&&at| posterior.root_cause[at] > SHOWN_ABOVE)
+            .map(|&at| self.reach(scene, part.members[at]))
+            .collect::<Vec<_>>();
+        let symptoms = ranked.first().map_or_else(Vec::new, |&first| {
+            let reached = scene.ancestors(part.members[first], Some(&part.members));
+            let mut hit: Vec<usize> = (0..part.members.len())
+                .filter(|&at| {
+                    at != first
+                        && posterior.anomalous[at] > SYMPTOM_ABOVE
+                        && reached.binary_search(&part.members[at]).is_ok()
+                })
+                .collect();
+            hit.sort_by(|&a, &b| posterior.anomalous[b].total_cmp(&posterior.anomalous[a]).then(a.cmp(&b)));
+            hit.into_iter().map(name).collect()
+        });
+        let exact = matches!(part.answer, SingleFault::Exact(_));
+        let explanation = explain(&Facts {
+            scene,
+            track: &part.track,
+            no_fault: posterior.no_fault,
+            roots: &roots,
+            symptoms: &symptoms,
+            blast: &blast_radius,
+            anomalous_above: self.config.anomalous_above,
+            exact,
+        });
+        IncidentDiagnosis {
+            id: open.id.clone(),
+            opened_ms: open.opened_ms,
+            no_fault_prior: part.no_fault_prior,
+            no_fault_probability: posterior.no_fault,
+            exact,
+            roots,
+            blast_radius,
+            symptoms,
+            explanation,
+        }
+    }
+
+    /// Whom a fault of `root` reaches. Only its callers, direct or not, can be hit but by a leak, so the
+    /// rest of the graph is left out. Empty where even that part is too entangled for exact figures.
+    fn reach(&self, scene: &Scene, root: usize) -> BlastRadius {
+        let members = scene.ancestors(root, None);
+        let hits = (members.binary_search(&root).ok())
+            .and_then(|at| {
+                let graph = scene.graph(&members).ok()?;
+                blast_radius(&graph, &vec![self.leak(); members.len()], at as u32).ok()
+            })
+            .unwrap_or_default();
+        let mut hits: Vec<(Service, f64)> = (members.iter().zip(hits))
+            .filter(|(member, hit)| **member != root && *hit > SHOWN_ABOVE)
+            .map(|(&member, hit)| (scene.services[member].clone(), hit))
+            .collect();
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        BlastRadius { root: scene.services[root].clone(), hits }
     }
 
     /// The state, to be stored.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { version: SNAPSHOT_VERSION, step_ms: self.step_ms }
+        Snapshot {
+            version: SNAPSHOT_VERSION,
+            step_ms: self.step_ms,
+            ticks: self.ticks,
+            edges: self.topology.store(),
+            services: (self.services.iter())
+                .map(|(service, state)| StoredState {
+                    service: service.clone(),
+                    in_incident: self.in_incident.contains(service),
+                    state: state.clone(),
+                })
+                .collect(),
+            tracks: self.tracks.clone(),
+        }
     }
 
     /// Replaces the state by a stored one.
@@ -90,6 +587,32 @@ impl Incidents {
         if snapshot.step_ms != self.step_ms {
             return Err(RestoreError::Step { step_ms: snapshot.step_ms, expected: self.step_ms });
         }
+        self.ticks = snapshot.ticks;
+        self.topology = Topology::restore(snapshot.edges);
+        self.tracks = snapshot.tracks;
+        self.in_incident = snapshot.services.iter().filter(|s| s.in_incident).map(|s| s.service.clone()).collect();
+        self.services = snapshot.services.into_iter().map(|s| (s.service, s.state)).collect();
         Ok(())
     }
+}
+
+/// The place of the largest probability, the first of equals.
+fn likeliest(probabilities: &[f64]) -> Option<usize> {
+    (0..probabilities.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]).then(b.cmp(&a)))
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 && part > 0.0 { (part / whole).min(1.0) } else { 0.0 }
+}
+
+/// The record of a track's end, if it was an incident.
+fn closed_incident(track: &Track, closed_ms: i64, merged_into: Option<String>) -> Option<ClosedIncident> {
+    let open = track.open.as_ref()?;
+    Some(ClosedIncident {
+        id: open.id.clone(),
+        opened_ms: open.opened_ms,
+        closed_ms,
+        root: track.named.clone(),
+        merged_into,
+    })
 }

@@ -1,0 +1,93 @@
+//! The life of one incident: from a suspicion to an end.
+
+use quoll_identity::Service;
+use serde::{Deserialize, Serialize};
+
+use crate::config::IncidentsConfig;
+use crate::diagnosis::IncidentId;
+use crate::stored::{bits, service};
+
+/// A component that is watched; an incident once it is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Track {
+    pub(crate) open: Option<Open>,
+    /// The likeliest cause at the last tick.
+    #[serde(with = "service")]
+    pub(crate) root: Service,
+    /// The last cause that was likelier than not, while open.
+    #[serde(with = "service")]
+    pub(crate) named: Service,
+    pub(crate) first_ms: i64,
+    /// What was anomalous first, and how much.
+    #[serde(with = "service")]
+    pub(crate) first: Service,
+    #[serde(with = "bits")]
+    pub(crate) first_evidence: f64,
+    /// Successive ticks with "no fault" unlikely, likely, and with an anomaly that the cause does not reach.
+    pub(crate) unlikely_ticks: u32,
+    pub(crate) likely_ticks: u32,
+    pub(crate) unexplained_ticks: u32,
+    /// Cut off from another incident because that one's cause does not reach it.
+    pub(crate) apart: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Open {
+    pub(crate) id: IncidentId,
+    pub(crate) opened_ms: i64,
+}
+
+impl Track {
+    pub(crate) fn new(first_ms: i64, first: Service, first_evidence: f64) -> Self {
+        Self {
+            open: None,
+            root: first.clone(),
+            named: first.clone(),
+            first_ms,
+            first,
+            first_evidence,
+            unlikely_ticks: 0,
+            likely_ticks: 0,
+            unexplained_ticks: 0,
+            apart: false,
+        }
+    }
+
+    /// Order in which tracks lay claim to services: open ones by age, then the others.
+    pub(crate) fn seniority(&self) -> (bool, i64, i64, Service) {
+        (self.open.is_none(), self.open.as_ref().map_or(0, |open| open.opened_ms), self.first_ms, self.first.clone())
+    }
+
+    /// Takes in the posterior of a tick; says whether the incident ended.
+    pub(crate) fn advance(
+        &mut self,
+        no_fault: f64,
+        supported: bool,
+        may_open: bool,
+        end_ms: i64,
+        config: &IncidentsConfig,
+    ) -> bool {
+        if self.open.is_some() {
+            self.likely_ticks = if no_fault > config.close_above { self.likely_ticks + 1 } else { 0 };
+            return self.likely_ticks >= config.close_ticks;
+        }
+        let unlikely = no_fault < config.open_below && supported && may_open;
+        self.unlikely_ticks = if unlikely { self.unlikely_ticks + 1 } else { 0 };
+        if self.unlikely_ticks >= config.open_ticks {
+            let id = format!("{}-{:08x}", self.first_ms.div_euclid(1000), short_hash(&self.root.to_string()));
+            self.open = Some(Open { id, opened_ms: end_ms });
+            self.likely_ticks = 0;
+        }
+        false
+    }
+}
+
+/// FNV-1a, 32 bits (Fowler, Noll & Vo): stable across versions and machines.
+fn short_hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// FNV-1a, 64 bits.
+pub(crate) fn long_hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}

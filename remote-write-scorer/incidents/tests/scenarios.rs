@@ -1,0 +1,175 @@
+//! Faults of every kind in a simulated shop: opened in time, named right, closed after the repair.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp, reason = "a test")]
+
+mod simulation;
+
+use quoll_incidents::{Diagnosis, Snapshot};
+use simulation::{Fault, SHOP, World, service};
+
+/// Injects, and checks the course: one incident, opened in time, the true cause first, closed in time.
+fn course(root: &'static str, fault: Fault, provisional: bool) -> (usize, usize) {
+    let mut world = World::new(SHOP, 7);
+    world.provisional = provisional;
+    world.warm_up();
+    world.faults.insert(root, fault);
+    let during = world.run(40);
+    let opened = during.iter().position(|d| !d.incidents.is_empty()).unwrap_or_else(|| panic!("{root}: never opened"));
+    for diagnosis in &during[opened..] {
+        assert_eq!(diagnosis.incidents.len(), 1, "{root} {fault:?}: one fault, one incident");
+        let first = &diagnosis.incidents[0].roots[0];
+        assert_eq!(first.0, service(root), "{root} {fault:?}: {:?}", diagnosis.incidents[0].explanation);
+        assert!(first.1 > 0.5, "{root} {fault:?}: {first:?}");
+    }
+    let id = during[39].incidents[0].id.clone();
+    assert_eq!(id, during[opened].incidents[0].id, "{root}: the name of an incident stays");
+    world.faults.clear();
+    let after = world.run(30);
+    let closed = after.iter().position(|d| d.incidents.is_empty()).unwrap_or_else(|| panic!("{root}: never closed"));
+    assert_eq!(after[closed].closed[0].id, id);
+    assert_eq!(after[closed].closed[0].root, service(root));
+    assert!(after[closed..].iter().all(|d| d.incidents.is_empty()), "{root}: stays closed");
+    (opened + 1, closed + 1)
+}
+
+#[test]
+fn every_single_fault_is_named_within_six_steps_and_closed_within_twenty() {
+    for fault in [Fault::Latency, Fault::Errors, Fault::Crash] {
+        for root in ["catalog-db", "cart", "payment", "bank", "checkout", "ads", "frontend", "orders-db"] {
+            let (opened, closed) = course(root, fault, false);
+            assert!(opened <= 6 && closed <= 20, "{root} {fault:?}: opened after {opened}, closed after {closed}");
+        }
+    }
+}
+
+#[test]
+fn a_provisional_score_is_slower_but_names_the_cause_too() {
+    for fault in [Fault::Latency, Fault::Errors, Fault::Crash] {
+        for root in ["catalog-db", "cart", "payment", "checkout"] {
+            let (opened, closed) = course(root, fault, true);
+            assert!(opened <= 8 && closed <= 20, "{root} {fault:?}: opened after {opened}, closed after {closed}");
+        }
+    }
+}
+
+#[test]
+fn two_unrelated_faults_are_two_incidents_each_with_its_cause_first() {
+    let mut calls = SHOP.to_vec();
+    calls.extend([("admin", "reports", 10.0), ("reports", "warehouse", 20.0), ("reports", "orders-db", 10.0)]);
+    let mut world = World::new(&calls, 3);
+    world.warm_up();
+    world.faults.insert("payment", Fault::Errors);
+    world.faults.insert("warehouse", Fault::Latency);
+    let last = world.run(15).pop().unwrap();
+    let mut causes: Vec<String> = last.incidents.iter().map(|i| i.roots[0].0.to_string()).collect();
+    causes.sort();
+    assert_eq!(causes, ["payment", "warehouse"]);
+    assert!(last.incidents.iter().all(|i| i.roots[0].1 > 0.5));
+}
+
+#[test]
+fn two_faults_that_meet_in_one_caller_become_two_incidents() {
+    let mut world = World::new(SHOP, 4);
+    world.warm_up();
+    world.faults.insert("catalog-db", Fault::Latency);
+    world.run(10);
+    world.faults.insert("payment", Fault::Errors);
+    let during = world.run(30);
+    let last = &during[29];
+    let mut causes: Vec<String> = last.incidents.iter().map(|i| i.roots[0].0.to_string()).collect();
+    causes.sort();
+    assert_eq!(causes, ["catalog-db", "payment"]);
+    world.faults.remove("catalog-db");
+    let last = world.run(25).pop().unwrap();
+    assert_eq!(last.incidents.len(), 1, "the other goes on");
+    assert_eq!(last.incidents[0].roots[0].0, service("payment"));
+}
+
+#[test]
+fn a_quiet_system_stays_quiet() {
+    // Fifty services, scores as calibrated: independent from step to step, then sticky.
+    let names: Vec<&'static str> = (0..50).map(|i| &*Box::leak(format!("service-{i:02}").into_boxed_str())).collect();
+    let calls: Vec<(&'static str, &'static str, f64)> = (1..50)
+        .flat_map(|i| [(names[(i - 1) / 3], names[i], 10.0), (names[i / 7], names[i], 5.0)])
+        .filter(|c| c.0 != c.1)
+        .collect();
+    for (correlation, ticks) in [(0.0, 10_000), (0.7, 3_000)] {
+        let mut world = World::new(&calls, 11);
+        world.correlation = correlation;
+        for _ in 0..ticks {
+            let diagnosis = world.step();
+            assert!(diagnosis.incidents.is_empty(), "tick {}: {:?}", world.tick, diagnosis.incidents[0].explanation);
+        }
+    }
+}
+
+#[test]
+fn one_bad_step_everywhere_opens_nothing() {
+    let mut world = World::new(SHOP, 5);
+    world.warm_up();
+    world.forced = world.names.iter().map(|&name| (name, 1e-9)).collect();
+    assert!(world.step().incidents.is_empty());
+    world.forced.clear();
+    assert!(world.run(30).iter().all(|d| d.incidents.is_empty()));
+}
+
+#[test]
+fn a_score_that_stays_slightly_odd_never_becomes_certain() {
+    let mut world = World::new(SHOP, 6);
+    world.warm_up();
+    world.forced.insert("cart", 0.005);
+    assert!(world.run(1000).iter().all(|d| d.incidents.is_empty()));
+}
+
+#[test]
+fn a_flapping_service_is_one_incident_not_many() {
+    let mut world = World::new(SHOP, 8);
+    world.warm_up();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        world.faults.insert("cart", Fault::Latency);
+        ids.extend(world.run(4).iter().flat_map(|d| d.incidents.iter().map(|i| i.id.clone())));
+        world.faults.clear();
+        ids.extend(world.run(3).iter().flat_map(|d| d.incidents.iter().map(|i| i.id.clone())));
+    }
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[test]
+fn backlog_opens_nothing() {
+    let mut world = World::new(SHOP, 9);
+    world.warm_up();
+    world.faults.insert("cart", Fault::Crash);
+    for _ in 0..20 {
+        assert!(world.step_late(301_000).incidents.is_empty());
+    }
+    assert!(!world.run(3).pop().unwrap().incidents.is_empty(), "but what still goes on opens as soon as it is live");
+}
+
+#[test]
+fn a_restored_state_goes_on_to_the_bit() {
+    let mut world = World::new(SHOP, 10);
+    world.warm_up();
+    world.faults.insert("cart", Fault::Latency);
+    world.run(10);
+    let text = serde_json::to_string(&world.incidents.snapshot()).unwrap();
+    let mut twin = World::new(SHOP, 10);
+    // The same world, tick by tick, but with its memory replaced by the stored one.
+    twin.warm_up();
+    twin.faults.insert("cart", Fault::Latency);
+    twin.run(10);
+    twin.incidents = quoll_incidents::Incidents::new(quoll_incidents::IncidentsConfig::default(), 1000).unwrap();
+    twin.incidents.restore(serde_json::from_str::<Snapshot>(&text).unwrap()).unwrap();
+    world.faults.clear();
+    twin.faults.clear();
+    let (ours, theirs): (Vec<Diagnosis>, Vec<Diagnosis>) = (world.run(30), twin.run(30));
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn a_snapshot_of_another_step_is_refused() {
+    let mut world = World::new(SHOP, 10);
+    let snapshot = world.incidents.snapshot();
+    let mut other = quoll_incidents::Incidents::new(quoll_incidents::IncidentsConfig::default(), 5000).unwrap();
+    assert!(other.restore(snapshot).is_err());
+    world.run(1);
+}
