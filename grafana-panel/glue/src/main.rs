@@ -36,6 +36,8 @@ fn main() -> Result<()> {
         .web(true)?
         .omit_default_module_path(true)
         .typescript(true)
+        .remove_name_section(true)
+        .remove_producers_section(true)
         .generate(&out)
         .with_context(|| format!("wasm-bindgen over {} into {}", input.display(), out.display()))
 }

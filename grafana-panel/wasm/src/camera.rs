@@ -91,11 +91,8 @@ impl Camera {
 
     /// Pixels between layers and between neighbours within one, as (x, y).
     fn spacing(&self) -> (f64, f64) {
-        let (columns, rows) = if self.sideways {
-            (self.extent.layer, self.extent.cross)
-        } else {
-            (self.extent.cross, self.extent.layer)
-        };
+        let (columns, rows) =
+            if self.sideways { (self.extent.layer, self.extent.cross) } else { (self.extent.cross, self.extent.layer) };
         // Labels hang half a label's width over the outermost services.
         let wide = self.size.x * self.zoom - 2.0 * MARGIN;
         let x = (wide / (columns + 1.0)).min((wide - LABEL_WIDTH * 0.8).max(wide * 0.8) / columns.max(1e-9));
@@ -120,10 +117,7 @@ impl Camera {
         let (x, y) = if self.sideways { (along, across) } else { (across, along) };
         // Labels hang below: the picture's middle is a little above the services'.
         let lift = if self.radius() >= RADIUS * 0.5 { 7.0 } else { 0.0 };
-        Point {
-            x: self.size.x / 2.0 + self.pan.x + x * step_x,
-            y: self.size.y / 2.0 + self.pan.y + y * step_y - lift,
-        }
+        Point { x: self.size.x / 2.0 + self.pan.x + x * step_x, y: self.size.y / 2.0 + self.pan.y + y * step_y - lift }
     }
 
     /// Zooms by `factor`, keeping what lies under `at` in place.

@@ -6,7 +6,9 @@
 //!
 //! Nothing fails: what cannot be computed is a note, and the written numbers stay.
 
-use quoll_blast_radius::{CallEdge, CallGraph, ENGINE_VERSION, InferenceError, SingleFault, blast_radius, single_fault};
+use quoll_blast_radius::{
+    CallEdge, CallGraph, ENGINE_VERSION, InferenceError, SingleFault, blast_radius, single_fault,
+};
 
 use crate::model::{Incident, Model};
 
@@ -162,7 +164,9 @@ impl Inference {
         let mut inference = Self { root_cause: vec![None; model.services.len()], ..Self::default() };
         let (strengths, estimated) = strengths(model);
         if estimated && model.calls.iter().all(|c| c.strength.is_none()) {
-            inference.notes.push("Strengths of calls are not among the data; blast radii use request shares.".to_owned());
+            inference
+                .notes
+                .push("Strengths of calls are not among the data; blast radii use request shares.".to_owned());
         }
         let versions_differ = model.engine_version.as_deref().is_some_and(|v| v != ENGINE_VERSION);
         if let (true, Some(version)) = (versions_differ, &model.engine_version) {
@@ -211,7 +215,9 @@ impl Inference {
             match reach(model, root) {
                 Ok(reach) => {
                     if !reach.exact {
-                        inference.notes.push("The graph is too wide for an exact blast radius; it is an upper bound.".to_owned());
+                        inference
+                            .notes
+                            .push("The graph is too wide for an exact blast radius; it is an upper bound.".to_owned());
                     }
                     inference.reach = Some(reach);
                 }
@@ -236,10 +242,8 @@ mod tests {
         let prior = 1e-5;
         let leak = 1e-9;
         let local = |n: &str| members.iter().position(|m| *m == n).unwrap() as u32;
-        let call_edges: Vec<_> = edges
-            .iter()
-            .map(|&(c, s, strength)| CallEdge { client: local(c), server: local(s), strength })
-            .collect();
+        let call_edges: Vec<_> =
+            edges.iter().map(|&(c, s, strength)| CallEdge { client: local(c), server: local(s), strength }).collect();
         let graph = CallGraph::new(4, &call_edges).unwrap();
         let no_fault = 1.0 - 4.0 * prior;
         let posterior = single_fault_posterior(&graph, &[leak; 4], no_fault, &[prior; 4], &evidence).unwrap();
@@ -300,7 +304,13 @@ mod tests {
     fn says_that_engine_versions_differ() {
         let lines: Vec<_> = chain()
             .into_iter()
-            .map(|l| if l.starts_with("quoll_inference_info") { "quoll_inference_info{engine_version=0} 1".into() } else { l })
+            .map(|l| {
+                if l.starts_with("quoll_inference_info") {
+                    "quoll_inference_info{engine_version=0} 1".into()
+                } else {
+                    l
+                }
+            })
             .collect();
         assert!(Inference::of(&model(&lines)).notes[0].contains("version 0"));
     }

@@ -1,3 +1,33 @@
-//! Blast-radius panel.
+//! The blast-radius panel: from the samples of one tick to a painted, explorable graph.
+//!
+//! ```text
+//! samples ─► model ─┬─► stage (layout, places kept) ─► camera ─┬─► paint ─► canvas
+//!                   └─► inference (quoll-blast-radius) ────────┘      └──► drawn, summary (JSON)
+//! ```
+//!
+//! # Guarantees
+//! - Equal samples give equal pictures, whatever their order; a refresh moves no service.
+//! - Posteriors and blast radii come from the engine the scorer uses and are checked against the
+//!   written ones; see [`inference`].
+//! - No input fails or panics: missing, doubled or contradictory data shows what can be shown and says
+//!   the rest in a sentence.
+//! - Everything but [`mod@bindings`] runs, and is tested, without a browser.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
-pub mod colour; pub mod samples; pub mod model; pub mod layout; pub mod inference; pub mod camera; pub mod stage;
+
+#[cfg(target_arch = "wasm32")]
+pub mod bindings;
+pub mod camera;
+pub mod canvas;
+pub mod colour;
+pub mod drawn;
+pub mod inference;
+pub mod json;
+pub mod labels;
+pub mod layout;
+pub mod model;
+pub mod paint;
+pub mod path;
+pub mod samples;
+pub mod stage;
+mod summary;
+pub mod view;

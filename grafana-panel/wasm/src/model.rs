@@ -201,7 +201,9 @@ impl Model {
             unusable += usize::from(used.is_none());
         }
         if unusable > 0 {
-            model.notes.push(format!("{unusable} series lack the labels that say what they belong to, and are left out."));
+            model
+                .notes
+                .push(format!("{unusable} series lack the labels that say what they belong to, and are left out."));
         }
         model.assemble(services, calls, incidents);
         model

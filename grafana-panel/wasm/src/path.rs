@@ -76,27 +76,26 @@ fn segment(points: &mut Vec<Point>, p: Point, q: Point, sideways: bool, bend: f6
     for piece in 1..=pieces {
         let t = piece as f64 / pieces as f64;
         let u = 1.0 - t;
-        let weigh = |a: f64, b: f64, c: f64, d: f64| {
-            u * u * u * a + 3.0 * u * u * t * b + 3.0 * u * t * t * c + t * t * t * d
-        };
+        let weigh =
+            |a: f64, b: f64, c: f64, d: f64| u * u * u * a + 3.0 * u * u * t * b + 3.0 * u * t * t * c + t * t * t * d;
         points.push(Point { x: weigh(p.x, c1.x, c2.x, q.x), y: weigh(p.y, c1.y, c2.y, q.y) });
     }
 }
 
 /// The part of a line outside both discs.
 fn trim(points: &[Point], from: Point, from_rim: f64, to: Point, to_rim: f64) -> Vec<Point> {
+    if from.distance(to) <= from_rim + to_rim {
+        return Vec::new();
+    }
     let start = points.iter().position(|p| p.distance(from) > from_rim);
     let end = points.iter().rposition(|p| p.distance(to) > to_rim);
     let (Some(start), Some(end)) = (start, end) else { return Vec::new() };
-    if start == 0 || start > end + 1 || end + 1 >= points.len() {
+    let (Some(before), Some(after)) = (start.checked_sub(1).and_then(|i| points.get(i)), points.get(end + 1)) else {
         return Vec::new();
-    }
-    let mut kept = vec![rim(points[start], points[start - 1], from, from_rim)];
-    kept.extend_from_slice(&points[start..=end.max(start).min(end)]);
-    if start > end {
-        kept.truncate(1);
-    }
-    kept.push(rim(points[end], points[end + 1], to, to_rim));
+    };
+    let mut kept = vec![rim(points[start], *before, from, from_rim)];
+    kept.extend_from_slice(points.get(start..=end).unwrap_or_default());
+    kept.push(rim(points[end], *after, to, to_rim));
     kept
 }
 

@@ -145,7 +145,8 @@ pub(crate) mod tests {
 
     #[test]
     fn reads_labels_and_ignores_series_without_a_name() {
-        let (packed, values) = pack(&["quoll_anomaly_score{service_name=\"a\",service_namespace=\"\"} 1.5", "{x=\"y\"} 3"]);
+        let (packed, values) =
+            pack(&["quoll_anomaly_score{service_name=\"a\",service_namespace=\"\"} 1.5", "{x=\"y\"} 3"]);
         let packed = packed.replace(&format!("__name__{UNIT}{UNIT}"), "");
         let selection = select(&packed, &values);
         assert_eq!(selection.samples.len(), 1);

@@ -100,8 +100,10 @@ impl Stage {
 
     fn free_place(&self, model: &Model, service: usize) -> Slot {
         let place = |id: usize| self.places.get(&model.services[id].key).map(|p| p.slot);
-        let callers: Vec<_> = model.calls.iter().filter(|c| c.server == service).filter_map(|c| place(c.client)).collect();
-        let callees: Vec<_> = model.calls.iter().filter(|c| c.client == service).filter_map(|c| place(c.server)).collect();
+        let callers: Vec<_> =
+            model.calls.iter().filter(|c| c.server == service).filter_map(|c| place(c.client)).collect();
+        let callees: Vec<_> =
+            model.calls.iter().filter(|c| c.client == service).filter_map(|c| place(c.server)).collect();
         let lowest = callers.iter().map(|s| s.layer).fold(f64::NEG_INFINITY, f64::max);
         let highest = callees.iter().map(|s| s.layer).fold(f64::INFINITY, f64::min);
         let layer = if lowest.is_finite() {
@@ -129,7 +131,8 @@ mod tests {
     use crate::samples::{select, tests::pack};
 
     fn model(calls: &[(&str, &str)]) -> Model {
-        let lines: Vec<_> = calls.iter().map(|(c, s)| format!("quoll_edge_strength{{client={c},server={s}}} 0.5")).collect();
+        let lines: Vec<_> =
+            calls.iter().map(|(c, s)| format!("quoll_edge_strength{{client={c},server={s}}} 0.5")).collect();
         let (packed, values) = pack(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         Model::read(select(&packed, &values))
     }

@@ -1,0 +1,165 @@
+/** The scorer's own page: the live graph, incidents with their explanation, and what a service shows. */
+import type { Service } from '../src/report';
+import { number } from '../src/report';
+import { element } from '../src/view/dom';
+import { View } from '../src/view/view';
+import { createPanel } from '../src/wasm';
+import { type Graph, parseGraph } from './graph';
+
+const POLL_MS = 1000;
+const TIMEOUT_MS = 5000;
+/** A query of the page (`?tenant=&partition=`) is handed on. The page is served at the scorer's root and under `console/`, behind any path prefix. */
+const API = `${location.pathname.replace(/(console\/)?(index\.html)?$/, '')}api/v1/`;
+const EMPTY_HINT = 'The scorer has seen no service yet: check that Prometheus sends to it (remote_write).';
+
+function byId(id: string): HTMLElement {
+  const node = document.getElementById(id);
+  if (!node) {
+    throw new Error(`the page lacks #${id}`);
+  }
+  return node;
+}
+
+const MODEL_STATES: Record<string, string> = {
+  none: 'no model yet: topology only',
+  provisional: 'model provisional: little history behind its alarms',
+  calibrated: 'model calibrated',
+};
+
+class Console {
+  private graph: Graph | undefined;
+  private selected: string | undefined;
+
+  constructor(private readonly view: View) {
+    view.onSelect = (service: Service | undefined) => {
+      this.selected = service?.id;
+      this.showDetails();
+    };
+  }
+
+  /** Never ends; a poll starts one interval after the former one has ended. */
+  async run(): Promise<never> {
+    for (;;) {
+      if (!document.hidden) {
+        await this.poll();
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  private async poll(): Promise<void> {
+    try {
+      const response = await fetch(`${API}graph${location.search}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (!response.ok) {
+        throw new Error(`it answers ${response.status} ${response.statusText}`);
+      }
+      this.show(parseGraph(await response.json()));
+      this.problem(undefined);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const known = this.graph ? ' What is shown is the last it said.' : '';
+      this.problem(`The scorer cannot be reached: ${reason}.${known} Trying again each second.`);
+    }
+  }
+
+  private problem(text: string | undefined): void {
+    const node = byId('problem');
+    node.textContent = text ?? '';
+    node.classList.toggle('hidden', text === undefined);
+    if (text !== undefined) {
+      byId('state').textContent = 'not connected';
+    }
+  }
+
+  private show(graph: Graph): void {
+    this.graph = graph;
+    this.view.load(graph.samples);
+    byId('model').textContent = graph.model.message ?? MODEL_STATES[graph.model.state] ?? graph.model.state;
+    const tick = graph.tick_ms === null ? 'no tick yet' : `tick ${new Date(graph.tick_ms).toLocaleTimeString()}`;
+    byId('state').textContent = `${graph.services.length} services · ${tick}`;
+    this.showDetails();
+  }
+
+  private showDetails(): void {
+    const graph = this.graph;
+    if (!graph) {
+      return;
+    }
+    const parts: HTMLElement[] = [];
+    for (const incident of graph.incidents) {
+      if (incident.explanation.length > 0) {
+        const opened = incident.opened_ms === null ? '' : `, since ${new Date(incident.opened_ms).toLocaleTimeString()}`;
+        parts.push(element('h3', '', `Why${opened}`));
+        const lines = incident.explanation.map((line) => element('li', '', line));
+        parts.push(element('ul', 'console-explanation', ...lines));
+      }
+    }
+    const full = (namespace: string | null, name: string) => (namespace === null ? name : `${namespace}/${name}`);
+    const service = graph.services.find((s) => full(s.namespace, s.name) === this.selected);
+    if (service) {
+      parts.push(element('h3', '', `What ${service.name} shows`));
+      parts.push(service.features.length > 0 ? features(service.features) : element('p', '', 'Nothing yet.'));
+    } else {
+      parts.push(element('p', '', 'Click a service to see what it shows and what its failure would reach.'));
+    }
+    this.view.extra.replaceChildren(...parts);
+  }
+}
+
+const SHORT_UNITS: Record<string, string> = { seconds: 's', ratio: '', bytes: 'B', 'requests/s': '/s' };
+
+function features(list: Graph['services'][number]['features']): HTMLElement {
+  const cell = (value: number | null, unit = ''): HTMLElement => {
+    const short = SHORT_UNITS[unit] ?? unit;
+    return element('td', '', value === null ? '–' : `${number(value)}${short ? ` ${short}` : ''}`);
+  };
+  const heads = ['feature', 'value', 'expected', 'score'].map((text) => element('th', '', text));
+  const table = element('table', 'console-features', element('thead', '', element('tr', '', ...heads)));
+  const sorted = [...list].sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
+  const body = sorted.map((feature) => {
+    const name = element('td', '', feature.name.replaceAll('_', ' '));
+    const cells = [name, cell(feature.value, feature.unit), cell(feature.expected, feature.unit), cell(feature.score)];
+    return element('tr', (feature.score ?? 0) > 1 ? 'high' : '', ...cells);
+  });
+  table.append(element('tbody', '', ...body));
+  return table;
+}
+
+declare global {
+  interface Window {
+    /** For tests and tools: what was painted last. */
+    quollView?: View;
+  }
+}
+
+async function start(): Promise<void> {
+  const host = byId('graph');
+  const panel = await createPanel(new URL('quoll_panel_wasm_bg.wasm', import.meta.url).href);
+  const view = new View(host, panel);
+  window.quollView = view;
+  const scheme = matchMedia('(prefers-color-scheme: dark)');
+  const theme = (): void => {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name: string): string => style.getPropertyValue(`--${name}`).trim();
+    view.setTheme({
+      dark: scheme.matches,
+      background: colour('background'),
+      raised: colour('raised'),
+      text: colour('text'),
+      muted: colour('muted'),
+    });
+  };
+  theme();
+  scheme.addEventListener('change', theme);
+  view.setOptions({ showCauses: true, showLegend: true, emptyHint: EMPTY_HINT });
+  const resize = (): void => view.resize(host.clientWidth - 16, host.clientHeight - 12);
+  new ResizeObserver(resize).observe(host);
+  resize();
+  await new Console(view).run();
+}
+
+start().catch((error: unknown) => {
+  const node = byId('problem');
+  node.classList.remove('hidden');
+  node.textContent = `The console could not start: ${error instanceof Error ? error.message : String(error)}`;
+});

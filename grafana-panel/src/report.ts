@@ -1,0 +1,113 @@
+/** What the WASM module reports, as it writes it in JSON. */
+
+export interface Cause {
+  /** Id of the service; null is no fault at all. */
+  service: number | null;
+  label: string;
+  probability: number;
+}
+
+export interface Incident {
+  id: string;
+  causes: Cause[];
+  /** Largest difference between written and recomputed probabilities; null where not recomputed. */
+  difference: number | null;
+  symptoms: string[];
+}
+
+export interface Service {
+  label: string;
+  id: string;
+  namespace: string | null;
+  name: string;
+  score: number | null;
+  anomaly_probability: number | null;
+  log_likelihood_ratio: number | null;
+  root_cause: number | null;
+  hit: number | null;
+  alias_of: string | null;
+}
+
+export interface Call {
+  client: string;
+  server: string;
+  rate: number | null;
+  error_ratio: number | null;
+  strength: number | null;
+}
+
+export interface Reach {
+  root: string;
+  exact: boolean;
+  hypothetical: boolean;
+  hits: Array<{ label: string; probability: number }>;
+}
+
+export interface ScaleStop {
+  value: number;
+  colour: string;
+}
+
+export interface Summary {
+  tick_seconds: number | null;
+  engine_version: string | null;
+  panel_engine_version: string;
+  notes: string[];
+  services: Service[];
+  calls: Call[];
+  incidents: Incident[];
+  reach: Reach | null;
+  score_scale: ScaleStop[];
+  error_scale: ScaleStop[];
+  inferred: string;
+  hypothetical: string;
+}
+
+/** A probability for reading: whole per cent, without claiming 0 or 100 that it is not. */
+export function percent(p: number): string {
+  if (p > 0 && p < 0.01) {
+    return '<1 %';
+  }
+  if (p < 1 && p >= 0.995) {
+    return '>99 %';
+  }
+  return `${Math.round(p * 100)} %`;
+}
+
+export function number(value: number): string {
+  return value.toLocaleString('en', { maximumSignificantDigits: 3 });
+}
+
+/** One sentence per service, for tooltips and screen readers. */
+export function describeService(service: Service, summary: Summary): string[] {
+  const lines: string[] = [];
+  lines.push(service.score === null ? 'no score yet' : `anomaly score ${number(service.score)}`);
+  if (service.anomaly_probability !== null) {
+    lines.push(`anomalous with probability ${percent(service.anomaly_probability)}`);
+  }
+  if (service.root_cause !== null) {
+    lines.push(`root cause with probability ${percent(service.root_cause)}`);
+  }
+  const reach = summary.reach;
+  if (service.hit !== null && service.hit >= 0.01 && reach && reach.root !== service.label) {
+    lines.push(`${percent(service.hit)} likely hit if ${reach.root} ${reach.hypothetical ? 'failed' : 'is the cause'}`);
+  }
+  if (service.alias_of !== null) {
+    lines.push(`another name of ${service.alias_of}`);
+  }
+  return lines;
+}
+
+export function describeCall(call: Call): string[] {
+  const lines: string[] = [];
+  if (call.rate !== null) {
+    lines.push(`${number(call.rate)} requests/s`);
+  }
+  if (call.error_ratio !== null) {
+    lines.push(`${(call.error_ratio * 100).toLocaleString('en', { maximumFractionDigits: 1 })} % errors`);
+  }
+  if (call.strength !== null) {
+    lines.push(`passes a fault on with probability ${percent(call.strength)}`);
+  }
+  return lines;
+}

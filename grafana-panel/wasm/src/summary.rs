@@ -1,0 +1,143 @@
+//! The model and its conclusions as JSON: what the page around the canvas lists, and screen readers read.
+
+use quoll_blast_radius::ENGINE_VERSION;
+
+use crate::colour::Scale;
+use crate::inference::{Ranked, Reach};
+use crate::json::{Field, list, number, object, optional, optional_string, string};
+use crate::view::View;
+
+/// Hits below this are not listed.
+const LISTED: f64 = 0.01;
+
+impl View {
+    /// Services, calls, ranked causes, blast radius, legend and notes.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut out = String::new();
+        let model = &self.model;
+        let shown = self.what_if.as_ref().or(self.inference.reach.as_ref());
+        let fields: &[Field<'_>] = &[
+            ("tick_seconds", &|o| optional(o, model.tick_seconds)),
+            ("engine_version", &|o| optional_string(o, model.engine_version.as_deref())),
+            ("panel_engine_version", &|o| string(o, ENGINE_VERSION)),
+            ("notes", &|o| list(o, model.notes.iter().chain(&self.inference.notes), |o, n| string(o, n))),
+            ("services", &|o| list(o, 0..model.services.len(), |o, id| self.service(o, id, shown))),
+            ("calls", &|o| list(o, 0..model.calls.len(), |o, id| self.call(o, id))),
+            ("incidents", &|o| list(o, &self.inference.incidents, |o, r| self.ranked(o, r))),
+            ("reach", &|o| match shown {
+                Some(reach) => self.reach(o, reach),
+                None => o.push_str("null"),
+            }),
+            ("score_scale", &|o| scale(o, self.theme().score)),
+            ("error_scale", &|o| scale(o, self.theme().errors)),
+            ("inferred", &|o| string(o, &self.theme().inferred.to_string())),
+            ("hypothetical", &|o| string(o, &self.theme().hypothetical.to_string())),
+        ];
+        object(&mut out, fields);
+        out
+    }
+
+    fn label(&self, id: usize) -> &str {
+        self.model.services.get(id).map_or("", |s| s.label.as_str())
+    }
+
+    fn service(&self, out: &mut String, id: usize, shown: Option<&Reach>) {
+        let Some(service) = self.model.services.get(id) else { return };
+        let fields: &[Field<'_>] = &[
+            ("label", &|o| string(o, &service.label)),
+            ("id", &|o| string(o, &service.key.full())),
+            ("namespace", &|o| optional_string(o, service.key.namespace.as_deref())),
+            ("name", &|o| string(o, &service.key.name)),
+            ("score", &|o| optional(o, service.score)),
+            ("anomaly_probability", &|o| optional(o, service.anomaly_probability)),
+            ("log_likelihood_ratio", &|o| optional(o, service.log_likelihood_ratio)),
+            ("root_cause", &|o| optional(o, self.inference.root_cause.get(id).copied().flatten())),
+            ("hit", &|o| optional(o, shown.and_then(|r| r.hit.get(id)).copied())),
+            ("alias_of", &|o| optional_string(o, service.alias_of.as_deref())),
+        ];
+        object(out, fields);
+    }
+
+    fn call(&self, out: &mut String, id: usize) {
+        let Some(call) = self.model.calls.get(id) else { return };
+        let fields: &[Field<'_>] = &[
+            ("client", &|o| string(o, self.label(call.client))),
+            ("server", &|o| string(o, self.label(call.server))),
+            ("rate", &|o| optional(o, call.rate)),
+            ("error_ratio", &|o| optional(o, call.error_ratio)),
+            ("strength", &|o| optional(o, call.strength)),
+        ];
+        object(out, fields);
+    }
+
+    fn ranked(&self, out: &mut String, ranked: &Ranked) {
+        let cause = |o: &mut String, (service, probability): &(Option<usize>, f64)| {
+            let fields: &[Field<'_>] = &[
+                ("service", &|o| match service {
+                    Some(id) => o.push_str(&id.to_string()),
+                    None => o.push_str("null"),
+                }),
+                ("label", &|o| string(o, service.map_or("no fault", |id| self.label(id)))),
+                ("probability", &|o| number(o, *probability)),
+            ];
+            object(o, fields);
+        };
+        let fields: &[Field<'_>] = &[
+            ("id", &|o| string(o, &ranked.incident)),
+            ("causes", &|o| list(o, &ranked.causes, cause)),
+            ("difference", &|o| optional(o, ranked.difference)),
+            ("symptoms", &|o| list(o, &ranked.symptoms, |o, &s| string(o, self.label(s)))),
+        ];
+        object(out, fields);
+    }
+
+    fn reach(&self, out: &mut String, reach: &Reach) {
+        let hit = |o: &mut String, (id, probability): (usize, f64)| {
+            object(o, &[("label", &|o| string(o, self.label(id))), ("probability", &|o| number(o, probability))]);
+        };
+        let hypothetical = self.what_if.is_some();
+        let truth = |o: &mut String, value: bool| o.push_str(if value { "true" } else { "false" });
+        let fields: &[Field<'_>] = &[
+            ("root", &|o| string(o, self.label(reach.root))),
+            ("exact", &|o| truth(o, reach.exact)),
+            ("hypothetical", &|o| truth(o, hypothetical)),
+            ("hits", &|o| list(o, reach.ranked(LISTED), hit)),
+        ];
+        object(out, fields);
+    }
+}
+
+fn scale(out: &mut String, scale: Scale) {
+    list(out, scale, |o, (value, colour)| {
+        object(o, &[("value", &|o| number(o, *value)), ("colour", &|o| string(o, &colour.to_string()))]);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::tests::pack;
+
+    #[test]
+    fn lists_what_is_known_and_says_null_for_what_is_not() {
+        let mut view = View::default();
+        let (packed, values) = pack(&[
+            "quoll_anomaly_score{service_name=db} 2",
+            "quoll_edge_strength{client=web,server=db} 0.5",
+            "quoll_root_cause_probability{service_name=db,incident=i} 0.9",
+            "quoll_no_fault_probability{incident=i} 0.1",
+            "quoll_symptom{service_name=web,incident=i,root_service=db} 1",
+        ]);
+        view.load(&packed, &values, 0.0);
+        let summary = view.summary();
+        for part in [
+            r#""label":"db","id":"db","namespace":null,"name":"db","score":2.0,"anomaly_probability":null"#,
+            r#"{"service":null,"label":"no fault","probability":0.1}"#,
+            r#""symptoms":["web"]"#,
+            r#""reach":{"root":"db","exact":true,"hypothetical":false,"hits":[{"label":"web","probability":0.5"#,
+        ] {
+            assert!(summary.contains(part), "{part} in {summary}");
+        }
+    }
+}
