@@ -12,6 +12,7 @@ mod meter;
 mod process;
 mod random;
 mod report;
+mod say;
 mod service;
 mod supervisor;
 mod topology;
@@ -82,9 +83,9 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct RunArguments {
-    /// The shop, as YAML
+    /// The shop, as YAML [default: the built-in shop of sixteen services]
     #[arg(long, value_name = "FILE")]
-    topology: PathBuf,
+    topology: Option<PathBuf>,
     /// Seed of all randomness
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -124,7 +125,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quoll-microsim: {error:#}");
+            say::error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -132,9 +133,9 @@ fn main() -> ExitCode {
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {
     let topology = topology::Topology::parse(&std::fs::read_to_string(path)?)?;
-    println!("{} services, {} requests/s", topology.services.len(), topology.load.rate);
+    say::line(&format!("{} services, {} requests/s", topology.services.len(), topology.load.rate));
     for (client, server) in topology.edges() {
-        println!("{client} -> {server}");
+        say::line(&format!("{client} -> {server}"));
     }
     Ok(())
 }

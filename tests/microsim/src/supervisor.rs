@@ -15,8 +15,9 @@ mod services_file;
 mod shop;
 mod stats;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -24,14 +25,17 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::say;
 use crate::topology::Topology;
 pub use plan::Subnet;
 use shop::Shop;
 
 /// How often the loop looks at its processes and at faults whose time is over.
 const TICK: Duration = Duration::from_millis(100);
-/// How often it prints a line about the load.
-const PROGRESS: Duration = Duration::from_secs(10);
+/// How often it prints a line about the load: to a terminal, and to a file or pipe.
+const PROGRESS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// The shop that runs when no other is given.
+const BUILT_IN: &str = include_str!("../topologies/shop.yaml");
 
 /// How processes are kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -47,8 +51,8 @@ pub enum Isolation {
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The shop.
-    pub topology: PathBuf,
+    /// The shop's file; the built-in shop when absent.
+    pub topology: Option<PathBuf>,
     /// Seed of all randomness.
     pub seed: u64,
     /// Address of the control interface.
@@ -81,7 +85,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 pub fn clean(name: &str) -> anyhow::Result<()> {
     check_name(name)?;
     let (ownership, said) = ownership::Ownership::take(name)?;
-    println!("{}", said.unwrap_or_else(|| format!("nothing left of `{name}`")));
+    say::line(&said.unwrap_or_else(|| format!("nothing left of `{name}`")));
     ownership.release();
     Ok(())
 }
@@ -96,9 +100,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 
 async fn supervise(options: &Options) -> anyhow::Result<()> {
     check_name(&options.name)?;
-    let path = options.topology.display();
-    let yaml = std::fs::read_to_string(&options.topology).with_context(|| format!("cannot read topology {path}"))?;
-    let topology = Topology::parse(&yaml).with_context(|| format!("topology {path}"))?;
+    let topology = read_topology(options.topology.as_deref())?;
     ensure!(
         options.control.ip().is_loopback(),
         "--control {} is not on loopback; the interface has no authentication, so give 127.0.0.1:PORT",
@@ -125,7 +127,7 @@ async fn supervise(options: &Options) -> anyhow::Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     let (ownership, said) = ownership::Ownership::take(&options.name)?;
     if let Some(said) = said {
-        println!("a crashed run of `{}`: {said}", options.name);
+        say::line(&format!("a crashed run of `{}`: {said}", options.name));
     }
     let begun = Instant::now();
     let mut shop = Shop::new(options, topology, ownership);
@@ -135,14 +137,21 @@ async fn supervise(options: &Options) -> anyhow::Result<()> {
     };
     let outcome = match outcome {
         Ok(()) => {
-            println!("{} up in {:.1} s; Ctrl-C stops it", shop.describe(), begun.elapsed().as_secs_f64());
-            println!("control http://{}", listener.local_addr()?);
+            say::line(&format!("{} up in {:.1} s; Ctrl-C stops it", shop.describe(), begun.elapsed().as_secs_f64()));
+            say::line(&format!("control http://{}", listener.local_addr()?));
             serve(&mut shop, listener, &mut ends).await
         }
         Err(error) => Err(error),
     };
-    println!("stopping: {}", shop.stop().await);
+    say::line(&format!("stopping: {}", shop.stop().await));
     outcome
+}
+
+fn read_topology(path: Option<&Path>) -> anyhow::Result<Topology> {
+    let Some(path) = path else { return Ok(Topology::parse(BUILT_IN)?) };
+    let said = path.display();
+    let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read topology {said}"))?;
+    Topology::parse(&yaml).with_context(|| format!("topology {said}"))
 }
 
 /// Waits for one of the signals.
@@ -161,7 +170,8 @@ async fn serve(shop: &mut Shop, listener: TcpListener, ends: &mut [tokio::signal
     let control = tokio::spawn(control::serve(listener, sender));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut progress = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
+    let every = PROGRESS[usize::from(!std::io::stdout().is_terminal())];
+    let mut progress = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     let outcome = loop {
         tokio::select! {
             () = any(ends) => break Ok(()),

@@ -163,7 +163,7 @@ fn default_user_timeout_ms() -> u64 {
 }
 
 fn default_connection_uses() -> f64 {
-    20.0
+    10.0
 }
 
 fn default_concurrency() -> usize {

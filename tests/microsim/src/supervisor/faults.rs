@@ -58,7 +58,7 @@ impl Kind {
             Self::Errors => ("share of requests answered 500", 0.01, 0.5, 1.0),
             Self::Cpu => ("share of one core burnt", 0.05, 0.4, 0.9),
             Self::Memory => ("MiB leaked per second", 0.1, 8.0, 64.0),
-            Self::Crash | Self::Hang => ("none: it is or it is not", 1.0, 1.0, 1.0),
+            Self::Crash | Self::Hang => ("always whole", 1.0, 1.0, 1.0),
             Self::SlowAccept => ("seconds between two accepts", 0.05, 0.5, 10.0),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -77,17 +78,23 @@ impl Ownership {
         fs::create_dir_all(&directory).map_err(file_error(&directory))?;
         let lock_path = directory.join(format!("{name}.lock"));
         let state_path = directory.join(format!("{name}.json"));
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&lock_path)
-            .map_err(file_error(&lock_path))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let owner = fs::read_to_string(&lock_path).unwrap_or_default();
-            return Err(OwnershipError::Taken { name: name.to_owned(), owner: owner.trim().to_owned() });
-        }
+        let mut lock = loop {
+            let lock = File::options()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(&lock_path)
+                .map_err(file_error(&lock_path))?;
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                let owner = fs::read_to_string(&lock_path).unwrap_or_default();
+                return Err(OwnershipError::Taken { name: name.to_owned(), owner: owner.trim().to_owned() });
+            }
+            // An owner that ended between our two steps has removed the file we hold: take the new one.
+            if same_file(&lock, &lock_path) {
+                break lock;
+            }
+        };
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(file_error(&lock_path))?;
         let leftovers: Option<State> = fs::read(&state_path).ok().and_then(|state| serde_json::from_slice(&state).ok());
         let said = leftovers.as_ref().map(clear);
@@ -124,7 +131,7 @@ impl Ownership {
         self.save()
     }
 
-    /// Removes everything listed, then the files; gives what could not be removed.
+    /// Removes everything listed, then the files; says what.
     pub fn release(self) -> String {
         let said = clear(&self.state);
         drop(fs::remove_file(&self.state_path));
@@ -137,6 +144,14 @@ impl Ownership {
         let json = serde_json::to_vec(&self.state).map_err(|error| file_error(error.into()))?;
         let fresh = self.state_path.with_extension("json.new");
         fs::write(&fresh, json).and_then(|()| fs::rename(&fresh, &self.state_path)).map_err(file_error)
+    }
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(held), Ok(named)) => identity(held) == identity(named),
+        _ => false,
     }
 }
 

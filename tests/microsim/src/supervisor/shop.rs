@@ -14,6 +14,7 @@ use super::ownership::Ownership;
 use super::plan::{PORT, Plan, Subnet};
 use super::{Isolation, Options, network, services_file, stats};
 use crate::report::Report;
+use crate::say;
 use crate::topology::{LOAD_GENERATOR, Topology};
 use crate::wire::Assignment;
 
@@ -97,7 +98,7 @@ impl Shop {
     fn make_cgroups(&mut self) {
         let members = self.plan.names();
         if let Err(error) = self.hierarchies.create(&self.plan.name, &members) {
-            println!("without cgroups: {error}");
+            say::line(&format!("without cgroups: {error}"));
             cgroups::remove(&self.hierarchies.directories(&self.plan.name, &members));
             self.hierarchies = Hierarchies::default();
         }
@@ -114,7 +115,7 @@ impl Shop {
                 }
                 Err(error) if self.isolation == Isolation::Netns => return Err(error.into()),
                 Err(error) => {
-                    println!("without network namespaces: {error}");
+                    say::line(&format!("without network namespaces: {error}"));
                     network::remove(&self.plan.namespaces());
                 }
             }
@@ -169,7 +170,7 @@ impl Shop {
             }
             Question::Inject(request) => match self.faults.inject(&request, &self.topology) {
                 Ok(fault) => {
-                    println!(
+                    say::line(&format!(
                         "fault {}: {} at {} for {} s (severity {}: {})",
                         fault.id,
                         fault.kind.name(),
@@ -177,7 +178,7 @@ impl Shop {
                         fault.seconds,
                         fault.severity,
                         fault.unit
-                    );
+                    ));
                     self.bring_in_line(&fault.service).await;
                     Ok((StatusCode::CREATED, json!(fault)))
                 }
@@ -208,7 +209,9 @@ impl Shop {
         for member in &mut self.members {
             let name = &member.assignment.name;
             if let Some(status) = member.child.as_mut().and_then(Child::ended) {
-                println!("{name} ended by itself ({status}); starting it again. Its counters since its start are lost");
+                say::line(&format!(
+                    "{name} ended by itself ({status}); starting it again. Its counters since its start are lost"
+                ));
                 member.child = None;
                 member.restart_at = Some(now + RESTART_DELAY);
             }
@@ -228,7 +231,7 @@ impl Shop {
             Ok(report) => {
                 let recent = &report.recent;
                 let (seconds, latency) = (recent.seconds.max(1) as f64, recent.latency.quantiles());
-                println!(
+                say::line(&format!(
                     "{:>6.0} s  {:.1} requests/s, {:.1} % errors, median {:.0} ms, 99th percentile {:.0} ms; faults in force: {}",
                     self.started.elapsed().as_secs_f64(),
                     recent.finished as f64 / seconds,
@@ -236,15 +239,15 @@ impl Shop {
                     1000.0 * latency.p50,
                     1000.0 * latency.p99,
                     self.faults.in_force().len()
-                );
+                ));
             }
-            Err(error) => println!("no figures: {error}"),
+            Err(error) => say::line(&format!("no figures: {error}")),
         }
     }
 
     async fn repaired(&mut self, faults: &[Fault], why: &str) {
         for fault in faults {
-            println!("repaired {}: {} at {} ({why})", fault.id, fault.kind.name(), fault.service);
+            say::line(&format!("repaired {}: {} at {} ({why})", fault.id, fault.kind.name(), fault.service));
             self.bring_in_line(&fault.service).await;
         }
     }
@@ -275,7 +278,7 @@ impl Shop {
                         member.child = Some(child);
                         member.restart_at = None;
                         if let Err(error) = listed {
-                            println!("{error}");
+                            say::line(&format!("{error}"));
                         }
                         Ok(())
                     }
@@ -287,7 +290,7 @@ impl Shop {
             }
         };
         if let Err(error) = outcome {
-            println!("{error}");
+            say::line(&format!("{error}"));
         }
     }
 
@@ -318,7 +321,7 @@ impl Shop {
     async fn stats(&mut self) -> Value {
         let mut load = Value::Null;
         let mut services = serde_json::Map::new();
-        // Callers are asked before their callees' counts can run ahead: users first.
+        // One after the other, users first: counts of neighbours differ by what happened meanwhile.
         for member in self.members.iter_mut().rev() {
             let mut said = match Self::total(member).await {
                 Ok(report) => stats::json(&report),
