@@ -1,129 +1,151 @@
 //! Durable outbound queue and remote-write sender.
+//!
+//! # Guarantees
+//! - What [`Queue::append`] took is on disk (`write(2)`: it survives the end of the process, not the
+//!   machine's loss of power) and leaves only after the peer's 2xx, or counted: refused for ever by the
+//!   peer, older than `max_age`, or the oldest when the log reached `max_bytes`.
+//! - Entries go out in the order in which they came, one request at a time, so each series' samples
+//!   arrive in order; labels are sorted. A retry sends the same bytes, also after a restart.
+//! - A permanent refusal is bisected to the offending samples; all others go through.
+//!
+//! # Failure behaviour
+//! - The peer is away or overloaded: exponential backoff with jitter, `Retry-After` respected (up to
+//!   5 minutes), the log grows within its bound.
+//! - The peer's set-up is wrong (path, credentials): kept and tried again like an absence, since somebody
+//!   may repair it.
+//! - A crash: the log is recovered at the next opening, see `log`; at most the entry that was on its way
+//!   is sent twice, with the same samples.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod body;
+mod config;
+mod error;
+mod log;
+mod peer;
+mod sender;
+mod stats;
 
-/// One sample of one series to be written to the peer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OutSeries {
-    /// Labels sorted by name, `__name__` included, no name twice, no empty value.
-    pub labels: Vec<(String, String)>,
-    /// Event time in milliseconds since the epoch.
-    pub timestamp_ms: i64,
-    /// The value; any `f64`, stale markers included.
-    pub value: f64,
-}
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Where to send, where to keep what is not sent yet, and how much of it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct QueueConfig {
-    /// The peer's remote-write address, such as `http://127.0.0.1:9090/api/v1/write`.
-    pub url: String,
-    /// Directory of the log; made if missing. One process at a time.
-    pub dir: PathBuf,
-    /// Entries older than this are dropped and counted (default 50 minutes).
-    pub max_age: Duration,
-    /// Bound of the log on disk in bytes (default 1 GiB); beyond it the oldest entries are dropped and counted.
-    pub max_bytes: u64,
-    /// Bound of one request to the peer (default 30 s).
-    pub timeout: Duration,
-    /// Headers for every request, such as `Authorization` or `X-Scope-OrgID`.
-    pub headers: Vec<(String, String)>,
-}
+pub use body::OutSeries;
+pub use config::QueueConfig;
+pub use error::QueueError;
+pub use stats::QueueStats;
 
-impl QueueConfig {
-    /// Defaults for this peer and directory.
-    #[must_use]
-    pub fn new(url: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
-        Self {
-            url: url.into(),
-            dir: dir.into(),
-            max_age: Duration::from_secs(50 * 60),
-            max_bytes: 1 << 30,
-            timeout: Duration::from_secs(30),
-            headers: Vec::new(),
-        }
-    }
-}
-
-/// Why the queue cannot be opened or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum QueueError {
-    /// The log cannot be read or written.
-    #[error("outbound queue in {}: {source}", dir.display())]
-    Io {
-        /// The queue's directory.
-        dir: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-/// Counters since the queue was opened, and its present depth.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[non_exhaustive]
-pub struct QueueStats {
-    /// Samples appended to the log.
-    pub appended_samples: u64,
-    /// Samples that the peer took with a 2xx.
-    pub sent_samples: u64,
-    /// Samples dropped because they were older than `max_age`.
-    pub dropped_too_old_samples: u64,
-    /// Samples dropped, oldest first, because the log reached `max_bytes`.
-    pub dropped_overflow_samples: u64,
-    /// Samples that the peer refused for ever.
-    pub refused_samples: u64,
-    /// Requests answered with 2xx.
-    pub requests_ok: u64,
-    /// Requests that failed and were, or will be, tried again.
-    pub requests_retried: u64,
-    /// Bytes cut from the log's end because they were damaged.
-    pub truncated_bytes: u64,
-    /// Samples waiting.
-    pub pending_samples: u64,
-    /// Bytes on disk.
-    pub pending_bytes: u64,
-    /// Age of the oldest waiting sample in seconds, 0 where nothing waits.
-    pub oldest_pending_seconds: f64,
-    /// Milliseconds since the epoch of the last 2xx; 0 where there was none.
-    pub last_success_ms: i64,
-}
+use log::{Entry, Log, Losses, MAX_BODY};
+use sender::{Sender, Shared, State, now_ms};
 
 /// The queue with its sending thread.
 #[derive(Debug)]
-pub struct Queue {}
+pub struct Queue {
+    shared: Arc<Shared>,
+    max_samples_per_request: usize,
+}
 
 impl Queue {
     /// Opens the log in `config.dir`, recovers what a crash left, and starts to send.
     ///
     /// # Errors
-    /// [`QueueError::Io`] where the directory or its files cannot be used.
+    /// - [`QueueError::Url`], [`QueueError::Header`]: the peer cannot be addressed so.
+    /// - [`QueueError::Locked`]: another process has the directory.
+    /// - [`QueueError::Io`]: the directory or its files cannot be used.
     pub fn open(config: QueueConfig) -> Result<Self, QueueError> {
-        let _ = &config;
-        Ok(Self {})
+        let peer = peer::Peer::new(&config)?;
+        let (log, losses) = Log::open(&config.dir, config.max_bytes)?;
+        let mut state = State { log: Some(log), stats: QueueStats::default(), stop_by: None, finished: false };
+        state.count(&losses);
+        if losses.truncated_bytes > 0 {
+            tracing::warn!(bytes = losses.truncated_bytes, "cut damaged records off the outbound queue");
+        }
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), finished: Condvar::new() });
+        let max_samples_per_request = config.max_samples_per_request.max(1);
+        let of_sender = Arc::clone(&shared);
+        let failed = QueueError::io(&config.dir);
+        std::thread::Builder::new()
+            .name("remote-write".to_owned())
+            .spawn(move || Sender { shared: &of_sender, peer, config: &config }.run())
+            .map_err(failed)?;
+        Ok(Self { shared, max_samples_per_request })
     }
 
-    /// Writes the batch to the log; what returns `Ok` survives the end of the process.
+    /// Writes the batch to the log, all of it or nothing; what returns `Ok` survives the end of the
+    /// process.
     ///
     /// # Errors
-    /// [`QueueError::Io`] where the log cannot be written.
-    pub fn append(&self, batch: Vec<OutSeries>) -> Result<(), QueueError> {
-        let _ = &batch;
+    /// - [`QueueError::Labels`]: a series that cannot be.
+    /// - [`QueueError::TooLarge`]: the batch alone exceeds the queue's bound.
+    /// - [`QueueError::Io`]: the log cannot be written, such as on a full disk.
+    /// - [`QueueError::Closed`]: the queue is shut down.
+    pub fn append(&self, mut batch: Vec<OutSeries>) -> Result<(), QueueError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let bodies = body::encode(&mut batch, self.max_samples_per_request)?;
+        let mut entries = Vec::with_capacity(bodies.len());
+        for body in &bodies {
+            if body.bytes.len() > MAX_BODY {
+                return Err(QueueError::TooLarge { bytes: body.bytes.len() as u64, limit: MAX_BODY as u64 });
+            }
+            entries.push(Entry { newest_ms: body.newest_ms, samples: body.samples, body: &body.bytes });
+        }
+        let mut state = self.shared.lock();
+        let Some(log) = state.log.as_mut() else { return Err(QueueError::Closed) };
+        let losses: Losses = log.append(&entries)?;
+        state.count(&losses);
+        state.stats.appended_samples += batch.len() as u64;
+        drop(state);
+        self.shared.changed.notify_all();
         Ok(())
     }
 
-    /// What happened so far.
+    /// What happened so far, and the present depth.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        QueueStats::default()
+        let state = self.shared.lock();
+        let mut stats = state.stats;
+        if let Some(log) = &state.log {
+            stats.pending_samples = log.samples();
+            stats.pending_bytes = log.bytes();
+            if let Some(oldest) = log.peek() {
+                stats.oldest_pending_seconds =
+                    Duration::from_millis(u64::try_from(now_ms().saturating_sub(oldest.newest_ms)).unwrap_or(0))
+                        .as_secs_f64();
+            }
+        }
+        stats
     }
 
-    /// Sends what it can until `deadline` has passed, then stops; the rest stays on disk.
+    /// Sends what it can until the queue is empty or `deadline` has passed, then stops; the rest stays on
+    /// disk and is sent after the next opening.
     pub fn shutdown(self, deadline: Duration) {
-        let _ = deadline;
+        self.stop(deadline);
+    }
+
+    fn stop(&self, deadline: Duration) {
+        let by = Instant::now() + deadline;
+        let mut state = self.shared.lock();
+        if state.log.is_none() {
+            return;
+        }
+        state.stop_by = Some(by);
+        self.shared.changed.notify_all();
+        while !state.finished {
+            let left = by.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.shared.finished.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        // Gives the directory free, also while a request is still on its way: its entry stays.
+        state.log = None;
+    }
+}
+
+impl Drop for Queue {
+    /// As [`Queue::shutdown`] without waiting.
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
     }
 }
