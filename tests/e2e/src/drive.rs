@@ -84,7 +84,9 @@ impl Drive<'_> {
             if let Some(status) = training.ended() {
                 break status;
             }
-            let last = training.log_tail(1);
+            // A progress bar rewrites its line.
+            let tail = training.log_tail(1);
+            let last = tail.rsplit('\r').next().unwrap_or_default().to_owned();
             self.narrator.progress(format!("training: {}", last.trim()));
             let out_of_time = started.elapsed() > patience;
             if out_of_time {

@@ -108,4 +108,16 @@ impl Error {
         let path = path.into();
         move |source| Self::File { path, source }
     }
+
+    /// Whether the processes' logs say more than the error itself.
+    pub fn has_logs(&self) -> bool {
+        !matches!(
+            self,
+            Self::Usage(_)
+                | Self::PortTaken { .. }
+                | Self::PortOffset { .. }
+                | Self::ProgramMissing { .. }
+                | Self::Interrupted
+        )
+    }
 }

@@ -78,7 +78,6 @@ pub fn interrupt_flag() -> std::io::Result<Arc<AtomicBool>> {
 pub fn relevant_logs(folder: &Path, error: Option<&Error>) -> String {
     let named = match error {
         Some(Error::Ended { log, .. } | Error::NotReady { log, .. }) => vec![log.clone()],
-        Some(Error::Usage(_) | Error::PortTaken { .. } | Error::ProgramMissing { .. } | Error::Interrupted) => vec![],
         _ => ["scorer", "exporter", "training"].map(|name| folder.join(format!("logs/{name}.log"))).to_vec(),
     };
     let mut text = String::new();

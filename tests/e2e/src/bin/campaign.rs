@@ -64,9 +64,11 @@ fn run(arguments: &Arguments, narrator: &mut Narrator) -> anyhow::Result<bool> {
     let report = match run_in(arguments, narrator, &interrupted, path.clone()) {
         Ok(report) => report,
         Err(error) => {
-            folder.keep();
-            print!("{}", relevant_logs(&path, Some(&error)));
-            println!("all logs and configuration: {}", path.display());
+            if error.has_logs() {
+                folder.keep();
+                print!("{}", relevant_logs(&path, Some(&error)));
+                println!("all logs and configuration: {}", path.display());
+            }
             return Err(error.into());
         }
     };

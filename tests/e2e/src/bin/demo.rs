@@ -79,16 +79,14 @@ fn run(arguments: &Arguments, narrator: &mut Narrator) -> anyhow::Result<bool> {
     let mut folder = WorkFolder::new(arguments.dir.clone())?;
     let path = folder.path().to_path_buf();
     let result = run_in(arguments, narrator, &interrupted, path.clone());
-    match &result {
-        Ok(true) => {}
-        Ok(false) | Err(_) => {
-            let error = result.as_ref().err();
-            if !matches!(error, Some(Error::Interrupted)) {
-                folder.keep();
-                print!("{}", relevant_logs(&path, error));
-                println!("all logs and configuration: {}", path.display());
-            }
-        }
+    let logs_help = match &result {
+        Ok(success) => !success,
+        Err(error) => error.has_logs(),
+    };
+    if logs_help {
+        folder.keep();
+        print!("{}", relevant_logs(&path, result.as_ref().err()));
+        println!("all logs and configuration: {}", path.display());
     }
     Ok(result?)
 }
