@@ -133,7 +133,7 @@ impl AgentHandle {
 pub fn start(config: AgentConfig) -> anyhow::Result<(AgentHandle, JoinHandle<()>)> {
     let (commands, inbox) = channel();
     let (started, outcome) = channel();
-    let thread = thread::Builder::new().name("agent".to_owned()).spawn(move || match Agent::new(config) {
+    let thread = thread::Builder::new().name("agent".to_owned()).spawn(move || match Agent::new(&config) {
         Ok(mut agent) => {
             let _ = started.send(Ok(()));
             agent.run(&inbox);
@@ -158,7 +158,7 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(config: AgentConfig) -> anyhow::Result<Self> {
+    fn new(config: &AgentConfig) -> anyhow::Result<Self> {
         let mut collectors = collectors::all();
         for name in &config.disabled {
             let known = collectors.iter().map(|collector| collector.name()).collect::<Vec<_>>().join(", ");
@@ -191,9 +191,9 @@ impl Agent {
             processes_at: None,
             ended: Vec::new(),
         };
-        agent.refresh_processes(Duration::ZERO)?;
-        // The first look sets the totals of what is open already as its starting point.
+        // The first page is for nobody: it takes what the kernel counted so far as the starting point.
         agent.look()?;
+        let _ = agent.page();
         Ok(agent)
     }
 

@@ -4,8 +4,8 @@
 //! transitions happen in softirq, where the current task is whoever was interrupted. Only
 //! CLOSE to SYN_SENT and CLOSE to LISTEN are in the context of the process that asked for them.
 //!
-//! On those two transitions the local port may still be unset; addresses are read when the
-//! handshake ends. At CLOSE the port is already released, so the remembered one is reported.
+//! On those two transitions the local port may still be unset; it is read when the handshake ends. At
+//! CLOSE it is already released, so the remembered one is reported.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use quoll_ebpf_abi::{
@@ -54,6 +54,7 @@ fn on_connect(socket: Socket) {
         start_ns: now_ns(),
         cgroup_id: socket.cgroup_id(),
         netns: socket.netns(),
+        local_address: socket.local_address(),
         remote_address: socket.remote_address(),
         remote_port: socket.remote_port(),
         process: current_process(),

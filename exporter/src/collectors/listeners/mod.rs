@@ -42,9 +42,11 @@ const DROPS: Metric = Metric {
 
 type Key = (Service, u16);
 
-/// Totals that outlive the sockets they came from.
+/// Totals that outlive the sockets they came from. They begin at zero with the exporter, whatever the
+/// kernel counted before.
 #[derive(Debug, Default)]
 pub struct Listeners {
+    has_looked: bool,
     drops: BTreeMap<Key, u64>,
     overflows: BTreeMap<Key, u64>,
     /// Drops of each socket when it was last seen.
@@ -86,7 +88,9 @@ impl Collector for Listeners {
                 *queue.limit.get_or_insert(0) += u64::from(limit);
             }
             if let Some(drops) = one.drops {
-                let before = self.seen_drops.get(&one.id).copied().unwrap_or(0);
+                // A socket or namespace that is new after the first look began at zero by itself.
+                let unseen = if self.has_looked { 0 } else { drops };
+                let before = self.seen_drops.get(&one.id).copied().unwrap_or(unseen);
                 let grown = u64::from(drops.wrapping_sub(before));
                 seen_drops.insert(one.id, drops);
                 *self.drops.entry(key.clone()).or_default() += grown;
@@ -96,6 +100,7 @@ impl Collector for Listeners {
         }
         self.seen_drops = seen_drops;
         self.share_overflows(world, &dropped);
+        self.has_looked = true;
         self.drops.retain(|key, _| queues.contains_key(key));
         self.overflows.retain(|key, _| queues.contains_key(key));
 
@@ -127,8 +132,9 @@ impl Listeners {
             let process = world.directory.inventory.netns.get(netns).map(|netns| netns.process);
             let Some(now) = process.and_then(netstat_overflows) else { continue };
             seen.insert(*netns, now);
-            let Some(before) = self.seen_overflows.get(netns) else { continue };
-            for (key, share) in shares(now.saturating_sub(*before), drops) {
+            let unseen = if self.has_looked { 0 } else { now };
+            let before = self.seen_overflows.get(netns).copied().unwrap_or(unseen);
+            for (key, share) in shares(now.saturating_sub(before), drops) {
                 *self.overflows.entry(key).or_default() += share;
             }
         }

@@ -142,7 +142,7 @@ fn outermost(paths: &BTreeSet<Arc<str>>) -> Vec<&str> {
     // In sorted order a path comes before all below it.
     for path in paths {
         let is_below = |outer: &&str| path.strip_prefix(*outer).is_some_and(|rest| rest.starts_with('/'));
-        if !kept.iter().any(|outer| is_below(outer)) {
+        if !kept.iter().any(is_below) {
             kept.push(path);
         }
     }

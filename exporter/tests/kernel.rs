@@ -1,0 +1,315 @@
+//! The exporter against the real kernel: every number is compared with what the test itself sent.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use common::{Agent, Namespaces, Page, ask, can_load, connect, loopback, read_message, request, response, serve};
+use quoll_exporter::agent::SourceChoice;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+fn two_services(test: u8) -> String {
+    format!(
+        "services:\n  - {{name: web, match: [{{address: {}}}]}}\n  - {{name: api, match: [{{address: {}}}]}}\n",
+        loopback(test, 1),
+        loopback(test, 2)
+    )
+}
+
+const EDGE: (&str, &str) = ("web", "api");
+
+#[test]
+fn connections_bytes_and_requests_are_what_was_sent() {
+    if !can_load() {
+        return;
+    }
+    const CONNECTIONS: usize = 5;
+    const STATUSES: [u16; 6] = [200, 204, 301, 404, 500, 503];
+    let agent = Agent::start(SourceChoice::Ebpf, &two_services(1));
+    let listener = TcpListener::bind((loopback(1, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = serve(listener, CONNECTIONS);
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| connect(loopback(1, 1), address).unwrap()).collect();
+    for client in &mut clients {
+        for status in STATUSES {
+            ask(client, status);
+        }
+    }
+    let asked: usize = STATUSES.iter().map(|status| request(*status).len()).sum::<usize>() * CONNECTIONS;
+    let answered: usize = STATUSES.iter().map(|status| response(*status).len()).sum::<usize>() * CONNECTIONS;
+    let check = |page: &Page| {
+        for (reporter, sent, received) in [("client", asked, answered), ("server", answered, asked)] {
+            let value = |metric| page.edge(metric, EDGE, reporter);
+            assert_eq!(value("tcp_connects_total"), CONNECTIONS as f64, "{reporter}");
+            assert_eq!(value("tcp_sent_bytes_total"), sent as f64, "{reporter}");
+            assert_eq!(value("tcp_received_bytes_total"), received as f64, "{reporter}");
+            assert_eq!(value("tcp_resets_total"), 0.0, "{reporter}");
+            for (class, count) in [("2xx", 2), ("3xx", 1), ("4xx", 1), ("5xx", 2), ("none", 0)] {
+                let requests = page.requests(EDGE, reporter, class);
+                assert_eq!(requests, (count * CONNECTIONS) as f64, "{reporter} {class}");
+            }
+        }
+        assert_eq!(page.edge("tcp_connect_duration_seconds_count", EDGE, "client"), CONNECTIONS as f64);
+    };
+    // While the pool lives: the last acknowledgement may be delayed by 40 ms.
+    let page = agent.page_when(|page| page.edge("tcp_sent_bytes_total", EDGE, "server") == answered as f64);
+    check(&page);
+    for reporter in ["client", "server"] {
+        assert_eq!(page.edge("tcp_active_connections", EDGE, reporter), CONNECTIONS as f64);
+        assert_eq!(page.edge("tcp_connection_duration_seconds_count", EDGE, reporter), 0.0);
+    }
+    drop(clients);
+    server.join().unwrap();
+    // And after it: FIN and SYN are no payload.
+    let ended = |page: &Page, reporter| page.edge("tcp_connection_duration_seconds_count", EDGE, reporter);
+    let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") == 2.0 * CONNECTIONS as f64);
+    check(&page);
+    for reporter in ["client", "server"] {
+        assert_eq!(page.edge("tcp_active_connections", EDGE, reporter), 0.0);
+        assert_eq!(ended(&page, reporter), CONNECTIONS as f64);
+        assert!(page.edge("tcp_rtt_seconds_count", EDGE, reporter) >= CONNECTIONS as f64);
+    }
+    assert_eq!(page.get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
+}
+
+#[test]
+fn short_connections_are_counted_one_by_one() {
+    if !can_load() {
+        return;
+    }
+    const CONNECTIONS: usize = 500;
+    let agent = Agent::start(SourceChoice::Ebpf, &two_services(2));
+    let listener = TcpListener::bind((loopback(2, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        for _ in 0..CONNECTIONS {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_message(&mut stream, 0).unwrap();
+            stream.write_all(response(200).as_bytes()).unwrap();
+        }
+    });
+    for _ in 0..CONNECTIONS {
+        ask(&mut connect(loopback(2, 1), address).unwrap(), 200);
+    }
+    server.join().unwrap();
+    let ended = |page: &Page, reporter| page.edge("tcp_connection_duration_seconds_count", EDGE, reporter);
+    let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") == 2.0 * CONNECTIONS as f64);
+    for (reporter, sent) in [("client", request(200)), ("server", response(200))] {
+        assert_eq!(page.edge("tcp_connects_total", EDGE, reporter), CONNECTIONS as f64, "{reporter}");
+        assert_eq!(page.requests(EDGE, reporter, "2xx"), CONNECTIONS as f64, "{reporter}");
+        assert_eq!(page.edge("tcp_sent_bytes_total", EDGE, reporter), (sent.len() * CONNECTIONS) as f64, "{reporter}");
+    }
+}
+
+#[test]
+fn refusals_resets_and_unanswered_requests_are_told_apart() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start(SourceChoice::Ebpf, &two_services(3));
+    let listener = TcpListener::bind((loopback(3, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    // The server reads the request and closes without an answer.
+    let server = serve(listener, 1);
+    let mut client = connect(loopback(3, 1), address).unwrap();
+    client.write_all(request(0).as_bytes()).unwrap();
+    assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
+    drop(client);
+    server.join().unwrap();
+    // The listener is gone now, but its address is remembered as the service's.
+    for _ in 0..3 {
+        assert!(connect(loopback(3, 1), address).is_err());
+    }
+    // The server closes with the request unread: the kernel sends a reset.
+    let listener = TcpListener::bind((loopback(3, 2), 0)).unwrap();
+    let mut client = connect(loopback(3, 1), listener.local_addr().unwrap()).unwrap();
+    client.write_all(request(200).as_bytes()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    thread::sleep(Duration::from_millis(20));
+    drop(accepted);
+    assert!(client.read(&mut [0; 16]).is_err());
+    drop(client);
+
+    let page = agent.page_when(|page| page.edge("tcp_resets_total", EDGE, "server") == 1.0);
+    let refused = page.edge_with("tcp_connect_failures_total", EDGE, "client", ",reason=\"refused\"");
+    assert_eq!(refused, 3.0);
+    assert_eq!(page.edge("tcp_connects_total", EDGE, "client"), 5.0);
+    assert_eq!(page.edge("tcp_connects_total", EDGE, "server"), 2.0);
+    assert_eq!(page.edge("tcp_resets_total", EDGE, "client"), 1.0);
+    assert_eq!(page.edge("tcp_resets_total", EDGE, "server"), 1.0);
+    // The client saw two requests without an answer; the server read only one of them.
+    assert_eq!(page.requests(EDGE, "client", "none"), 2.0);
+    assert_eq!(page.requests(EDGE, "server", "none"), 1.0);
+}
+
+#[test]
+fn connections_made_before_the_start_count_from_the_start() {
+    if !can_load() {
+        return;
+    }
+    let listener = TcpListener::bind((loopback(4, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let keep = listener.try_clone().unwrap();
+    let server = serve(listener, 1);
+    let mut client = connect(loopback(4, 1), address).unwrap();
+    ask(&mut client, 200);
+    let agent = Agent::start(SourceChoice::Ebpf, &two_services(4));
+    for status in [200, 503] {
+        ask(&mut client, status);
+    }
+    let asked = (request(200).len() + request(503).len()) as f64;
+    let page = agent.page_when(|page| page.edge("tcp_received_bytes_total", EDGE, "server") == asked);
+    for reporter in ["client", "server"] {
+        assert_eq!(page.edge("tcp_connects_total", EDGE, reporter), 0.0, "{reporter}");
+        assert_eq!(page.edge("tcp_active_connections", EDGE, reporter), 1.0, "{reporter}");
+        assert_eq!(page.requests(EDGE, reporter, "2xx"), 1.0, "{reporter}");
+        assert_eq!(page.requests(EDGE, reporter, "5xx"), 1.0, "{reporter}");
+    }
+    assert_eq!(page.edge("tcp_sent_bytes_total", EDGE, "client"), asked);
+    let port = keep.local_addr().unwrap().port();
+    assert!(page.has(&format!("listener_accept_queue_limit{{service_name=\"api\",port=\"{port}\"}}")));
+    drop(client);
+    server.join().unwrap();
+}
+
+#[test]
+fn pools_and_accept_queues_are_seen_across_network_namespaces() {
+    if !can_load() {
+        return;
+    }
+    const WAITING: usize = 3;
+    let namespaces = Namespaces::make("k");
+    let services = format!(
+        "services:\n  - {{name: api, namespace: t, match: [{{netns: {}}}]}}\n  - {{name: web, match: [{{netns: {}}}]}}\n",
+        namespaces.inode(0),
+        namespaces.inode(1)
+    );
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let address = SocketAddr::new(namespaces.addresses[0], 0);
+    let listener = namespaces.inside(0, move || TcpListener::bind(address).unwrap());
+    let address = listener.local_addr().unwrap();
+    let port = address.port();
+    let second = listener.try_clone().unwrap();
+    let server = serve(listener, 1);
+    let open = move || std::net::TcpStream::connect(address).unwrap();
+    let mut pool = namespaces.inside(1, open);
+    let edge = |page: &Page, metric: &str, reporter: &str| {
+        page.get(&format!(
+            "{metric}{{client=\"web\",server=\"api\",server_service_namespace=\"t\",reporter=\"{reporter}\"}}"
+        ))
+    };
+    let mut received = 0.0;
+    for _ in 0..3 {
+        ask(&mut pool, 200);
+        received += response(200).len() as f64;
+        let page = agent.page_when(|page| edge(page, "tcp_received_bytes_total", "client") == received);
+        assert_eq!(edge(&page, "tcp_received_bytes_total", "client"), received);
+        assert_eq!(edge(&page, "tcp_active_connections", "server"), 1.0);
+    }
+    // Nobody accepts these.
+    let waiting: Vec<_> = (0..WAITING).map(|_| namespaces.inside(1, open)).collect();
+    let queue = |metric: &str| format!("{metric}{{service_name=\"api\",service_namespace=\"t\",port=\"{port}\"}}");
+    let page = agent.page();
+    assert_eq!(page.get(&queue("listener_accept_queue_length")), WAITING as f64);
+    assert_eq!(
+        page.get(&queue("listener_accept_queue_limit")),
+        4096.0_f64.min(page.get(&queue("listener_accept_queue_limit")))
+    );
+    assert_eq!(page.get(&queue("listener_drops_total")), 0.0);
+    drop((pool, waiting, second));
+    server.join().unwrap();
+}
+
+#[test]
+fn a_full_accept_queue_shows_as_overflows_there_and_timeouts_here() {
+    if !can_load() {
+        return;
+    }
+    let namespaces = Namespaces::make("o");
+    let services = format!(
+        "services:\n  - {{name: api, match: [{{netns: {}}}]}}\n  - {{name: web, match: [{{netns: {}}}]}}\n",
+        namespaces.inode(0),
+        namespaces.inode(1)
+    );
+    let server = namespaces.addresses[0];
+    // A backlog of 1 lets two connections wait.
+    let listener = namespaces.inside(0, move || {
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.unwrap();
+        rustix::net::bind(&socket, &SocketAddr::new(server, 0)).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        TcpListener::from(socket)
+    });
+    let address = listener.local_addr().unwrap();
+    let inhabitant = namespaces.inhabitant(0);
+    thread::sleep(Duration::from_millis(50));
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let attempt = move || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        let _ = rustix::net::connect(&socket, &address);
+        socket
+    };
+    let attempts: Vec<_> = (0..4).map(|_| namespaces.inside(1, attempt)).collect();
+    thread::sleep(Duration::from_millis(50));
+    let page = agent.page();
+    let queue = |metric: &str| page.get(&format!("{metric}{{service_name=\"api\",port=\"{}\"}}", address.port()));
+    assert_eq!(queue("listener_accept_queue_length"), 2.0);
+    assert_eq!(queue("listener_accept_queue_limit"), 1.0);
+    assert!(queue("listener_drops_total") >= 2.0);
+    assert!(queue("listener_overflows_total") >= 2.0);
+    // Long enough for one repeated SYN of the two that got no answer; then the program gives up.
+    thread::sleep(Duration::from_millis(1200));
+    drop((attempts, inhabitant));
+    let timeouts = |page: &Page| page.edge_with("tcp_connect_failures_total", EDGE, "client", ",reason=\"timeout\"");
+    let page = agent.page_when(|page| timeouts(page) == 2.0);
+    assert_eq!(timeouts(&page), 2.0);
+    assert_eq!(page.edge("tcp_connects_total", EDGE, "client"), 4.0);
+}
+
+#[test]
+fn changed_services_rename_what_is_open() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start(SourceChoice::Ebpf, "services: []\n");
+    let listener = TcpListener::bind((loopback(6, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = serve(listener, 1);
+    let mut client = connect(loopback(6, 1), address).unwrap();
+    ask(&mut client, 200);
+    assert_eq!(agent.page().requests(EDGE, "client", "2xx"), 0.0);
+    std::fs::write(&agent.services, two_services(6)).unwrap();
+    agent.page();
+    ask(&mut client, 404);
+    assert_eq!(agent.page().requests(EDGE, "client", "4xx"), 1.0);
+    // A version with an error leaves the last good one in force.
+    std::fs::write(&agent.services, "servces: []\n").unwrap();
+    ask(&mut client, 404);
+    assert_eq!(agent.page().requests(EDGE, "client", "4xx"), 2.0);
+    drop(client);
+    server.join().unwrap();
+}
+
+#[test]
+fn procfs_sees_open_connections_and_queues_without_ebpf() {
+    let agent = Agent::start(SourceChoice::Procfs, &two_services(7));
+    let listener = TcpListener::bind((loopback(7, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let clients: Vec<_> = (0..3).map(|_| connect(loopback(7, 1), address).unwrap()).collect();
+    let accepted = listener.accept().unwrap();
+    let page = agent.page();
+    assert_eq!(page.edge("tcp_connects_total", EDGE, "client"), 3.0);
+    assert_eq!(page.edge("tcp_active_connections", EDGE, "client"), 3.0);
+    let port = address.port();
+    assert_eq!(page.get(&format!("listener_accept_queue_length{{service_name=\"api\",port=\"{port}\"}}")), 2.0);
+    // What cannot be seen is absent, not zero.
+    assert!(!page.has("tcp_sent_bytes_total{client=\"web\",server=\"api\",reporter=\"client\"}"));
+    assert!(!page.has(&format!("listener_accept_queue_limit{{service_name=\"api\",port=\"{port}\"}}")));
+    drop((clients, accepted, listener));
+    assert_eq!(agent.page().edge("tcp_active_connections", EDGE, "client"), 0.0);
+}
