@@ -1,6 +1,7 @@
 //! What a bench prints: a readable table while it runs, one line of JSON at the end.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// The figures of one bench. Rows appear as they are measured; [`Report::print`] ends with one line
 /// `{"bench":"NAME","figures":{..}}` that a program can read. A figure that was not measured is left out.
@@ -26,13 +27,14 @@ impl Report {
 
     /// [`Report::figure`] for a report that is built in a loop.
     pub fn add(&mut self, name: &str, value: f64) {
-        println!("{name:<48} {}", readable(value));
+        self.note(&format!("{name:<48} {}", readable(value)));
         self.figures.push((name.to_owned(), value));
     }
 
     /// Prints a line that is no figure: what is being measured, a peer's result, progress.
     pub fn note(&self, text: &str) {
-        println!("{text}");
+        // Whoever closed the pipe wants no more of it.
+        let _ = writeln!(std::io::stdout(), "{text}");
     }
 
     /// The last line: all finite figures, in the order they were added.
@@ -50,7 +52,7 @@ impl Report {
 
     /// Prints the last line.
     pub fn print(&self) {
-        println!("{}", self.json());
+        self.note(&self.json());
     }
 }
 

@@ -6,15 +6,22 @@ use alloc::vec::Vec;
 use crate::elimination::{Inputs, Plan};
 use crate::network::check_probabilities;
 use crate::wide::{Number, Wide};
-use crate::{CallGraph, InferenceError};
+use crate::{CallGraph, Inference, InferenceError};
 
 /// P(A_y | do(F_root = 1)) for every service y, no other service having a fault: only leaks add to it.
+///
+/// For several questions about one graph, [`Inference`] prepares it once.
 ///
 /// # Errors
 /// A `root` outside the graph, leaks that are no probabilities, or [`InferenceError::TooWide`].
 pub fn blast_radius(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
-    check_probabilities("leak", leak, graph)?;
-    let services = graph.services();
+    check_probabilities("leak", leak, graph.services())?;
+    Inference::new(graph)?.blast_radius(leak, root)
+}
+
+/// The same on a graph that is prepared.
+pub(crate) fn reach(plan: &Plan, services: u32, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
+    check_probabilities("leak", leak, services)?;
     if root >= services {
         return Err(InferenceError::UnknownService { service: root, services });
     }
@@ -22,7 +29,6 @@ pub fn blast_radius(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Vec<f6
     if let Some(root) = own.get_mut(root as usize) {
         *root = [Wide::ZERO, Wide::ONE];
     }
-    let plan = Plan::new(graph)?;
     let neutral = vec![[Wide::ONE; 2]; services as usize];
     let outcome = plan.run(&Inputs { own: &own, likelihood: &neutral });
     Ok(outcome.likelihood.iter().map(|rest| rest[1].share_of(outcome.value)).collect())

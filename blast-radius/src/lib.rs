@@ -28,6 +28,7 @@ pub mod dynamics;
 mod elimination;
 mod error;
 mod graph;
+mod inference;
 mod network;
 mod single_fault;
 mod wide;
@@ -35,6 +36,7 @@ mod wide;
 pub use blast::blast_radius;
 pub use error::{GraphError, InferenceError};
 pub use graph::{CallEdge, CallGraph};
+pub use inference::Inference;
 pub use network::{Network, Posterior};
 pub use single_fault::{
     ApproximateSingleFaultPosterior, SingleFault, SingleFaultPosterior, single_fault, single_fault_posterior,

@@ -33,8 +33,8 @@ impl Network {
     /// Lists of another length than the graph, entries that are no probabilities, or
     /// [`InferenceError::TooWide`] where exact elimination is out of reach.
     pub fn new(graph: CallGraph, prior: Vec<f64>, leak: Vec<f64>) -> Result<Self, InferenceError> {
-        check_probabilities("prior", &prior, &graph)?;
-        check_probabilities("leak", &leak, &graph)?;
+        check_probabilities("prior", &prior, graph.services())?;
+        check_probabilities("leak", &leak, graph.services())?;
         let plan = Plan::new(&graph)?;
         Ok(Self { plan, graph, prior, leak })
     }
@@ -106,8 +106,8 @@ impl Network {
 }
 
 /// Checks one probability per service.
-pub(crate) fn check_probabilities(what: &'static str, values: &[f64], graph: &CallGraph) -> Result<(), InferenceError> {
-    let services = graph.services() as usize;
+pub(crate) fn check_probabilities(what: &'static str, values: &[f64], services: u32) -> Result<(), InferenceError> {
+    let services = services as usize;
     if values.len() != services {
         return Err(InferenceError::LengthMismatch { what, length: values.len(), services });
     }

@@ -78,7 +78,7 @@ pub fn single_fault_posterior(
     fault_prior: &[f64],
     log_likelihood_ratio: &[f64],
 ) -> Result<SingleFaultPosterior, InferenceError> {
-    let question = Question::new(graph, leak, no_fault_prior, fault_prior, log_likelihood_ratio)?;
+    let question = Question::new(graph.services(), leak, no_fault_prior, fault_prior, log_likelihood_ratio)?;
     question.answer(&Plan::new(graph)?)
 }
 
@@ -93,7 +93,7 @@ pub fn single_fault(
     fault_prior: &[f64],
     log_likelihood_ratio: &[f64],
 ) -> Result<SingleFault, InferenceError> {
-    let question = Question::new(graph, leak, no_fault_prior, fault_prior, log_likelihood_ratio)?;
+    let question = Question::new(graph.services(), leak, no_fault_prior, fault_prior, log_likelihood_ratio)?;
     let mut failure = match Plan::new(graph) {
         Ok(plan) => return question.answer(&plan).map(SingleFault::Exact),
         Err(error) => error,
@@ -131,7 +131,7 @@ fn thin(graph: &CallGraph, callees_kept: u32) -> Result<CallGraph, InferenceErro
 }
 
 /// Checked inputs.
-struct Question {
+pub(crate) struct Question {
     no_fault_prior: Wide,
     fault_prior: Vec<Wide>,
     own: Vec<[AtMostOne; 2]>,
@@ -139,20 +139,20 @@ struct Question {
 }
 
 impl Question {
-    fn new(
-        graph: &CallGraph,
+    pub(crate) fn new(
+        services: u32,
         leak: &[f64],
         no_fault_prior: f64,
         fault_prior: &[f64],
         log_likelihood_ratio: &[f64],
     ) -> Result<Self, InferenceError> {
-        check_probabilities("leak", leak, graph)?;
-        check_probabilities("fault prior", fault_prior, graph)?;
+        check_probabilities("leak", leak, services)?;
+        check_probabilities("fault prior", fault_prior, services)?;
         if !(0.0..=1.0).contains(&no_fault_prior) {
             let (what, service, value) = ("no-fault prior", None, no_fault_prior);
             return Err(InferenceError::NotAProbability { what, service, value });
         }
-        let services = graph.services() as usize;
+        let services = services as usize;
         if log_likelihood_ratio.len() != services {
             let (what, length) = ("log likelihood ratio", log_likelihood_ratio.len());
             return Err(InferenceError::LengthMismatch { what, length, services });
@@ -185,7 +185,7 @@ impl Question {
         Ok(Self { no_fault_prior: Wide::new(no_fault_prior), fault_prior, own, likelihood })
     }
 
-    fn answer(&self, plan: &Plan) -> Result<SingleFaultPosterior, InferenceError> {
+    pub(crate) fn answer(&self, plan: &Plan) -> Result<SingleFaultPosterior, InferenceError> {
         let outcome = plan.run(&Inputs { own: &self.own, likelihood: &self.likelihood });
         let mixture = |number: AtMostOne| self.no_fault_prior.times(number.none).plus(number.once);
         let no_fault = self.no_fault_prior.times(outcome.value.none);

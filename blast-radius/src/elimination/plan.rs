@@ -73,6 +73,8 @@ pub(crate) struct Plan {
     callee_first: Vec<bool>,
     /// Table holding the final sum.
     root: u32,
+    /// Variables in the largest table.
+    width: u32,
 }
 
 /// Table 0 is the number one; then own terms, evidence and readers by service; then edges; then results.
@@ -119,7 +121,13 @@ impl Plan {
         for scalar in scalars {
             builder.plan.root = builder.combine(builder.plan.root, scalar, None)?;
         }
+        builder.plan.width = builder.width;
         Ok(builder.plan)
+    }
+
+    /// Variables in the largest table.
+    pub(crate) fn width(&self) -> u32 {
+        self.width
     }
 
     /// Executes the plan.
@@ -254,6 +262,7 @@ impl Builder {
             edge_strengths: graph.dag_edges().iter().map(|e| e.strength).collect(),
             callee_first: graph.dag_edges().iter().map(|e| anomalous(e.server) < any_cause(e.client)).collect(),
             root: ONE,
+            width: 0,
         };
         let mut builder = Self {
             plan,
