@@ -92,7 +92,7 @@ fn batch(arguments: &[&str], commands: &str) -> Result<(), NetworkError> {
         return Ok(());
     }
     Err(NetworkError::Refused {
-        command: arguments.join(" "),
+        command: [arguments, &["-batch", "-"]].concat().join(" "),
         message: String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
     })
 }

@@ -165,12 +165,14 @@ fn clear(state: &State) -> String {
             killed += usize::from(kill_process(pid, Signal::KILL).is_ok());
         }
     }
+    let made_cgroups = state.cgroups.iter().filter(|path| path.exists()).count();
+    let made_namespaces = state.namespaces.iter().filter(|namespace| network::path(namespace).exists()).count();
     let cgroups = cgroups::remove(&state.cgroups);
     let namespaces = network::remove(&state.namespaces);
     let mut said = format!(
-        "{killed} processes, {} cgroups, {} network namespaces removed",
-        state.cgroups.len() - cgroups.len(),
-        state.namespaces.len() - namespaces.len()
+        "{killed} leftover processes, {} cgroups, {} network namespaces removed",
+        made_cgroups - cgroups.len(),
+        made_namespaces - namespaces.len()
     );
     for stayed in cgroups.iter().map(|path| path.display().to_string()).chain(namespaces) {
         said += &format!("; could not remove {stayed}");
@@ -179,10 +181,15 @@ fn clear(state: &State) -> String {
 }
 
 /// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)): tells a process from a later one with its id.
+/// None for one that has ended and only waits to be reaped.
 fn start_time(id: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name in field 2 may hold anything, so count from its closing parenthesis.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if ["Z", "X"].contains(&fields.next()?) {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 fn directory() -> PathBuf {
@@ -192,5 +199,37 @@ fn directory() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(runtime) => PathBuf::from(runtime).join("quoll-microsim"),
         None => std::env::temp_dir().join(format!("quoll-microsim-{}", rustix::process::geteuid().as_raw())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_was_listed_is_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let id = i32::try_from(child.id()).unwrap();
+        let started = start_time(id).unwrap();
+        let other = State { processes: vec![(id, started + 1)], ..State::default() };
+        assert!(clear(&other).starts_with("0 leftover processes"));
+        assert!(child.try_wait().unwrap().is_none(), "a later process with the same id is left alone");
+        let same = State { processes: vec![(id, started)], ..State::default() };
+        assert!(clear(&same).starts_with("1 leftover process"));
+        child.wait().unwrap();
+        assert_eq!(start_time(id), None);
+    }
+
+    #[test]
+    fn what_others_made_is_refused() {
+        let name = format!("qmtest-own-{}", std::process::id());
+        let (mut ownership, leftovers) = Ownership::take(&name).unwrap();
+        assert_eq!(leftovers, None);
+        assert!(matches!(Ownership::take(&name), Err(OwnershipError::Taken { .. })));
+        let foreign = ownership.announce(Vec::new(), vec![std::env::temp_dir()]);
+        assert!(matches!(foreign, Err(OwnershipError::Foreign { .. })));
+        ownership.release();
+        assert!(std::env::temp_dir().exists(), "it was not ours to remove");
+        Ownership::take(&name).unwrap().0.release();
     }
 }

@@ -143,12 +143,14 @@ impl Shop {
             _ => "loopback",
         };
         let first = self.plan.members.first().map(|member| member.address);
-        let cgroups = if self.hierarchies == Hierarchies::default() { "no cgroups" } else { "cgroups" };
+        let cgroups = match self.hierarchies == Hierarchies::default() {
+            true => "without cgroups".to_owned(),
+            false => format!("with cgroups /{}", self.plan.name),
+        };
         format!(
-            "{} services in {place} (gateway of users: {}) with {cgroups} /{}, {} requests/s",
+            "{} services in {place} (first at {}) {cgroups}, {} requests/s,",
             self.topology.services.len(),
             first.map(|address| format!("{address}:{PORT}")).unwrap_or_default(),
-            self.plan.name,
             self.topology.load.rate
         )
     }
@@ -306,14 +308,23 @@ impl Shop {
 
     /// The counters of a member over all its processes.
     async fn total(member: &mut Member) -> Result<Report, ChildError> {
-        let Some(child) = &mut member.child else {
-            // What describes the moment is over with the process.
-            let mut down = Report::default();
-            down.add_predecessor(&member.earlier);
-            return Ok(down);
+        Self::ask(member).await?;
+        Self::read(member).await
+    }
+
+    async fn ask(member: &mut Member) -> Result<(), ChildError> {
+        match &mut member.child {
+            Some(child) => child.ask_report().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn read(member: &mut Member) -> Result<Report, ChildError> {
+        // Of a process that is down, what describes the moment is over.
+        let mut report = match &mut member.child {
+            Some(child) => child.report().await?,
+            None => Report::default(),
         };
-        child.ask_report().await?;
-        let mut report = child.report().await?;
         report.add_predecessor(&member.earlier);
         Ok(report)
     }
@@ -321,9 +332,17 @@ impl Shop {
     async fn stats(&mut self) -> Value {
         let mut load = Value::Null;
         let mut services = serde_json::Map::new();
-        // One after the other, users first: counts of neighbours differ by what happened meanwhile.
-        for member in self.members.iter_mut().rev() {
-            let mut said = match Self::total(member).await {
+        // All are asked before any answer is read, so that they take stock at about the same time.
+        let mut asked = Vec::new();
+        for member in &mut self.members {
+            asked.push(Self::ask(member).await);
+        }
+        for (member, asked) in self.members.iter_mut().zip(asked) {
+            let report = match asked {
+                Ok(()) => Self::read(member).await,
+                Err(error) => Err(error),
+            };
+            let mut said = match report {
                 Ok(report) => stats::json(&report),
                 Err(error) => json!({ "error": error.to_string() }),
             };
