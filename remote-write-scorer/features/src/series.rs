@@ -111,10 +111,10 @@ impl Series {
         }
         let counter = self.is(COUNTER);
         if !value.is_finite() {
-            if !counter {
+            if !counter && self.is(STARTED) {
                 self.value = f64::NAN;
                 self.step_to(timestamp_ms);
-                self.flags = self.flags & !ENDED | STARTED;
+                self.flags &= !ENDED;
             }
             return Applied::NotANumber;
         }

@@ -20,7 +20,8 @@
 //! - **Of a later step**: waits until that step is open. What waits is bounded (`MAX_WAITING`);
 //!   samples beyond are dropped and counted.
 //! - **Late** (its step is closed): counted, and taken into the series' state, so that a counter loses
-//!   nothing: its next rate spans the time. Closed steps do not change.
+//!   nothing: its next rate spans the time. Closed steps do not change. Late by 5 minutes or more: only
+//!   counted.
 //! - **Not newer than the series' newest**: dropped and counted, as duplicate (same time) or out of order.
 //!   After a sender's clock steps back, its series are silent until they pass their own newest time.
 //!
@@ -236,10 +237,13 @@ impl ScopeWindows {
             }
             self.pending.keep(open_end_ms, self.step_ms, series.0, timestamp_ms, value);
         } else {
-            self.newest_ms[slot] = timestamp_ms;
             if timestamp_ms <= open_end_ms - self.step_ms && self.closed_any {
                 self.stats.late += 1;
+                if timestamp_ms <= open_end_ms - FORGET_MS {
+                    return;
+                }
             }
+            self.newest_ms[slot] = timestamp_ms;
             if timestamp_ms == open_end_ms && self.series[slot].expected() {
                 self.passed += 1;
             }
@@ -325,6 +329,11 @@ impl ScopeWindows {
             // Before anything is closed, an earlier sample moves the beginning back.
             Some(open) if !self.closed_any && wanted < open => {
                 self.pending.reopen(open, wanted, self.step_ms);
+                let passed = |slot: &&u32| {
+                    let slot = **slot as usize;
+                    self.series[slot].expected() && self.newest_ms[slot] >= wanted
+                };
+                self.passed = self.order.iter().filter(passed).count();
                 wanted
             }
             // Nothing takes part: skip the silence.
@@ -348,7 +357,9 @@ impl ScopeWindows {
             Applied::Stale => {}
         }
         let series = &mut self.series[slot as usize];
-        let expected = !series.ended() && timestamp_ms.saturating_add(series.hold_ms(typical_ms)) >= open_end_ms;
+        let expected = series.listed()
+            && !series.ended()
+            && timestamp_ms.saturating_add(series.hold_ms(typical_ms)) >= open_end_ms;
         if expected != series.expected() && (expected || series.ended()) {
             series.set_expected(expected);
             let passed = usize::from(self.newest_ms[slot as usize] >= open_end_ms);

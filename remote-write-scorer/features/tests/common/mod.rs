@@ -1,7 +1,7 @@
 //! A sender of samples for tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use quoll_features::{ClosedStep, EdgeStep, FeatureSet, ScopeWindows, SeriesRef, ServiceStep};
 
@@ -15,7 +15,8 @@ pub struct Feed {
 
 impl Feed {
     pub fn new(step_ms: i64) -> Self {
-        Self::of(FeatureSet::preset("quoll").unwrap(), step_ms)
+        static PRESET: LazyLock<Arc<FeatureSet>> = LazyLock::new(|| Arc::new(FeatureSet::preset("quoll").unwrap()));
+        Self { windows: ScopeWindows::new(Arc::clone(&PRESET), step_ms), steps: Vec::new() }
     }
 
     pub fn of(set: FeatureSet, step_ms: i64) -> Self {

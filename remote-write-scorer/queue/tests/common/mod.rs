@@ -12,6 +12,9 @@ use prost::Message;
 use quoll_prometheus_protocol::{snappy, v1};
 use quoll_queue::OutSeries;
 
+/// Labels, timestamp, value.
+pub type Sample = (Vec<(String, String)>, i64, f64);
+
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -22,7 +25,7 @@ pub struct Request {
 
 impl Request {
     /// (labels, timestamp, value) of every sample.
-    pub fn samples(&self) -> Vec<(Vec<(String, String)>, i64, f64)> {
+    pub fn samples(&self) -> Vec<Sample> {
         let mut buffer = Vec::new();
         let bytes = snappy::decompress(&self.body, &mut buffer, 1 << 26).unwrap();
         let request = v1::WriteRequest::decode(bytes).unwrap();
