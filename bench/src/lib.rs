@@ -4,6 +4,7 @@
 //! with one line of JSON; see [`Report`]. Benches run the live code paths: only readers of data differ.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+pub mod allocation;
 pub mod graphs;
 mod report;
 

@@ -118,7 +118,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 )
                 .with_writer(std::io::stderr)
                 .init();
-            serve::serve(args.into_config()?)
+            serve::serve(&args.into_config()?)
         }
         Some(Command::Train(args)) => Ok(quoll_train::run(&args)?),
         Some(Command::Check { config }) => {

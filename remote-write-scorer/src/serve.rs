@@ -62,9 +62,9 @@ impl Host for Process {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(config: &Config) -> anyhow::Result<()> {
     let set = Arc::new(config.feature_set()?);
-    let _lock = lock_data_dir(&config)?;
+    let _lock = lock_data_dir(config)?;
     let listener =
         std::net::TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     listener.set_nonblocking(true)?;
