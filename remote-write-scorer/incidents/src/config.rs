@@ -22,7 +22,8 @@ pub struct IncidentsConfig {
     pub anomalous_above: f64,
     /// An incident opens when P(no fault) has been below this ...
     pub open_below: f64,
-    /// ... for this many successive ticks, the evidence of each of them speaking for a fault.
+    /// ... for this many successive ticks with the same likeliest cause, the evidence of each of them speaking
+    /// for a fault.
     pub open_ticks: u32,
     /// It closes when P(no fault) has been above this ...
     pub close_above: f64,

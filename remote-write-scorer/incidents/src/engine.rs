@@ -375,6 +375,7 @@ impl Incidents {
     fn advance(&self, part: &mut Part, scene: &Scene, may_open: bool, end_ms: i64) -> Option<Track> {
         let posterior = part.answer.posterior();
         let root = likeliest(&posterior.root_cause).map(|at| part.members[at])?;
+        let same_root = part.track.root == scene.services[root];
         part.track.root = scene.services[root].clone();
         if posterior.no_fault < 0.5 {
             part.track.named = part.track.root.clone();
@@ -382,7 +383,7 @@ impl Incidents {
         // The evidence of this very tick must speak for a fault: what one bad step left behind opens nothing.
         let supported = posterior.no_fault < part.no_fault_prior
             && part.members.iter().any(|&s| scene.evidence[s] > self.config.anomalous_above);
-        part.track.advance(posterior.no_fault, supported, may_open, end_ms, &self.config);
+        part.track.advance(posterior.no_fault, same_root, supported, may_open, end_ms, &self.config);
 
         let reached = scene.ancestors(root, Some(&part.members));
         let unexplained = (part.members.iter().copied())

@@ -62,6 +62,7 @@ impl Track {
     pub(crate) fn advance(
         &mut self,
         no_fault: f64,
+        same_root: bool,
         supported: bool,
         may_open: bool,
         end_ms: i64,
@@ -72,7 +73,9 @@ impl Track {
             return self.likely_ticks >= config.close_ticks;
         }
         let unlikely = no_fault < config.open_below && supported && may_open;
-        self.unlikely_ticks = if unlikely { self.unlikely_ticks + 1 } else { 0 };
+        // A cause that just changed has not stood for a tick yet.
+        let before = if same_root { self.unlikely_ticks } else { 0 };
+        self.unlikely_ticks = if unlikely { before + 1 } else { 0 };
         if self.unlikely_ticks >= config.open_ticks {
             let id = format!("{}-{:08x}", self.first_ms.div_euclid(1000), short_hash(&self.root.to_string()));
             self.open = Some(Open { id, opened_ms: end_ms });

@@ -165,6 +165,29 @@ fn a_restored_state_goes_on_to_the_bit() {
     assert_eq!(ours, theirs);
 }
 
+/// The cause's own score often rises after its callers' (its window is longer, its traffic smaller).
+#[test]
+fn a_cause_that_shows_after_its_callers_takes_over() {
+    for root in ["catalog-db", "cart", "payment", "bank"] {
+        for lag in [2, 4, 8] {
+            let mut world = World::new(SHOP, 12);
+            world.warm_up();
+            world.faults.insert(root, Fault::Latency);
+            world.forced.insert(root, 0.4);
+            let before = world.run(lag);
+            world.forced.clear();
+            let after = world.run(20);
+            let course: Vec<String> = (before.iter().chain(&after))
+                .map(|d| d.incidents.iter().map(|i| format!("{} {:.2}", i.roots[0].0, i.roots[0].1)).collect())
+                .collect();
+            let named = |d: &Diagnosis| {
+                d.incidents.len() == 1 && d.incidents[0].roots[0].0 == service(root) && d.incidents[0].roots[0].1 > 0.5
+            };
+            assert!(after[4..].iter().all(named), "{root} late by {lag}: {course:?}");
+        }
+    }
+}
+
 #[test]
 fn a_snapshot_of_another_step_is_refused() {
     let mut world = World::new(SHOP, 10);

@@ -1,0 +1,166 @@
+//! The scorer under test.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quoll_prometheus_protocol::encode::WriteRequestEncoder;
+use quoll_prometheus_protocol::snappy;
+
+use crate::process::{Process, free_port, scorer_binary};
+use crate::wait_for;
+
+/// A `quoll-scorer serve`.
+#[derive(Debug)]
+pub struct Scorer {
+    /// The process.
+    pub process: Process,
+    /// Its port.
+    pub port: u16,
+    directory: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Scorer {
+    /// Starts one with its data in `directory` and a step of one second, and waits until it is ready.
+    ///
+    /// # Panics
+    /// Where it does not get ready.
+    #[must_use]
+    pub fn start(directory: &Path, write_to: Option<u16>, configuration: &str) -> Self {
+        std::fs::create_dir_all(directory).unwrap();
+        let file = directory.join("scorer.yaml");
+        std::fs::write(&file, configuration).unwrap();
+        let port = free_port();
+        let mut arguments: Vec<String> = vec!["serve".into(), "--step".into(), "1s".into()];
+        arguments.extend(["--config".into(), file.display().to_string()]);
+        arguments.extend(["--listen".into(), format!("127.0.0.1:{port}")]);
+        arguments.extend(["--data-dir".into(), directory.join("data").display().to_string()]);
+        if let Some(peer) = write_to {
+            arguments.extend(["--remote-write-url".into(), format!("http://127.0.0.1:{peer}/api/v1/write")]);
+        }
+        let process = Process::start(scorer_binary(), &arguments, directory.join("log"));
+        let scorer = Self { process, port, directory: directory.to_owned(), arguments };
+        scorer.wait_ready();
+        scorer
+    }
+
+    fn wait_ready(&self) {
+        wait_for("the scorer", Duration::from_secs(30), || self.get("/-/ready"));
+    }
+
+    /// Ends it with SIGKILL and starts it again on the same data.
+    ///
+    /// # Panics
+    /// Where it does not get ready.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill();
+        self.process = Process::start(scorer_binary(), &self.arguments, self.directory.join("log"));
+        self.wait_ready();
+    }
+
+    /// The address of a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The text of a page, if it answers with 200.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<String> {
+        ureq::get(&self.url(path)).call().ok()?.body_mut().read_to_string().ok()
+    }
+
+    /// A page as JSON.
+    ///
+    /// # Panics
+    /// Where it is none.
+    #[must_use]
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_str(&self.get(path).unwrap()).unwrap()
+    }
+
+    /// The value of one of its own metrics.
+    ///
+    /// # Panics
+    /// Where there is no such metric.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name}")).parse().unwrap()
+    }
+
+    /// Posts a body to the write path and returns status and answer.
+    ///
+    /// # Panics
+    /// Where there is no answer.
+    #[must_use]
+    pub fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = agent.post(&self.url("/api/v1/write"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = request.send(body).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default())
+    }
+
+    /// Resident memory in KiB.
+    ///
+    /// # Panics
+    /// Where the process is gone.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+/// Headers of remote write 1.0.
+pub const V1: [(&str, &str); 3] = [
+    ("Content-Type", "application/x-protobuf"),
+    ("Content-Encoding", "snappy"),
+    ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+];
+
+/// Labels of a series, sorted by name.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// A compressed 1.0 request of one sample per series.
+///
+/// # Panics
+/// Never on bodies of less than 4 GiB.
+#[must_use]
+pub fn request(series: &[(Labels, i64, f64)]) -> Vec<u8> {
+    let mut encoder = WriteRequestEncoder::new();
+    for (labels, timestamp, value) in series {
+        encoder.push(labels, &[(*timestamp, *value)]);
+    }
+    snappy::compress(encoder.as_bytes()).unwrap()
+}
+
+/// What an exporter says of three services at one second: memory of each, and requests from one to the next.
+#[must_use]
+pub fn shop(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
+    let names = ["front", "cart", "store"];
+    let label = |name: &'static str, value: &str| (name, value.to_owned());
+    let memory = names.iter().enumerate().map(|(index, service)| {
+        let value = 1e8 + ((second * 31 + index as i64 * 7) % 97) as f64 * 1e5;
+        (vec![label("__name__", "quoll_memory_working_set_bytes"), label("service_name", service)], timestamp_ms, value)
+    });
+    let calls = names.windows(2).flat_map(|pair| {
+        ["2xx", "5xx"].map(|class| {
+            let rate = if class == "2xx" { 50 } else { 1 };
+            let labels = vec![
+                label("__name__", "quoll_http_request_duration_seconds_count"),
+                label("client", pair[0]),
+                label("reporter", "client"),
+                label("server", pair[1]),
+                label("status_class", class),
+            ];
+            (labels, timestamp_ms, (second * rate + second * second % 7) as f64)
+        })
+    });
+    memory.chain(calls).collect()
+}
