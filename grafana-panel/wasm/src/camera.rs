@@ -105,7 +105,7 @@ impl Camera {
     #[must_use]
     pub fn radius(&self) -> f64 {
         let (x, y) = self.spacing();
-        (x.min(y * 1.15) * 0.3).clamp(1.5, RADIUS)
+        (x.min(y) * 0.27).clamp(1.5, RADIUS)
     }
 
     /// Where `slot` is seen.

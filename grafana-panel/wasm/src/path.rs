@@ -41,15 +41,17 @@ pub fn path(ends: Ends, way: &[Point], sideways: bool, bend: f64, fine: bool) ->
         let pieces = if fine { ((p.distance(q) / 9.0) as usize).clamp(4, 20) } else { 1 };
         segment(&mut points, p, q, sideways, bend, pieces);
     }
-    let length = 5.0 + ends.width * 1.3;
+    // Between neighbours that nearly touch the head is smaller, so that some line is left.
+    let gap = ends.from.distance(ends.to) - ends.from_rim - ends.to_rim;
+    let length = (5.0 + ends.width * 1.3).min(gap * 0.6);
     let body = trim(&points, ends.from, ends.from_rim, ends.to, ends.to_rim + length);
     let points = if body.len() >= 2 { body } else { return Path::default() };
     let tail = points.last().copied().unwrap_or(ends.from);
-    let gap = tail.distance(ends.to);
-    if gap <= f64::EPSILON {
+    let left = tail.distance(ends.to);
+    if left <= f64::EPSILON {
         return Path { points, arrow: None };
     }
-    let tip = ends.to.towards(tail, (ends.to_rim + 1.0) / gap);
+    let tip = ends.to.towards(tail, (ends.to_rim + 1.0) / left);
     let (dx, dy) = ((tip.x - tail.x), (tip.y - tail.y));
     let half = (2.6 + ends.width * 0.75) / dx.hypot(dy).max(1e-9);
     let side = |sign: f64| Point { x: tail.x - dy * half * sign, y: tail.y + dx * half * sign };
@@ -84,7 +86,7 @@ fn segment(points: &mut Vec<Point>, p: Point, q: Point, sideways: bool, bend: f6
 
 /// The part of a line outside both discs.
 fn trim(points: &[Point], from: Point, from_rim: f64, to: Point, to_rim: f64) -> Vec<Point> {
-    if from.distance(to) <= from_rim + to_rim {
+    if from.distance(to) <= from_rim + to_rim + 0.5 {
         return Vec::new();
     }
     let start = points.iter().position(|p| p.distance(from) > from_rim);

@@ -1,0 +1,51 @@
+// Chromium, and what the tests ask of a page.
+import { chromium } from 'playwright-core';
+
+const FLAGS =
+  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking ' +
+  '--disable-component-update --disable-sync';
+
+export const launch = () =>
+  chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: FLAGS.split(' ') });
+
+/** A page whose console errors and failed requests are kept in `problems`. */
+export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, width = 1280, height = 800 } = {}) {
+  const context = await browser.newContext({
+    colorScheme,
+    deviceScaleFactor: ratio,
+    viewport: { width, height },
+    reducedMotion: 'reduce',
+  });
+  const page = await context.newPage();
+  page.problems = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error') {
+      page.problems.push(message.text());
+    }
+  });
+  page.on('response', (response) => {
+    if (response.status() >= 400) {
+      page.problems.push(`${response.status()} ${response.url()}`);
+    }
+  });
+  page.on('pageerror', (error) => page.problems.push(String(error)));
+  await page.goto(url);
+  return page;
+}
+
+/** RGBA at points given in CSS pixels of the panel's canvas. */
+export function pixels(page, points) {
+  return page.evaluate((wanted) => {
+    const canvas = document.querySelector('.quoll canvas');
+    const ratio = canvas.width / canvas.clientWidth;
+    const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return wanted.map(([x, y]) => {
+      const column = Math.min(width - 1, Math.max(0, Math.round(x * ratio)));
+      const row = Math.min(height - 1, Math.max(0, Math.round(y * ratio)));
+      return [...data.slice((row * width + column) * 4, (row * width + column) * 4 + 4)];
+    });
+  }, points);
+}
+
+export const rgb = (hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
+export const differ = (a, b) => Math.max(...a.slice(0, 3).map((channel, at) => Math.abs(channel - b[at])));

@@ -1,0 +1,122 @@
+// The scorer's console, under a policy without inline scripts and styles, on recorded answers.
+import { join } from 'node:path';
+import { differ, openPage, pixels, rgb } from './browser.mjs';
+import { until } from './prometheus.mjs';
+import { assert } from './suite.mjs';
+
+export function consoleTests(suite, { server, browser, shots }) {
+  let page;
+  const drawn = () => page.evaluate(() => window.quollView?.drawn());
+  const until13 = () => until('13 services', async () => (await drawn())?.nodes.length === 13);
+
+  suite.test('console: draws the services and calls of the scorer', async () => {
+    server.tick = 'healthy';
+    page = await openPage(browser(), `${server.origin}/`, { colorScheme: 'dark', ratio: 2 });
+    await until13();
+    const { nodes, edges } = await drawn();
+    const graph = JSON.parse(server.graph());
+    assert.deepEqual(nodes.map((n) => n.id), graph.services.map((s) => `${s.namespace}/${s.name}`));
+    assert.equal(edges.length, graph.edges.length);
+    for (const node of nodes) {
+      const [pixel] = await pixels(page, [[node.centre[0], node.centre[1] + node.radius * 0.75]]);
+      assert.ok(differ(pixel, rgb(node.fill)) <= 3, `${node.id}: ${pixel} is not ${node.fill}`);
+    }
+    assert.match(await page.locator('header').innerText(), /model provisional: 150 s of history[\s\S]*13 services · tick/);
+  });
+
+  suite.test('console: an incident appears by itself, with its explanation', async () => {
+    server.tick = 'incident';
+    await until('the root', async () => (await drawn()).nodes.some((n) => n.ring > 0.8));
+    const text = await page.locator('.quoll-side').innerText();
+    assert.match(text, /catalog-db\s+86 %[\s\S]*Why, since[\s\S]*request latency 412 ms/);
+    assert.match(text, /posterior verified/);
+    await page.screenshot({ path: join(shots, 'console-incident-dark.png') });
+  });
+
+  suite.test('console: a clicked service shows its features beside its reach', async () => {
+    const [x, y] = (await drawn()).nodes.find((n) => n.id === 'shop/catalog-db').centre;
+    await page.locator('.quoll canvas').click({ position: { x, y } });
+    const text = await page.locator('.quoll-side').innerText();
+    assert.match(text, /What catalog-db shows/);
+    assert.match(text, /request latency\s+0\.18\d? s\s+0\.0061 s\s+3\.81/);
+    await page.mouse.move(5, 5);
+    await page.screenshot({ path: join(shots, 'console-details-dark.png') });
+    await page.keyboard.press('Escape');
+    assert.equal((await drawn()).hypothetical, null);
+  });
+
+  suite.test('console: says that the scorer is unreachable, keeps the picture, and recovers', async () => {
+    server.reachable = false;
+    const problem = page.locator('#problem');
+    await until('the message', () => problem.isVisible());
+    assert.match(await problem.innerText(), /cannot be reached: it answers 503/);
+    assert.equal((await drawn()).nodes.length, 13);
+    server.reachable = true;
+    await until('recovery', () => problem.isHidden());
+    page.problems = page.problems.filter((text) => !/503/.test(text));
+  });
+
+  suite.test('console: follows the system’s light scheme', async () => {
+    const dark = (await drawn()).nodes.map((n) => n.fill);
+    await page.emulateMedia({ colorScheme: 'light' });
+    await until('other colours', async () => (await drawn()).nodes.some((n, at) => n.fill !== dark[at]));
+    await page.screenshot({ path: join(shots, 'console-incident-light.png') });
+  });
+
+  suite.test('console: odd answers are no crash', async () => {
+    server.own.set('odd', { json: '{"services":[{"name":"alone"},{"x":1},null],"edges":"?","incidents":[{}]}' });
+    server.tick = 'odd';
+    await until('one service', async () => (await drawn()).nodes.length === 1);
+    server.own.set('odd', { json: 'not json' });
+    await until('the message', () => page.locator('#problem').isVisible());
+    server.tick = 'healthy';
+    await until13();
+    page.problems = page.problems.filter((text) => !/503/.test(text));
+    assert.deepEqual(page.problems, []);
+  });
+
+  suite.test('console: a thousand services are laid out, painted and asked what-if', async () => {
+    // Not a timed test: the figures are for the reader.
+    const figures = await page.evaluate(async () => {
+      const view = window.quollView;
+      const [records, values] = [[], []];
+      let state = 12345;
+      const next = (below) => {
+        state = (state * 1103515245 + 12345) % 2147483648;
+        return Math.floor((state / 2147483648) * below);
+      };
+      const add = (labels, value) => {
+        records.push(Object.entries(labels).flat().join('\u001f'));
+        values.push(value);
+      };
+      for (let i = 0; i < 1000; i++) {
+        add({ __name__: 'quoll_anomaly_score', service_name: `s${i}` }, next(300) / 100);
+        for (let k = 0; i > 0 && k < 4; k++) {
+          const labels = { client: `s${Math.floor((next(1000) * next(1000) * i) / 1e6)}`, server: `s${i}` };
+          add({ __name__: 'quoll_edge_strength', ...labels }, 0.5);
+          add({ __name__: 'quoll_edge_requests_per_second', ...labels }, next(100));
+        }
+      }
+      const samples = { packed: records.join('\u001e'), values: Float64Array.from(values) };
+      const time = (run) => {
+        const start = performance.now();
+        run();
+        return Math.round((performance.now() - start) * 10) / 10;
+      };
+      const first = time(() => view.load(samples));
+      const refresh = time(() => view.load(samples));
+      const whatIf = time(() => view.suppose(900));
+      const { nodes, edges } = view.drawn();
+      const report = view.report();
+      view.suppose(-1);
+      return { first, refresh, whatIf, nodes: nodes.length, edges: edges.length, exact: report.reach?.exact };
+    });
+    assert.equal(figures.nodes, 1000);
+    assert.ok(figures.edges > 3000);
+    console.log(
+      `      1,000 services, ${figures.edges} calls: first sight (layout and painting) ${figures.first} ms, ` +
+        `refresh ${figures.refresh} ms, what-if ${figures.whatIf} ms (exact: ${figures.exact})`,
+    );
+    await page.screenshot({ path: join(shots, 'console-1000-light.png') });
+  });
+}

@@ -1,0 +1,341 @@
+// The built plugin, unmodified, in Grafana's VizPanel on data of a real Prometheus.
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { differ, openPage, pixels, rgb } from './browser.mjs';
+import { pause, until } from './prometheus.mjs';
+import { QUERIES_B, QUERY_A } from './queries.mjs';
+import { assert } from './suite.mjs';
+
+const targetA = { refId: 'A', expr: QUERY_A, instant: true, format: 'time_series' };
+const targetsB = QUERIES_B.map((expr, at) => ({ refId: `B${at}`, expr, instant: false, format: 'time_series' }));
+const HOST = '[data-testid="quoll-blast-radius"]';
+
+/** Asserts that what was drawn is painted: fills at the nodes, lines along the edges, arrows at their ends. */
+async function assertPainted(page, drawn) {
+  for (const node of drawn.nodes) {
+    assert.ok(node.fill, `${node.id} has a score and so a fill`);
+    // The number is written in the middle: look beside it.
+    const [x, y] = node.centre;
+    const around = [0.75, -0.75].map((share) => [x, y + share * node.radius]);
+    for (const pixel of await pixels(page, around)) {
+      assert.ok(differ(pixel, rgb(node.fill)) <= 3 && pixel[3] === 255, `${node.id}: ${pixel} is not ${node.fill}`);
+    }
+  }
+  for (const edge of drawn.edges) {
+    assert.ok(edge.points.length >= 2, `${edge.client} -> ${edge.server} has a line`);
+    const line = edge.points.slice(0, -1);
+    const painted = await pixels(page, [line[1], line[Math.floor(line.length / 2)], line.at(-2)]);
+    assert.ok(
+      painted.filter((pixel) => pixel[3] > 120).length >= 2,
+      `${edge.client} -> ${edge.server} is not painted: ${JSON.stringify(painted)}`,
+    );
+    const head = edge.points.slice(-2);
+    const [arrow] = await pixels(page, [[(head[0][0] + head[1][0]) / 2, (head[0][1] + head[1][1]) / 2]]);
+    assert.ok(arrow[3] > 120, `the arrow of ${edge.client} -> ${edge.server} is not painted`);
+  }
+}
+
+export function pluginTests(suite, { server, prometheus, browser, shots }) {
+  const pages = new Map();
+  const page = async (theme = 'dark') => {
+    if (!pages.has(theme)) {
+      const opened = await openPage(browser(), `${server.origin}/harness?theme=${theme}`, { colorScheme: theme });
+      await until('the harness to start', () => opened.evaluate(() => Boolean(window.harness)));
+      pages.set(theme, opened);
+    }
+    return pages.get(theme);
+  };
+  const serve = async (tick) => {
+    server.tick = tick;
+    const marks = { healthy: 0, incident: 1 };
+    await until(`Prometheus to hold the ${tick} tick`, async () => {
+      const found = await prometheus.query('quoll_no_fault_probability');
+      return tick in marks ? found.length === marks[tick] && (await prometheus.query('quoll_anomaly_score')).length : true;
+    });
+    await pause(tick in marks ? 0 : 2200);
+  };
+  const show = async (opened, targets = [targetA]) => {
+    await opened.evaluate((wanted) => window.harness.show(wanted), targets);
+    await until('the panel to draw', () => opened.evaluate(() => Boolean(window.harness.drawn())));
+    await opened.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    return opened.evaluate(() => window.harness.drawn());
+  };
+  const name = (labels, prefix) => {
+    const namespace = labels[prefix === 'service' ? 'service_namespace' : `${prefix}_service_namespace`];
+    const own = labels[prefix === 'service' ? 'service_name' : prefix];
+    return namespace ? `${namespace}/${own}` : own;
+  };
+  const stored = async () => ({
+    nodes: (await prometheus.query('quoll_anomaly_score')).map((s) => name(s.metric, 'service')).sort(),
+    edges: (await prometheus.query('quoll_edge_strength'))
+      .map((s) => `${name(s.metric, 'client')} -> ${name(s.metric, 'server')}`)
+      .sort(),
+  });
+  const assertAsStored = async (drawn) => {
+    const expected = await stored();
+    assert.equal(expected.nodes.length, 13);
+    assert.equal(expected.edges.length, 19);
+    assert.deepEqual(drawn.nodes.map((n) => n.id).sort(), expected.nodes);
+    assert.deepEqual(drawn.edges.map((e) => `${e.client} -> ${e.server}`).sort(), expected.edges);
+  };
+  const side = (opened) => opened.locator(`${HOST} .quoll-side`).innerText();
+
+  suite.test('the archive holds one folder with the plugin and its module', () => {
+    const dist = join(import.meta.dirname, '../../grafana-panel/dist');
+    const archive = readdirSync(dist).find((file) => file.endsWith('.zip'));
+    const listed = execFileSync('unzip', ['-Z1', join(dist, archive)], { encoding: 'utf8' }).trim().split('\n');
+    assert.ok(listed.every((file) => file.startsWith('quoll-blastradius-panel/')));
+    for (const file of ['plugin.json', 'module.js', 'quoll_panel_wasm_bg.wasm', 'README.md', 'CHANGELOG.md', 'img/logo.svg']) {
+      assert.ok(listed.includes(`quoll-blastradius-panel/${file}`), file);
+    }
+    const meta = JSON.parse(
+      execFileSync('unzip', ['-p', join(dist, archive), 'quoll-blastradius-panel/plugin.json'], { encoding: 'utf8' }),
+    );
+    assert.match(meta.info.version, /^\d+\.\d+\.\d+$/);
+    assert.match(meta.info.updated, /^\d{4}-\d\d-\d\d$/);
+  });
+
+  suite.test('healthy: draws exactly the services and calls that Prometheus holds', async () => {
+    await serve('healthy');
+    const opened = await page();
+    const drawn = await show(opened);
+    await assertAsStored(drawn);
+    await assertPainted(opened, drawn);
+    assert.ok(drawn.nodes.every((n) => n.ring === null && n.halo === null));
+    assert.match(await side(opened), /No incident/);
+    await opened.locator('#root').screenshot({ path: join(shots, 'plugin-healthy-dark.png') });
+  });
+
+  suite.test('incident: fills, ring, halo and ranking follow the written series', async () => {
+    await serve('incident');
+    const opened = await page();
+    const before = await opened.evaluate(() => window.harness.drawn());
+    const drawn = await show(opened);
+    await assertAsStored(drawn);
+    await assertPainted(opened, drawn);
+    assert.deepEqual(drawn.nodes.map((n) => n.centre), before.nodes.map((n) => n.centre), 'no service moved');
+    const root = drawn.nodes.find((n) => n.id === 'shop/catalog-db');
+    const [written] = await prometheus.query('quoll_root_cause_probability{service_name="catalog-db"}');
+    assert.equal(root.ring, Number(written.value[1]), 'the ring shows the written posterior');
+    const halos = drawn.nodes.filter((n) => n.halo !== null).map((n) => n.id);
+    const radius = await prometheus.query('quoll_blast_radius_probability{root_service="catalog-db"}');
+    assert.deepEqual(halos, ['shop/catalog-db', ...radius.map((s) => name(s.metric, 'service'))].sort());
+    for (const series of radius) {
+      const node = drawn.nodes.find((n) => n.id === name(series.metric, 'service'));
+      assert.equal(node.halo, Number(series.value[1]), `${node.id}: native and WASM agree to the bit`);
+    }
+    const text = await side(opened);
+    assert.match(text, /Probable causes\s+catalog-db\s+86 %\s+catalog\s+14 %/);
+    assert.match(text, /no fault\s+(<1|0) %/);
+    await opened.locator('#root').screenshot({ path: join(shots, 'plugin-incident-dark.png') });
+  });
+
+  suite.test('the posterior recomputed in WASM is bit-equal to the one written natively', async () => {
+    const { incidents, notes, engine_version, panel_engine_version } = await (await page()).evaluate(() => window.harness.report());
+    assert.equal(engine_version, panel_engine_version);
+    assert.equal(incidents.length, 1);
+    assert.equal(incidents[0].difference, 0);
+    assert.deepEqual(notes, []);
+  });
+
+  suite.test('the ring is painted in proportion to the posterior', async () => {
+    const opened = await page();
+    const drawn = await opened.evaluate(() => window.harness.drawn());
+    const { centre, radius } = drawn.nodes.find((n) => n.id === 'shop/catalog-db');
+    const { inferred } = await opened.evaluate(() => window.harness.report());
+    const at = (share) => {
+      const angle = share * 2 * Math.PI - Math.PI / 2;
+      const rim = radius + 3.25;
+      return [centre[0] + rim * Math.cos(angle), centre[1] + rim * Math.sin(angle)];
+    };
+    const painted = await pixels(opened, [0.1, 0.3, 0.5, 0.7, 0.93].map(at));
+    const full = painted.map((pixel) => differ(pixel, rgb(inferred)) < 40 && pixel[3] > 200);
+    assert.deepEqual(full, [true, true, true, true, false]);
+  });
+
+  suite.test('table frames and the time line’s queries beside draw the same', async () => {
+    const opened = await page();
+    const plain = await show(opened);
+    assert.deepEqual(await show(opened, [{ ...targetA, format: 'table' }]), plain);
+    assert.deepEqual(await show(opened, [targetA, ...targetsB]), plain);
+    await show(opened);
+  });
+
+  suite.test('labels are all shown and overlap nothing', async () => {
+    const drawn = await (await page()).evaluate(() => window.harness.drawn());
+    const boxes = drawn.nodes.map((n) => {
+      assert.ok(n.label, `${n.id} has a label`);
+      return n.label_box;
+    });
+    boxes.forEach((a, i) => {
+      for (const b of boxes.slice(i + 1)) {
+        assert.ok(Math.abs(a[0] - b[0]) >= a[2] + b[2] || Math.abs(a[1] - b[1]) >= a[3] + b[3]);
+      }
+      for (const { id, centre, radius } of drawn.nodes) {
+        const apart = Math.abs(a[0] - centre[0]) >= a[2] + radius || Math.abs(a[1] - centre[1]) >= a[3] + radius;
+        assert.ok(apart, `a label covers ${id}`);
+      }
+    });
+  });
+
+  suite.test('pointing at services and calls tells about them', async () => {
+    const opened = await page();
+    const drawn = await opened.evaluate(() => window.harness.drawn());
+    const canvas = opened.locator(`${HOST} canvas`);
+    const [x, y] = drawn.nodes.find((n) => n.id === 'shop/catalog-db').centre;
+    await canvas.hover({ position: { x, y } });
+    const tip = opened.locator(`${HOST} .quoll-tip`);
+    assert.match(await tip.innerText(), /shop\/catalog-db[\s\S]*anomaly score 3\.81[\s\S]*root cause with probability 86 %/);
+    const edge = drawn.edges.find((e) => e.server === 'shop/catalog-db');
+    const [ex, ey] = edge.points[Math.floor(edge.points.length / 2)];
+    await canvas.hover({ position: { x: ex, y: ey } });
+    assert.match(await tip.innerText(), /catalog → catalog-db[\s\S]*61\.5 requests\/s[\s\S]*18\.4 % errors/);
+    await canvas.hover({ position: { x: 2, y: 2 } });
+    assert.ok(await tip.isHidden());
+  });
+
+  suite.test('clicking a service supposes its fault, marked as hypothetical, until Escape or Reset', async () => {
+    const opened = await page();
+    const canvas = opened.locator(`${HOST} canvas`);
+    const centre = async (id) => {
+      const drawn = await opened.evaluate(() => window.harness.drawn());
+      const [x, y] = drawn.nodes.find((n) => n.id === id).centre;
+      return { x, y };
+    };
+    const state = () => opened.evaluate(() => window.harness.drawn());
+    await canvas.click({ position: await centre('shop/inventory') });
+    let drawn = await state();
+    assert.equal(drawn.hypothetical, 'shop/inventory');
+    const hit = drawn.nodes.filter((n) => n.halo !== null).map((n) => n.id);
+    assert.ok(hit.includes('shop/checkout') && !hit.includes('shop/catalog-db'), String(hit));
+    assert.ok(drawn.nodes.every((n) => n.ring === null || n.id === 'shop/inventory'), 'no posterior beside a supposition');
+    assert.match(await opened.locator(`${HOST} .quoll-banner`).innerText(), /Hypothetical: what inventory would reach/);
+    assert.match(await side(opened), /If inventory failed/);
+    await opened.mouse.move(5, 5);
+    await opened.locator('#root').screenshot({ path: join(shots, 'plugin-what-if-dark.png') });
+    // A refresh keeps it; Escape ends it.
+    assert.equal((await show(opened)).hypothetical, 'shop/inventory');
+    await opened.keyboard.press('Escape');
+    drawn = await state();
+    assert.equal(drawn.hypothetical, null);
+    assert.ok(drawn.nodes.some((n) => n.ring !== null));
+    // By keyboard alone, and ended by the button.
+    await canvas.focus();
+    await opened.keyboard.press('ArrowRight');
+    await opened.keyboard.press('Enter');
+    assert.ok((await state()).hypothetical);
+    await opened.getByRole('button', { name: 'Reset' }).click();
+    assert.equal((await state()).hypothetical, null);
+  });
+
+  suite.test('dragging and zooming move the picture and Show all brings it back', async () => {
+    const opened = await page();
+    const before = await opened.evaluate(() => window.harness.drawn());
+    const box = await opened.locator(`${HOST} canvas`).boundingBox();
+    await opened.mouse.move(box.x + 8, box.y + 8);
+    await opened.mouse.down();
+    await opened.mouse.move(box.x + 48, box.y + 38, { steps: 4 });
+    await opened.mouse.up();
+    const dragged = await opened.evaluate(() => window.harness.drawn());
+    assert.ok(Math.abs(dragged.nodes[0].centre[0] - before.nodes[0].centre[0] - 40) < 1);
+    await opened.keyboard.down('Control');
+    await opened.mouse.wheel(0, -200);
+    await opened.keyboard.up('Control');
+    await until('the zoom', async () => {
+      const zoomed = await opened.evaluate(() => window.harness.drawn());
+      return Math.abs(zoomed.nodes[0].centre[0] - dragged.nodes[0].centre[0]) > 5;
+    });
+    await opened.getByRole('button', { name: 'Show all' }).click();
+    const after = await opened.evaluate(() => window.harness.drawn());
+    assert.deepEqual(after.nodes.map((n) => n.centre), before.nodes.map((n) => n.centre));
+  });
+
+  suite.test('screen readers get the same content', async () => {
+    const opened = await page();
+    const text = (await opened.locator(`${HOST} .quoll-sr`).first().textContent()) ?? '';
+    for (const { id } of (await opened.evaluate(() => window.harness.drawn())).nodes) {
+      assert.ok(text.includes(id.replace('shop/', '')), id);
+    }
+    assert.match(text, /likeliest cause catalog-db, 86 %/);
+    assert.match((await opened.locator(`${HOST} canvas`).getAttribute('aria-label')) ?? '', /13 services, 19 calls/);
+  });
+
+  suite.test('every size is filled, from a phone’s to a wide one', async () => {
+    const opened = await page();
+    for (const [width, height] of [[360, 640], [420, 260], [1240, 420], [960, 540]]) {
+      await opened.evaluate(([w, h]) => window.harness.size(w, h), [width, height]);
+      await until('the panel to follow', async () => {
+        const box = await opened.locator(HOST).boundingBox();
+        return box && Math.abs(box.width - width) < 40 && Math.abs(box.height - height) < 60;
+      });
+      const drawn = await opened.evaluate(() => window.harness.drawn());
+      for (const { id, centre, radius } of drawn.nodes) {
+        const inside = centre.every((c, axis) => c - radius >= 0 && c + radius <= drawn.size[axis]);
+        assert.ok(inside, `${id} lies outside at ${width} x ${height}`);
+      }
+      await assertPainted(opened, drawn);
+      if (width === 360) {
+        await opened.locator('#root').screenshot({ path: join(shots, 'plugin-phone-dark.png') });
+      }
+    }
+  });
+
+  suite.test('options hide the list and the legend', async () => {
+    const opened = await page();
+    await opened.evaluate(() => window.harness.options({ showCauses: false, showLegend: false }));
+    await until('both to go', async () => (await opened.locator(`${HOST} .quoll-side`).isHidden()) && (await opened.locator(`${HOST} .quoll-legend`).isHidden()));
+    await opened.evaluate(() => window.harness.options({ showCauses: true, showLegend: true }));
+    await until('both to come back', () => opened.locator(`${HOST} .quoll-side`).isVisible());
+  });
+
+  suite.test('the light theme has its own colours, painted', async () => {
+    const dark = await (await page()).evaluate(() => window.harness.drawn());
+    const opened = await page('light');
+    const drawn = await show(opened);
+    await assertAsStored(drawn);
+    await assertPainted(opened, drawn);
+    assert.notDeepEqual(drawn.nodes.map((n) => n.fill), dark.nodes.map((n) => n.fill));
+    await opened.locator('#root').screenshot({ path: join(shots, 'plugin-incident-light.png') });
+    await serve('healthy');
+    await show(opened);
+    await opened.locator('#root').screenshot({ path: join(shots, 'plugin-healthy-light.png') });
+  });
+
+  suite.test('nothing found says what to do', async () => {
+    const opened = await page();
+    const drawn = await show(opened, [{ ...targetA, expr: 'quoll_nothing_of_this_name' }]);
+    assert.deepEqual([drawn.nodes, drawn.edges], [[], []]);
+    assert.match(await opened.locator(`${HOST} .quoll-message`).innerText(), /No services to show[\s\S]*scorer/);
+  });
+
+  suite.test('edges alone give the topology and say what is estimated', async () => {
+    const opened = await page();
+    const drawn = await show(opened, [{ ...targetA, expr: 'quoll_edge_requests_per_second' }]);
+    assert.equal(drawn.nodes.length, 13);
+    assert.equal(drawn.edges.length, 19);
+    assert.ok(drawn.nodes.every((n) => n.fill === null), 'no score, no fill');
+    assert.match(await side(opened), /request shares[\s\S]*no anomaly scores/);
+  });
+
+  suite.test('another engine version, two scopes and a mixed tick are said', async () => {
+    const text = server.exposition();
+    const odd = text
+      .replace(/engine_version="[^"]*"/, 'engine_version="0"')
+      .concat('quoll_anomaly_score{service_name="elsewhere",cluster="west"} 1\n');
+    server.own.set('odd', { prom: odd });
+    await serve('odd');
+    const opened = await page();
+    const drawn = await show(opened);
+    assert.equal(drawn.nodes.length, 13, 'one scope is shown');
+    const said = await side(opened);
+    assert.match(said, /engine is version 0/);
+    assert.match(said, /2 scopes[\s\S]*cluster=west|2 scopes/);
+  });
+
+  suite.test('no page logged an error', () => {
+    for (const [theme, opened] of pages) {
+      assert.deepEqual(opened.problems, [], theme);
+    }
+  });
+}

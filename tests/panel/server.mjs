@@ -1,0 +1,97 @@
+// Serves what the pages need on a free loopback port: the harness, the built plugin and console as they
+// are, Prometheus behind a prefix, and recorded ticks whose time is set to now.
+import { readFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.json': 'application/json',
+  '.svg': 'image/svg+xml',
+  '.png': 'image/png',
+  '.wasm': 'application/wasm',
+};
+/** No inline script or style, nothing from elsewhere. */
+const STRICT = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'";
+
+const here = import.meta.dirname;
+const panel = join(here, '../../grafana-panel');
+
+function sendFile(response, folder, name, headers = {}) {
+  try {
+    const path = join(folder, normalize(`/${name}`));
+    const body = readFileSync(path);
+    response.writeHead(200, { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream', ...headers });
+    response.end(body);
+  } catch {
+    response.writeHead(404).end('not found');
+  }
+}
+
+export class TestServer {
+  /** Which recorded tick is shown: `healthy`, `incident`, or exposition text and JSON of one's own. */
+  tick = 'healthy';
+  own = new Map();
+  /** Whether the scorer's API answers. */
+  reachable = true;
+  prometheusPort = 0;
+
+  exposition() {
+    const own = this.own.get(this.tick);
+    const text = own ? (own.prom ?? '') : readFileSync(join(here, 'recorded', `${this.tick}.prom`), 'utf8');
+    return text.replace(/^(quoll_inference_tick_timestamp_seconds\S*) .*$/m, `$1 ${Date.now() / 1000}`);
+  }
+
+  graph() {
+    const text = this.own.get(this.tick)?.json ?? readFileSync(join(here, 'recorded', `${this.tick}.json`), 'utf8');
+    return text.replace(/"tick_ms":\d+/, `"tick_ms":${Date.now()}`);
+  }
+
+  async start() {
+    this.server = createServer((incoming, response) => this.route(incoming, response));
+    await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
+    this.port = this.server.address().port;
+    this.origin = `http://127.0.0.1:${this.port}`;
+  }
+
+  stop() {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+
+  route(incoming, response) {
+    const { pathname, search } = new URL(incoming.url, this.origin);
+    const after = (prefix) => (pathname.startsWith(prefix) ? pathname.slice(prefix.length) : undefined);
+    if (pathname === '/exposition') {
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(this.exposition());
+    } else if (after('/prometheus/') !== undefined) {
+      this.proxy(`/${after('/prometheus/')}${search}`, response);
+    } else if (pathname === '/harness') {
+      sendFile(response, join(here, '.build'), 'index.html');
+    } else if (after('/harness/') !== undefined) {
+      sendFile(response, join(here, '.build'), after('/harness/'));
+    } else if (after('/public/plugins/quoll-blastradius-panel/') !== undefined) {
+      sendFile(response, join(panel, 'dist'), after('/public/plugins/quoll-blastradius-panel/'));
+    } else if (pathname === '/api/v1/graph') {
+      if (this.reachable) {
+        response.writeHead(200, { 'content-type': 'application/json' }).end(this.graph());
+      } else {
+        response.writeHead(503).end('starting');
+      }
+    } else {
+      const name = (after('/console/') ?? pathname.slice(1)) || 'index.html';
+      sendFile(response, join(panel, 'dist-console'), name, { 'content-security-policy': STRICT });
+    }
+  }
+
+  proxy(path, response) {
+    const upstream = request({ host: '127.0.0.1', port: this.prometheusPort, path }, (answer) => {
+      response.writeHead(answer.statusCode, { 'content-type': answer.headers['content-type'] ?? 'text/plain' });
+      answer.pipe(response);
+    });
+    upstream.on('error', (error) => response.writeHead(502).end(String(error)));
+    upstream.end();
+  }
+}

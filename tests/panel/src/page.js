@@ -1,0 +1,76 @@
+// The page under test: a Grafana scene with one VizPanel that shows the plugin, driven from outside
+// through `window.harness`.
+import { createTheme, dateTime, EventBusSrv, LoadingState, ThemeContext } from '@grafana/data';
+import * as runtime from '@grafana/runtime';
+import { EmbeddedScene, SceneDataNode, SceneFlexItem, SceneFlexLayout, SceneTimeRange, VizPanel } from '@grafana/scenes';
+import { GlobalStyles } from '@grafana/ui';
+import React from 'react';
+import { createRoot } from 'react-dom/client';
+import { getPanelPluginFromCache, importPanelPlugin } from './loader.js';
+import { query } from './prometheus.js';
+import { fillRegistries } from './registries.js';
+
+const PLUGIN = 'quoll-blastradius-panel';
+
+fillRegistries();
+runtime.setPluginImportUtils({ importPanelPlugin, getPanelPluginFromCache });
+runtime.setEchoSrv({ flush() {}, addBackend() {}, addEvent() {} });
+runtime.setAppEvents(new EventBusSrv());
+runtime.setTemplateSrv({
+  getVariables: () => [],
+  replace: (text) => text ?? '',
+  containsTemplate: () => false,
+  updateTimeRange() {},
+});
+
+const parameters = new URLSearchParams(location.search);
+const theme = createTheme({ colors: { mode: parameters.get('theme') ?? 'dark' } });
+document.body.style.background = theme.colors.background.canvas;
+
+const now = Date.now();
+const range = { from: dateTime(now - 3_600_000), to: dateTime(now), raw: { from: 'now-1h', to: 'now' } };
+const data = new SceneDataNode({ data: { state: LoadingState.Loading, series: [], timeRange: range } });
+const panel = new VizPanel({
+  title: 'Blast radius',
+  pluginId: PLUGIN,
+  options: {},
+  fieldConfig: { defaults: {}, overrides: [] },
+});
+const item = new SceneFlexItem({ width: 960, height: 540, body: panel });
+const scene = new EmbeddedScene({
+  $timeRange: new SceneTimeRange({ from: 'now-1h', to: 'now' }),
+  $data: data,
+  body: new SceneFlexLayout({ children: [item] }),
+});
+
+let resize;
+function App() {
+  const [size, setSize] = React.useState({ width: 960, height: 540 });
+  resize = setSize;
+  const style = { ...size, display: 'flex' };
+  return React.createElement(
+    ThemeContext.Provider,
+    { value: theme },
+    React.createElement(GlobalStyles),
+    React.createElement('div', { style }, React.createElement(scene.Component, { model: scene })),
+  );
+}
+createRoot(document.getElementById('root')).render(React.createElement(App));
+
+const element = () => document.querySelector('[data-testid="quoll-blast-radius"]');
+
+window.harness = {
+  /** Runs the queries and gives the panel their frames. */
+  async show(targets) {
+    const series = await query(targets, range);
+    data.setState({ data: { state: LoadingState.Done, series, timeRange: range } });
+    return series.length;
+  },
+  drawn: () => element()?.quollDrawn?.(),
+  report: () => element()?.quollReport?.(),
+  size(width, height) {
+    item.setState({ width, height });
+    resize({ width, height });
+  },
+  options: (options) => panel.onOptionsChange(options),
+};
