@@ -2,21 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quoll_blast_radius::{ENGINE_VERSION, SingleFault, blast_radius, single_fault};
+use quoll_blast_radius::{SingleFault, single_fault};
 use quoll_detect::ServiceScore;
-use quoll_features::{ClosedStep, EdgeStep, Presence};
+use quoll_features::{ClosedStep, Presence};
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::component::{components, partition};
 use crate::config::{ConfigError, IncidentsConfig};
-use crate::diagnosis::{BlastRadius, ClosedIncident, Diagnosis, EdgeDiagnosis, IncidentDiagnosis, ServiceDiagnosis};
+use crate::diagnosis::{ClosedIncident, Diagnosis};
 use crate::evidence::{self, EdgeEvidence};
-use crate::explain::{Facts, explain};
 use crate::filter::{Dynamics, log_odds};
 use crate::scene::Scene;
-use crate::stored::{bits, service};
-use crate::topology::{StoredEdge, Topology};
+use crate::stored::bits;
+use crate::topology::Topology;
 use crate::track::{Track, long_hash};
 
 /// Weight of this tick in a service's steady evidence.
@@ -25,34 +24,28 @@ const STEADY_WEIGHT: f64 = 0.4;
 const SUSPECT_SHARE: f64 = 0.05;
 /// Evidence that asks for an explanation.
 const STRONG_EVIDENCE: f64 = 3.0;
-/// Causes of which the reach is shown, and the least probability of a cause or a hit shown.
-const ROOTS_SHOWN: usize = 5;
-const SHOWN_ABOVE: f64 = 0.01;
-/// A service that was anomalous with at least this probability is a symptom.
-const SYMPTOM_ABOVE: f64 = 0.5;
 /// Edges learn one step in this many while something is odd about them, and while in an incident: a new
 /// normal is accepted in the end.
 const LEARN_WHEN_ODD: u64 = 10;
 const LEARN_IN_INCIDENT: u64 = 60;
-const SNAPSHOT_VERSION: u32 = 1;
 
 /// Everything known about one scope's topology and incidents.
 #[derive(Debug, Clone)]
 pub struct Incidents {
-    config: IncidentsConfig,
-    config_hash: String,
-    step_ms: i64,
-    ticks: u64,
-    topology: Topology,
-    services: BTreeMap<Service, ServiceState>,
-    tracks: Vec<Track>,
+    pub(crate) config: IncidentsConfig,
+    pub(crate) config_hash: String,
+    pub(crate) step_ms: i64,
+    pub(crate) ticks: u64,
+    pub(crate) topology: Topology,
+    pub(crate) services: BTreeMap<Service, ServiceState>,
+    pub(crate) tracks: Vec<Track>,
     /// Services within open incidents at the last tick.
-    in_incident: BTreeSet<Service>,
+    pub(crate) in_incident: BTreeSet<Service>,
 }
 
 /// What is kept of a service between ticks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ServiceState {
+pub(crate) struct ServiceState {
     /// Evidence averaged over the last ticks.
     #[serde(with = "bits")]
     steady: f64,
@@ -65,53 +58,13 @@ struct ServiceState {
     last_seen_ms: i64,
 }
 
-/// The state of an [`Incidents`], to be stored and restored; restoring is exact to the bit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    version: u32,
-    step_ms: i64,
-    ticks: u64,
-    edges: Vec<StoredEdge>,
-    services: Vec<StoredState>,
-    tracks: Vec<Track>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct StoredState {
-    #[serde(with = "service")]
-    service: Service,
-    in_incident: bool,
-    state: ServiceState,
-}
-
-/// Why a snapshot was refused; the state is then what it was before.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// Written by an incompatible version.
-    #[error("snapshot version {version}, this is version {expected}")]
-    Version {
-        /// Version of the snapshot.
-        version: u32,
-        /// Version of this code.
-        expected: u32,
-    },
-    /// Written with another step.
-    #[error("snapshot of a step of {step_ms} ms, running with {expected} ms")]
-    Step {
-        /// Step of the snapshot.
-        step_ms: i64,
-        /// Step of this state.
-        expected: i64,
-    },
-}
-
 /// One component with its track and posterior.
-struct Part {
-    members: Vec<usize>,
-    track: Track,
-    no_fault_prior: f64,
-    fault_prior: Vec<f64>,
-    answer: SingleFault,
+pub(crate) struct Part {
+    pub(crate) members: Vec<usize>,
+    pub(crate) track: Track,
+    pub(crate) no_fault_prior: f64,
+    pub(crate) fault_prior: Vec<f64>,
+    pub(crate) answer: SingleFault,
 }
 
 impl Incidents {
@@ -138,7 +91,7 @@ impl Incidents {
     }
 
     /// Probability that a service fails within one step.
-    fn hazard(&self) -> f64 {
+    pub(crate) fn hazard(&self) -> f64 {
         let days = self.step_ms as f64 / 86_400_000.0;
         // Below one half whatever the settings, so that a step is never longer than the life of a service.
         (self.config.fault_rate_per_service_per_day * days).min(0.5)
@@ -146,7 +99,7 @@ impl Incidents {
 
     /// `0.01 * prior * exp(-cap)`: even at the evidence cap an anomaly out of nothing stays a hundred times
     /// less likely than a fault.
-    fn leak(&self) -> f64 {
+    pub(crate) fn leak(&self) -> f64 {
         0.01 * self.hazard() * libm::exp(-self.config.evidence_cap)
     }
 
@@ -185,7 +138,7 @@ impl Incidents {
         diagnosis
     }
 
-    fn ended(&self, track: &Track) -> bool {
+    pub(crate) fn ended(&self, track: &Track) -> bool {
         track.open.is_some() && track.likely_ticks >= self.config.close_ticks
     }
 
@@ -436,174 +389,11 @@ impl Incidents {
         let lifetime_ms = (1000.0 * self.config.edge_lifetime_seconds) as i64;
         self.services.retain(|_, state| end_ms - state.last_seen_ms <= lifetime_ms);
     }
-
-    fn diagnose(&self, step: &ClosedStep, scene: &Scene, parts: &[Part], closed: Vec<ClosedIncident>) -> Diagnosis {
-        let hazard = self.hazard();
-        // Share of time that a service spends in a fault: what its own evidence alone is weighed with.
-        let faulty_share =
-            (self.config.fault_rate_per_service_per_day * self.config.mean_fault_seconds / 86_400.0).clamp(1e-9, 0.5);
-        let base = libm::log(faulty_share / (1.0 - faulty_share));
-        let mut services: Vec<ServiceDiagnosis> = (scene.services.iter().zip(&scene.evidence))
-            .map(|(service, &evidence)| ServiceDiagnosis {
-                service: service.clone(),
-                log_likelihood_ratio: evidence,
-                fault_prior: hazard,
-                incident: None,
-                root_cause_probability: None,
-                anomaly_probability: 1.0 / (1.0 + libm::exp(-(evidence + base))),
-            })
-            .collect();
-        let mut incidents = Vec::new();
-        for part in parts {
-            let Some(open) = part.track.open.as_ref().filter(|_| !self.ended(&part.track)) else { continue };
-            let posterior = part.answer.posterior();
-            for (at, &member) in part.members.iter().enumerate() {
-                let service = &mut services[member];
-                service.fault_prior = part.fault_prior[at];
-                service.incident = Some(open.id.clone());
-                service.root_cause_probability = Some(posterior.root_cause[at]);
-                service.anomaly_probability = posterior.anomalous[at];
-            }
-            incidents.push(self.incident(open, part, scene));
-        }
-        incidents.sort_by(|a, b| (a.opened_ms, &a.id).cmp(&(b.opened_ms, &b.id)));
-        let now: BTreeMap<&Edge, &EdgeStep> = step.edges.iter().map(|e| (&e.edge, e)).collect();
-        let edges = (self.topology.strengths().into_iter())
-            .map(|(edge, strength)| {
-                let seen = now.get(edge);
-                EdgeDiagnosis {
-                    edge: edge.clone(),
-                    strength,
-                    requests_per_second: seen.map_or(0.0, |e| e.requests_per_second),
-                    error_ratio: seen.map_or(0.0, |e| {
-                        let errors = ratio(e.errors_per_second, e.requests_per_second);
-                        errors.max(ratio(e.connect_failures_per_second, e.connects_per_second))
-                    }),
-                }
-            })
-            .collect();
-        Diagnosis {
-            end_ms: step.end_ms,
-            engine_version: ENGINE_VERSION,
-            config_hash: self.config_hash.clone(),
-            leak: self.leak(),
-            services,
-            edges,
-            incidents,
-            closed,
-        }
-    }
-
-    fn incident(&self, open: &crate::track::Open, part: &Part, scene: &Scene) -> IncidentDiagnosis {
-        let posterior = part.answer.posterior();
-        let mut ranked: Vec<usize> = (0..part.members.len()).collect();
-        ranked.sort_by(|&a, &b| posterior.root_cause[b].total_cmp(&posterior.root_cause[a]).then(a.cmp(&b)));
-        let name = |at: usize| scene.services[part.members[at]].clone();
-        let roots: Vec<(Service, f64)> = ranked.iter().map(|&at| (name(at), posterior.root_cause[at])).collect();
-        let blast_radius = (ranked.iter().take(ROOTS_SHOWN))
-            .filter(|&&at| posterior.root_cause[at] > SHOWN_ABOVE)
-            .map(|&at| self.reach(scene, part.members[at]))
-            .collect::<Vec<_>>();
-        let symptoms = ranked.first().map_or_else(Vec::new, |&first| {
-            let reached = scene.ancestors(part.members[first], Some(&part.members));
-            let mut hit: Vec<usize> = (0..part.members.len())
-                .filter(|&at| {
-                    at != first
-                        && posterior.anomalous[at] > SYMPTOM_ABOVE
-                        && reached.binary_search(&part.members[at]).is_ok()
-                })
-                .collect();
-            hit.sort_by(|&a, &b| posterior.anomalous[b].total_cmp(&posterior.anomalous[a]).then(a.cmp(&b)));
-            hit.into_iter().map(name).collect()
-        });
-        let exact = matches!(part.answer, SingleFault::Exact(_));
-        let explanation = explain(&Facts {
-            scene,
-            track: &part.track,
-            no_fault: posterior.no_fault,
-            roots: &roots,
-            symptoms: &symptoms,
-            blast: &blast_radius,
-            anomalous_above: self.config.anomalous_above,
-            exact,
-        });
-        IncidentDiagnosis {
-            id: open.id.clone(),
-            opened_ms: open.opened_ms,
-            no_fault_prior: part.no_fault_prior,
-            no_fault_probability: posterior.no_fault,
-            exact,
-            roots,
-            blast_radius,
-            symptoms,
-            explanation,
-        }
-    }
-
-    /// Whom a fault of `root` reaches. Only its callers, direct or not, can be hit but by a leak, so the
-    /// rest of the graph is left out. Empty where even that part is too entangled for exact figures.
-    fn reach(&self, scene: &Scene, root: usize) -> BlastRadius {
-        let members = scene.ancestors(root, None);
-        let hits = (members.binary_search(&root).ok())
-            .and_then(|at| {
-                let graph = scene.graph(&members).ok()?;
-                blast_radius(&graph, &vec![self.leak(); members.len()], at as u32).ok()
-            })
-            .unwrap_or_default();
-        let mut hits: Vec<(Service, f64)> = (members.iter().zip(hits))
-            .filter(|(member, hit)| **member != root && *hit > SHOWN_ABOVE)
-            .map(|(&member, hit)| (scene.services[member].clone(), hit))
-            .collect();
-        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        BlastRadius { root: scene.services[root].clone(), hits }
-    }
-
-    /// The state, to be stored.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            version: SNAPSHOT_VERSION,
-            step_ms: self.step_ms,
-            ticks: self.ticks,
-            edges: self.topology.store(),
-            services: (self.services.iter())
-                .map(|(service, state)| StoredState {
-                    service: service.clone(),
-                    in_incident: self.in_incident.contains(service),
-                    state: state.clone(),
-                })
-                .collect(),
-            tracks: self.tracks.clone(),
-        }
-    }
-
-    /// Replaces the state by a stored one.
-    ///
-    /// # Errors
-    /// A snapshot of another version or step; the state is then unchanged.
-    pub fn restore(&mut self, snapshot: Snapshot) -> Result<(), RestoreError> {
-        if snapshot.version != SNAPSHOT_VERSION {
-            return Err(RestoreError::Version { version: snapshot.version, expected: SNAPSHOT_VERSION });
-        }
-        if snapshot.step_ms != self.step_ms {
-            return Err(RestoreError::Step { step_ms: snapshot.step_ms, expected: self.step_ms });
-        }
-        self.ticks = snapshot.ticks;
-        self.topology = Topology::restore(snapshot.edges);
-        self.tracks = snapshot.tracks;
-        self.in_incident = snapshot.services.iter().filter(|s| s.in_incident).map(|s| s.service.clone()).collect();
-        self.services = snapshot.services.into_iter().map(|s| (s.service, s.state)).collect();
-        Ok(())
-    }
 }
 
 /// The place of the largest probability, the first of equals.
 fn likeliest(probabilities: &[f64]) -> Option<usize> {
     (0..probabilities.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]).then(b.cmp(&a)))
-}
-
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 && part > 0.0 { (part / whole).min(1.0) } else { 0.0 }
 }
 
 /// The record of a track's end, if it was an incident.

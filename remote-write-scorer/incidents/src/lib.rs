@@ -1,4 +1,20 @@
 //! Evidence, topology and incidents: which service, how sure, and who is next.
+//!
+//! [`Incidents`] holds the state of one scope; [`Incidents::tick`] takes in a closed step with its scores
+//! and gives a [`Diagnosis`]. From measurement to diagnosis:
+//! - `evidence`: one log likelihood ratio per service, from its score, its callers' errors, failed connects
+//!   and latencies, and its presence;
+//! - `topology`: who calls whom, and how strongly an anomaly travels;
+//! - `component`: which services belong to one incident, and what that makes of exactness;
+//! - `filter`: from the posterior of one tick to the prior of the next;
+//! - `track`: when an incident opens, closes, merges and splits.
+//!
+//! # Guarantees
+//! - The written posterior of an incident is the engine's on the written priors, evidence, strengths and
+//!   leak, bit for bit ([`IncidentDiagnosis`]).
+//! - Event time only, no clock and no hash map: the same steps give the same diagnoses, also across
+//!   [`Incidents::snapshot`] and [`Incidents::restore`].
+//! - Any input gives a diagnosis: values that are not numbers are no evidence.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
 mod component;
@@ -8,7 +24,9 @@ mod engine;
 mod evidence;
 mod explain;
 mod filter;
+mod report;
 mod scene;
+mod snapshot;
 mod stored;
 mod topology;
 mod track;
@@ -17,4 +35,5 @@ pub use config::{ConfigError, IncidentsConfig};
 pub use diagnosis::{
     BlastRadius, ClosedIncident, Diagnosis, EdgeDiagnosis, IncidentDiagnosis, IncidentId, ServiceDiagnosis,
 };
-pub use engine::{Incidents, RestoreError, Snapshot};
+pub use engine::Incidents;
+pub use snapshot::{RestoreError, Snapshot};

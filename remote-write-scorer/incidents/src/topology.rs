@@ -18,6 +18,9 @@ use crate::stored::{bits, service};
 const STRENGTH_BASE: f64 = 0.35;
 const STRENGTH_RANGE: f64 = 0.6;
 
+/// Calls per second above which a report is not believed.
+const RATE_LIMIT: f64 = 1e12;
+
 /// One edge's past.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EdgeState {
@@ -62,7 +65,9 @@ impl Topology {
         for step in edges {
             let calls = step.requests_per_second.max(step.connects_per_second);
             // A pair that never exchanged a call is no edge yet.
-            if step.edge.client == step.edge.server || ((calls.is_nan() || calls <= 0.0) && !self.edges.contains_key(&step.edge)) {
+            if step.edge.client == step.edge.server
+                || ((calls.is_nan() || calls <= 0.0) && !self.edges.contains_key(&step.edge))
+            {
                 continue;
             }
             let state = self.edges.entry(step.edge.clone()).or_default();
@@ -72,7 +77,7 @@ impl Topology {
             let first = state.steps < 1.0;
             if first || !(frozen(&step.edge.client) || frozen(&step.edge.server)) {
                 state.steps = (state.steps + 1.0).min(longest);
-                let rate = if calls.is_finite() { calls } else { state.rate };
+                let rate = if (0.0..=RATE_LIMIT).contains(&calls) { calls } else { state.rate };
                 state.rate += (rate - state.rate) / state.steps;
             }
         }

@@ -1,0 +1,113 @@
+//! Whatever the steps hold, a tick neither panics nor says anything that is no probability, and a
+//! replay from a snapshot is the same to the bit.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use proptest::prelude::*;
+use quoll_detect::ServiceScore;
+use quoll_features::{ClosedStep, EdgeStep, Presence, ServiceStep};
+use quoll_identity::{Edge, Service};
+use quoll_incidents::{Diagnosis, Incidents, IncidentsConfig};
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+fn service() -> impl Strategy<Value = Service> {
+    (prop::option::of(Just("shop")), prop::sample::select(&NAMES[..]))
+        .prop_map(|(namespace, name)| Service::new(namespace, name).unwrap())
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![6 => 0.0..50.0f64, 1 => prop::num::f64::ANY, 1 => Just(0.0), 1 => Just(f64::NAN)]
+}
+
+prop_compose! {
+    fn edge()(client in service(), server in service(), numbers in prop::collection::vec(number(), 5)) -> EdgeStep {
+        EdgeStep {
+            edge: Edge { client, server },
+            requests_per_second: numbers[0],
+            errors_per_second: numbers[1],
+            connects_per_second: numbers[2],
+            connect_failures_per_second: numbers[3],
+            latency_seconds: numbers[4],
+        }
+    }
+}
+
+prop_compose! {
+    fn score()(
+        service in service(),
+        tail_probability in prop_oneof![0.0..=1.0f64, Just(1e-9), Just(1e-9), prop::num::f64::ANY],
+        provisional in any::<bool>(),
+    ) -> ServiceScore {
+        ServiceScore {
+            service,
+            score: 0.0,
+            tail_probability,
+            anomaly_probability: 0.0,
+            provisional,
+            coverage: 1.0,
+            calibration_samples: 0,
+            features: Vec::new(),
+        }
+    }
+}
+
+type Tick = (Vec<(Service, Presence)>, Vec<EdgeStep>, Vec<ServiceScore>);
+
+fn ticks() -> impl Strategy<Value = Vec<Tick>> {
+    let presence = prop_oneof![3 => Just(Presence::Present), 1 => Just(Presence::Vanished), 1 => Just(Presence::Idle)];
+    let tick = (
+        prop::collection::vec((service(), presence), 0..8),
+        prop::collection::vec(edge(), 0..12),
+        prop::collection::vec(score(), 0..8),
+    );
+    prop::collection::vec(tick, 1..12)
+}
+
+fn play(incidents: &mut Incidents, ticks: &[Tick], from: i64) -> Vec<Diagnosis> {
+    (ticks.iter().zip(from..))
+        .map(|((services, edges, scores), at)| {
+            let services = (services.iter())
+                .map(|(service, presence)| ServiceStep {
+                    service: service.clone(),
+                    values: Vec::new(),
+                    presence: *presence,
+                })
+                .collect();
+            let step = ClosedStep { end_ms: at * 1000, step_ms: 1000, services, edges: edges.clone() };
+            incidents.tick(&step, scores, at * 1000)
+        })
+        .collect()
+}
+
+fn probability(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_steps_give_probabilities_and_replay_to_the_bit(first in ticks(), second in ticks()) {
+        let mut incidents = Incidents::new(IncidentsConfig::default(), 1000).unwrap();
+        let before = play(&mut incidents, &first, 1000);
+        let text = serde_json::to_string(&incidents.snapshot()).unwrap();
+        let after = play(&mut incidents, &second, 2000);
+        for diagnosis in before.iter().chain(&after) {
+            for service in &diagnosis.services {
+                prop_assert!(service.log_likelihood_ratio.abs() <= 8.0);
+                prop_assert!(probability(service.fault_prior) && probability(service.anomaly_probability));
+                prop_assert_eq!(service.incident.is_some(), service.root_cause_probability.is_some());
+            }
+            for incident in &diagnosis.incidents {
+                let sum: f64 = incident.no_fault_probability + incident.roots.iter().map(|r| r.1).sum::<f64>();
+                prop_assert!((sum - 1.0).abs() < 1e-9, "{}", sum);
+                prop_assert!(incident.blast_radius.iter().flat_map(|b| &b.hits).all(|hit| probability(hit.1)));
+            }
+            prop_assert!(diagnosis.edges.iter().all(|e| probability(e.strength) && probability(e.error_ratio)));
+        }
+        let mut twin = Incidents::new(IncidentsConfig::default(), 1000).unwrap();
+        twin.restore(serde_json::from_str(&text).unwrap()).unwrap();
+        // Compared as text: rates that are not numbers are not equal to themselves.
+        prop_assert_eq!(format!("{:?}", play(&mut twin, &second, 2000)), format!("{after:?}"));
+    }
+}
