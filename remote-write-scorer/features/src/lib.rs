@@ -17,6 +17,7 @@
 
 mod close;
 mod error;
+mod membership;
 mod pending;
 mod presence;
 mod preset;
@@ -24,6 +25,7 @@ mod registry;
 mod rules;
 mod series;
 mod spec;
+mod stats;
 mod step;
 mod text;
 mod votes;
@@ -32,5 +34,6 @@ mod windows;
 pub use error::PresetError;
 pub use preset::{FeatureSet, is_own_output};
 pub use spec::{Direction, FeatureSpec, Role, SeenBy};
+pub use stats::WindowStats;
 pub use step::{ClosedStep, EdgeStep, Presence, ServiceStep};
-pub use windows::{ScopeWindows, SeriesRef, WindowStats};
+pub use windows::{ScopeWindows, SeriesRef};

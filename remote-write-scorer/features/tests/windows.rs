@@ -306,3 +306,61 @@ fn absurd_times_neither_panic_nor_run_for_ever() {
         assert!(feed.close().len() < 10_000);
     }
 }
+
+#[test]
+fn a_majority_that_falls_silent_does_not_stop_the_clock() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=120_i64 {
+        for n in 0..20 {
+            if t <= 20 || n < 4 {
+                feed.push(&format!("{MEMORY} service_name=s{n}"), t * 1000 - 500, 1.0);
+            }
+        }
+        if t > 30 {
+            let newest = feed.close().last().unwrap().end_ms;
+            assert!(newest >= (t - 2) * 1000, "at {t}: {newest}");
+        }
+    }
+    assert!(feed.value(100_000, "s9", "memory_bytes").is_nan());
+}
+
+#[test]
+fn series_that_begin_with_nan_take_part_from_their_first_number() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=6_i32 {
+        let at = i64::from(t) * 1000 - 500;
+        let value = if t <= 2 { f64::NAN } else { f64::from(t) };
+        feed.push(&format!("{MEMORY} service_name=a"), at, value);
+        feed.push(&format!("{CPU} service_name=a"), at, value);
+        feed.push(&format!("{MEMORY} service_name=b"), at, 1.0);
+    }
+    assert_eq!(feed.step(2000).services.len(), 1);
+    assert_eq!(feed.value(4000, "a", "memory_bytes"), 4.0);
+    assert_eq!(feed.value(5000, "a", "cpu_cores"), 1.0);
+    assert_eq!(feed.windows.stats().not_numbers, 4);
+    assert_eq!(feed.close().last().unwrap().end_ms, 5000, "nothing waits for what never began");
+}
+
+#[test]
+fn ten_thousand_series_take_less_than_300_bytes_each() {
+    let mut feed = Feed::new(15_000);
+    let mut bound = 0;
+    for (at, service) in [1000, 16_000, 31_000].into_iter().flat_map(|at| (0..500).map(move |service| (at, service))) {
+        for instance in ["a", "b", "c"] {
+            for metric in [CPU, MEMORY, "quoll_open_file_descriptors", "quoll_listener_overflows_total"] {
+                feed.push(&format!("{metric} service_name=s{service} instance={instance}"), at, 1.0);
+                bound += 1;
+            }
+        }
+        for status in ["2xx", "4xx", "5xx"] {
+            for metric in [COUNT, SUM] {
+                let edge = format!("client=s{} server=s{service} reporter=client", service / 2);
+                feed.push(&format!("{metric} {edge} status_class={status}"), at, 1.0);
+                bound += 1;
+            }
+        }
+    }
+    assert!(!feed.close().is_empty());
+    let bytes = feed.windows.stats().heap_bytes / (bound / 3);
+    assert!(bytes < 300, "{bytes} bytes per series");
+}

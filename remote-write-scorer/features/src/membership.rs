@@ -1,0 +1,183 @@
+//! How series come and go: binding labels to handles, the first sample, forgetting, giving memory back.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::registry::slot_number;
+use crate::rules::{Kind, Labels, Profile};
+use crate::series::{NONE, Series};
+use crate::windows::{FORGET_MS, ScopeWindows, SeriesRef};
+
+/// Of so many series of an entity is asked when the entity last reported; they are scraped together, so
+/// a few know. Bounds the cost of many series of one entity appearing at once.
+const SIBLINGS_ASKED: usize = 128;
+
+impl ScopeWindows {
+    /// The handle of the series with these labels (sorted by name, `__name__` included, no name twice);
+    /// `None` where no rule selects it. The same labels give the same handle. Several features may use
+    /// one series. Binding alone expects nothing of the series: its first sample does.
+    pub fn bind(&mut self, labels: &[(&str, &str)]) -> Option<SeriesRef> {
+        let (kind, profile) = self.set.rules.profile(labels)?;
+        let key = self.hash(labels, |_| true);
+        if let Some(&slot) = self.index.get(&key) {
+            return Some(SeriesRef(slot));
+        }
+        if !self.names_somebody(&profile, labels) {
+            return None;
+        }
+        let profile = self.intern_profile(kind, profile)?;
+        let set = Arc::clone(&self.set);
+        let entity_key = self.hash(labels, |name| !set.rules.is_breakdown(name));
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.series.len() < NONE as usize => {
+                self.series.push(Series::new(kind, NONE, NONE, profile));
+                self.newest_ms.push(i64::MIN);
+                slot_number(self.series.len() - 1)
+            }
+            None => return None,
+        };
+        let (entity, sibling) = self.registry.join(entity_key, &set.rules, labels, slot);
+        self.series[slot as usize] = Series::new(kind, entity, sibling, profile);
+        self.newest_ms[slot as usize] = i64::MIN;
+        self.index.insert(key, slot);
+        self.bound_lately.push(slot);
+        Some(SeriesRef(slot))
+    }
+
+    /// Gives back the memory of forgotten series and appends their handles, which are invalid from here
+    /// on: whoever keeps handles by labels must drop these, and bind again if the series returns.
+    /// Handles that were bound before the last call and never used are among them.
+    pub fn take_forgotten(&mut self, out: &mut Vec<SeriesRef>) {
+        let mut candidates = std::mem::take(&mut self.dormant);
+        candidates.append(&mut self.bound_before);
+        std::mem::swap(&mut self.bound_before, &mut self.bound_lately);
+        candidates.retain(|&slot| !self.series[slot as usize].listed());
+        candidates.sort_unstable();
+        candidates.dedup();
+        // A first sample that still waits for its step will list its series soon.
+        let silent_ms = self.open_end_ms.map_or(i64::MIN, |open_end_ms| open_end_ms.saturating_sub(FORGET_MS));
+        let (kept, gone): (Vec<u32>, Vec<u32>) =
+            candidates.into_iter().partition(|&slot| self.newest_ms[slot as usize] > silent_ms);
+        self.dormant = kept;
+        if gone.is_empty() {
+            return;
+        }
+        let mut dead = vec![false; self.series.len()];
+        for &slot in &gone {
+            dead[slot as usize] = true;
+        }
+        self.index.retain(|_, slot| !dead[*slot as usize]);
+        self.bound_before.retain(|&slot| !dead[slot as usize]);
+        for slot in gone {
+            self.unlink(slot);
+            // Nothing is newer than this: samples for the handle are refused until it is bound again.
+            self.newest_ms[slot as usize] = i64::MAX;
+            self.free.push(slot);
+            out.push(SeriesRef(slot));
+        }
+    }
+
+    /// The first sample of a series: it takes part from here on, and a counter that was born since its
+    /// entity last reported counts from zero.
+    #[cold]
+    pub(crate) fn born(&mut self, slot: u32, timestamp_ms: i64) {
+        let series = &self.series[slot as usize];
+        let (entity, counter) = (series.entity, series.is_counter());
+        if !series.listed() {
+            self.order.push(slot);
+            self.registry.list(entity, true);
+            self.series[slot as usize].set_listed(true);
+        }
+        if !counter {
+            return;
+        }
+        let mut since_ms: Option<i64> = None;
+        let mut sibling = self.registry.entity(entity).map_or(NONE, |entity| entity.head);
+        for _ in 0..SIBLINGS_ASKED {
+            let Some(other) = self.series.get(sibling as usize) else { break };
+            if sibling != slot {
+                since_ms = since_ms.max(other.reported_before(timestamp_ms, self.typical_interval_ms));
+            }
+            sibling = other.sibling;
+        }
+        if let Some(since_ms) = since_ms {
+            self.series[slot as usize].count_from_zero(since_ms);
+        }
+    }
+
+    /// A series leaves: it is in no sum from here on. Its handle stays bound until it is taken.
+    pub(crate) fn forget(&mut self, slot: u32, end_ms: i64) {
+        let entity = self.series[slot as usize].entity;
+        self.registry.list(entity, false);
+        self.series[slot as usize].restart();
+        let newest_ms = &mut self.newest_ms[slot as usize];
+        // Samples that wait for later steps still keep older ones out.
+        if *newest_ms <= end_ms {
+            *newest_ms = i64::MIN;
+        }
+        self.dormant.push(slot);
+        self.stats.forgotten += 1;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let (entity, next) = {
+            let series = &self.series[slot as usize];
+            (series.entity, series.sibling)
+        };
+        let head = self.registry.entity(entity).map_or(NONE, |entity| entity.head);
+        if head == slot {
+            self.registry.set_head(entity, next);
+        } else {
+            let mut at = head;
+            while let Some(series) = self.series.get_mut(at as usize) {
+                if series.sibling == slot {
+                    series.sibling = next;
+                    break;
+                }
+                at = series.sibling;
+            }
+        }
+        self.registry.leave(entity);
+    }
+
+    fn names_somebody(&self, profile: &Profile, labels: &Labels<'_>) -> bool {
+        let rules = &self.set.rules;
+        let by_term = |&(_, selector): &(u16, u8)| {
+            rules.selectors.get(usize::from(selector)).is_some_and(|selector| rules.service(selector, labels).is_some())
+        };
+        let by_edge = || rules.edges.as_ref().is_some_and(|edges| rules.service(&edges.server, labels).is_some());
+        profile.terms.iter().any(by_term) || (!profile.edge.is_empty() && by_edge())
+    }
+
+    /// `None` only after 65,535 distinct profiles, which the limits on terms keep out of reach in practice.
+    fn intern_profile(&mut self, kind: Kind, profile: Profile) -> Option<u16> {
+        let wanted = (kind, profile);
+        if let Some(known) = self.profiles.iter().position(|known| *known == wanted) {
+            return u16::try_from(known).ok();
+        }
+        let index = u16::try_from(self.profiles.len()).ok()?;
+        self.profiles.push(wanted);
+        Some(index)
+    }
+
+    /// 128 bits over the labels that pass `keep`, by two hashes with random seeds: two different series
+    /// collide with negligible probability, and nobody can aim at it.
+    fn hash(&self, labels: &Labels<'_>, keep: impl Fn(&str) -> bool) -> u128 {
+        let digest = |hasher: &RandomState| {
+            let mut state = hasher.build_hasher();
+            for (name, value) in labels.iter().filter(|(name, _)| keep(name)) {
+                // Lengths first, so that ("a", "bc") and ("ab", "c") differ.
+                state.write_usize(name.len());
+                state.write(name.as_bytes());
+                state.write_usize(value.len());
+                state.write(value.as_bytes());
+            }
+            u128::from(state.finish())
+        };
+        let [high, low] = &self.hashers;
+        digest(high) << 64 | digest(low)
+    }
+}
