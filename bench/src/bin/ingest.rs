@@ -5,6 +5,9 @@
 //! its lock, look-ups, checks, the log on disk and the product's own feature windows, which close a step
 //! of 500 services with every scrape.
 //!
+//! Rates are per second of processor time of that one thread, its system calls included, so that a busy machine
+//! does not count against anyone; request times are wall time.
+//!
 //! Peer: prost's owned decoding, a hash look-up of the label set, and the same windows, in the same run. It
 //! writes no log and checks nothing, which is to its advantage.
 
@@ -19,9 +22,11 @@ use prost::Message;
 use quoll_bench::Report;
 use quoll_bench::allocation::{COUNTING, CountingAllocator, count};
 use quoll_features::{FeatureSet, ScopeWindows, SeriesRef};
+use quoll_ingest::table::{Binding, BlockHasher, SeriesTable};
 use quoll_ingest::{IngestConfig, Receiver, SharedReceiver};
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
-use quoll_prometheus_protocol::{snappy, v1};
+use quoll_prometheus_protocol::{decode, snappy, v1};
+use rustix::time::{ClockId, clock_gettime};
 
 #[global_allocator]
 static ALLOCATOR: &CountingAllocator = COUNTING;
@@ -100,6 +105,7 @@ fn open(directory: &Path, step_ms: i64) -> anyhow::Result<SharedReceiver> {
 /// Seconds and request times of a stream, sent until [`MEASURE`] is over; its requests are made outside of it.
 struct Timed {
     samples: u64,
+    /// Processor time of this thread.
     seconds: f64,
     request_ms: Vec<f64>,
 }
@@ -110,6 +116,12 @@ impl Timed {
     }
 }
 
+/// Processor time that this thread has used, in seconds.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
 fn drive(all: &[Labels], chunk: usize, mut send: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<Timed> {
     let mut timed = Timed { samples: 0, seconds: 0.0, request_ms: Vec::new() };
     let mut scrape = 0;
@@ -118,12 +130,11 @@ fn drive(all: &[Labels], chunk: usize, mut send: impl FnMut(&[u8]) -> anyhow::Re
         // The first round shows all series for the first time: it is not timed.
         let known = scrape > 0;
         for request in &round {
-            let started = Instant::now();
+            let (started, processor) = (Instant::now(), processor_seconds());
             send(request)?;
-            let seconds = started.elapsed().as_secs_f64();
             if known {
-                timed.seconds += seconds;
-                timed.request_ms.push(seconds * 1000.0);
+                timed.seconds += processor_seconds() - processor;
+                timed.request_ms.push(started.elapsed().as_secs_f64() * 1000.0);
             }
         }
         if known {
@@ -143,6 +154,43 @@ fn ours(all: &[Labels], chunk: usize) -> anyhow::Result<Timed> {
         drop(receiver.wait_closed(Duration::ZERO));
         Ok(())
     })
+}
+
+/// The parts of the way, one added to the other: nanoseconds per sample.
+fn parts(all: &[Labels], report: &Report) -> anyhow::Result<()> {
+    let (mut buffer, hasher) = (Vec::new(), BlockHasher::random());
+    let mut sum = 0;
+    let unpack = drive(all, SERIES, |request| {
+        sum += i64::try_from(snappy::decompress(request, &mut buffer, 1 << 26)?.len())?;
+        Ok(())
+    })?;
+    let decode = drive(all, SERIES, |request| {
+        for series in decode::series(snappy::decompress(request, &mut buffer, 1 << 26)?) {
+            sum += series?.samples().flatten().map(|sample| sample.timestamp_ms).sum::<i64>();
+        }
+        Ok(())
+    })?;
+    let mut table = SeriesTable::default();
+    let look_up = drive(all, SERIES, |request| {
+        for series in decode::series(snappy::decompress(request, &mut buffer, 1 << 26)?) {
+            let series = series?;
+            let key = hasher.key(series.label_block().unwrap_or_default());
+            if table.find(key, 0).is_none() {
+                table.insert(key, Binding::Ignored, 0);
+            }
+            sum += series.samples().flatten().map(|sample| sample.timestamp_ms).sum::<i64>();
+        }
+        Ok(())
+    })?;
+    std::hint::black_box(sum);
+    let nanoseconds = |timed: &Timed| 1e9 / timed.samples_per_second();
+    report.note(&format!(
+        "  ns per sample: snappy {:.0}, and decoding {:.0}, and look-up {:.0}",
+        nanoseconds(&unpack),
+        nanoseconds(&decode),
+        nanoseconds(&look_up)
+    ));
+    Ok(())
 }
 
 /// Owned decoding by prost, a hash look-up of all labels, and the same windows.
@@ -186,9 +234,9 @@ fn first_sight() -> anyhow::Result<f64> {
             encoder.push(&labels, &[(START_MS, 1.0)]);
         }
         let request = snappy::compress(encoder.as_bytes())?;
-        let started = Instant::now();
+        let started = processor_seconds();
         receiver.write_at("", &request, START_MS)?;
-        seconds += started.elapsed().as_secs_f64();
+        seconds += processor_seconds() - started;
         series += SERIES;
     }
     Ok(series as f64 / seconds)
@@ -247,6 +295,7 @@ fn main() -> anyhow::Result<()> {
     let size = requests(&all[..], 0, SERIES)?.first().context("no request")?.len();
     report.note(&format!("compressed request: {size} bytes, {:.1} per series", size as f64 / SERIES as f64));
 
+    parts(&all, &report)?;
     let mut whole = ours(&all, SERIES)?;
     report.add("v1_samples_per_second_core", whole.samples_per_second());
     report.add("p99_request_ms", percentile(&mut whole.request_ms, 0.99));
