@@ -10,7 +10,7 @@ use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
 use crate::error::{ModelError, ScoreError};
 use crate::metadata::Metadata;
 use crate::runtime::{OnnxNetwork, Reconstruct};
-use crate::score::{Smoother, feature_errors, feature_ratios, worst_quarter};
+use crate::score::{Drift, Smoother, feature_errors, feature_ratios, worst_quarter};
 use crate::window::{CHANNELS, STEPS, Window};
 
 /// Least share of observed feature-steps for a score.
@@ -36,7 +36,7 @@ const BATCH: usize = crate::runtime::MAX_BATCH;
 pub struct FeatureScore {
     /// Index into the feature set.
     pub feature: usize,
-    /// Reconstruction error over its held-out 99th percentile.
+    /// Reconstruction error over its held-out 99th percentile, less what has become a habit.
     pub score: f64,
     /// What was observed, in the feature's unit.
     pub value: f64,
@@ -70,6 +70,7 @@ struct State {
     /// Index into the calibration's services; `None` = unseen in training.
     profile: Option<usize>,
     window: Window,
+    drift: Drift,
     smoother: Smoother,
 }
 
@@ -128,6 +129,7 @@ impl Scorer {
                 let state = State {
                     profile: self.index.get(service).copied(),
                     window: Window::new(wanted),
+                    drift: Drift::new(wanted),
                     smoother: Smoother::default(),
                 };
                 self.states.insert(service.clone(), state);
@@ -173,7 +175,8 @@ impl Scorer {
     /// Bytes of history per service, map and calibration excluded.
     #[must_use]
     pub fn bytes_per_service(&self) -> usize {
-        size_of::<State>() - size_of::<Window>() + Window::bytes(self.features.len())
+        let features = self.features.len();
+        size_of::<State>() - size_of::<Window>() + Window::bytes(features) + features * size_of::<f32>()
     }
 }
 
@@ -200,6 +203,7 @@ fn judge(
     } else {
         feature_errors(&state.window, reconstruction, features, &mut errors);
         feature_ratios(&errors, &profile.error_scale, &mut ratios);
+        state.drift.discount(&mut ratios);
         worst_quarter(&ratios, features)
     };
     let raw = state.smoother.push(raw)?;

@@ -3,8 +3,9 @@
 //! Per channel and feature, the error is the weighted root mean square difference between what was
 //! observed and what was reconstructed on the newest steps, counting only the direction that is bad for
 //! that feature. Over the held-out 99th percentile of itself it becomes comparable between features and
-//! services; a feature's score is the root mean square of its channels' ratios. The raw score is the mean
-//! of the worst quarter of the symptom features, lightly smoothed in time.
+//! services; a feature's ratio is the weighted root mean square of its channels' ratios. What a feature has
+//! been off by for hours already is discounted ([`Drift`]). The raw score is the root mean square of the
+//! worst quarter of the symptom features, lightly smoothed in time.
 
 use quoll_features::{Direction, FeatureSpec, Role};
 
@@ -20,6 +21,19 @@ pub const ERROR_FLOOR: f64 = 0.3;
 
 /// Share of the symptom features that the raw score averages over, the worst ones.
 const WORST_SHARE: f64 = 0.25;
+
+/// Weight of each channel's squared ratio: the finest sampling window leads, the wider ones confirm.
+const CHANNEL_WEIGHTS: [f64; CHANNELS] = [1.0, 0.5, 0.5];
+
+/// Steps over which a feature's habitual ratio is learned.
+const DRIFT_STEPS: f64 = 400.0;
+
+/// The ratio that a feature may always have; only what is habitually above it is discounted.
+const HABITUAL: f64 = 0.3;
+
+/// Most that one step can teach, as a multiple of what is habitual: a fault of an hour must not become
+/// normal. The habit then doubles in no less than `1.4 DRIFT_STEPS`.
+const DRIFT_CAP: f64 = 1.5;
 
 /// Weight of the newest raw score in the smoothed one.
 const SMOOTHING: f64 = 0.6;
@@ -67,8 +81,8 @@ pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
             let row = channel * count + feature;
             let part = errors[row] / error_scale[row];
             if part.is_finite() {
-                sum += part * part;
-                channels += 1.0;
+                sum += CHANNEL_WEIGHTS[channel] * part * part;
+                channels += CHANNEL_WEIGHTS[channel];
             }
         }
         let missing = !errors[feature].is_finite();
@@ -76,7 +90,7 @@ pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
     }
 }
 
-/// Mean of the worst quarter (at least one) of the symptom features; `None` where none is observed.
+/// Root mean square of the worst quarter (at least one) of the symptom features; `None` where none is observed.
 #[must_use]
 pub fn worst_quarter(ratios: &[f64], features: &[FeatureSpec]) -> Option<f64> {
     let mut counted: Vec<f64> = ratios
@@ -90,7 +104,33 @@ pub fn worst_quarter(ratios: &[f64], features: &[FeatureSpec]) -> Option<f64> {
     }
     counted.sort_unstable_by(|a, b| b.total_cmp(a));
     let worst = ((counted.len() as f64 * WORST_SHARE).ceil() as usize).clamp(1, counted.len());
-    Some(counted[..worst].iter().sum::<f64>() / worst as f64)
+    Some((counted[..worst].iter().map(|r| r * r).sum::<f64>() / worst as f64).sqrt())
+}
+
+/// What each feature of one service is habitually off by: slow drift since training shows as ratios that
+/// stay, and is no anomaly. Takes four bytes per feature.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    habitual: Box<[f32]>,
+}
+
+impl Drift {
+    /// No drift yet.
+    #[must_use]
+    pub fn new(features: usize) -> Self {
+        Self { habitual: vec![HABITUAL as f32; features].into_boxed_slice() }
+    }
+
+    /// Discounts the ratios by what was habitual before this step, and learns from them. Missing ones
+    /// neither change nor teach.
+    pub fn discount(&mut self, ratios: &mut [f64]) {
+        for (ratio, habitual) in ratios.iter_mut().zip(&mut self.habitual).filter(|(r, _)| r.is_finite()) {
+            let before = f64::from(*habitual).max(HABITUAL);
+            let taught = ratio.min(DRIFT_CAP * before);
+            *habitual = (f64::from(*habitual) + (taught - f64::from(*habitual)) / DRIFT_STEPS) as f32;
+            *ratio *= HABITUAL / before;
+        }
+    }
 }
 
 /// Exponential smoothing of one service's raw score.
@@ -136,6 +176,22 @@ mod tests {
         let features = [spec(Direction::Both, Role::Traffic), spec(Direction::Both, Role::Symptom)];
         assert_eq!(worst_quarter(&[100.0, f64::NAN], &features), None);
         assert_eq!(worst_quarter(&[100.0, 2.0], &features), Some(2.0));
+    }
+
+    #[test]
+    fn drift_is_forgiven_slowly_and_a_fault_of_minutes_is_not() {
+        let mut drift = Drift::new(1);
+        let mut after = |ratio: f64, steps: usize| {
+            let mut ratios = [ratio];
+            for _ in 0..steps {
+                ratios = [ratio];
+                drift.discount(&mut ratios);
+            }
+            ratios[0]
+        };
+        assert_eq!(after(0.2, 1000), 0.2);
+        assert!(after(10.0, 100) > 7.0);
+        assert!(after(10.0, 5000) < 0.5);
     }
 
     #[test]

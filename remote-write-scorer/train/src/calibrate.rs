@@ -6,7 +6,7 @@
 use quoll_detect::calibration::{Calibration, Profile, ServiceProfile};
 use quoll_detect::encoding::Scaling;
 use quoll_detect::runtime::{MAX_BATCH, Reconstruct};
-use quoll_detect::score::{ERROR_FLOOR, Smoother, feature_errors, feature_ratios, worst_quarter};
+use quoll_detect::score::{Drift, ERROR_FLOOR, Smoother, feature_errors, feature_ratios, worst_quarter};
 use quoll_detect::stats::{quantile, sorted_finite};
 use quoll_detect::tail::Tail;
 use quoll_detect::window::{CHANNELS, STEPS, Window};
@@ -113,11 +113,13 @@ pub fn calibrate(
 /// Smoothed raw scores in order of time.
 fn raw_scores(errors: &[f64], error_scale: &[f64], features: &[FeatureSpec]) -> Vec<f64> {
     let mut smoother = Smoother::default();
+    let mut drift = Drift::new(features.len());
     let mut ratios = vec![f64::NAN; features.len()];
     errors
         .chunks(error_scale.len())
         .filter_map(|errors| {
             feature_ratios(errors, error_scale, &mut ratios);
+            drift.discount(&mut ratios);
             smoother.push(worst_quarter(&ratios, features))
         })
         .collect()

@@ -42,7 +42,7 @@ impl Default for TrainOptions {
             max_updates: 1500,
             learning_rate: 3e-3,
             noise: 0.1,
-            hide: 0.1,
+            hide: 0.4,
             trim: 0.01,
         }
     }
