@@ -47,7 +47,7 @@ pub struct EdgeStep {
     pub edge: Edge,
     /// Requests (connects where the edge carries no request metrics) per second.
     pub requests_per_second: f64,
-    /// Requests answered with a server error (5xx) per second.
+    /// Requests answered with a server error (5xx), or not at all, per second.
     pub errors_per_second: f64,
     /// Connections attempted per second, failed ones included.
     pub connects_per_second: f64,

@@ -81,6 +81,24 @@ fn the_first_error_is_not_lost() {
 }
 
 #[test]
+fn requests_without_an_answer_are_errors_from_the_first_on() {
+    let mut feed = Feed::new(1000);
+    let labels = "client=web server=cart reporter=client";
+    for t in 1..=6_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        feed.push(&format!("{COUNT} {labels} status_class=2xx"), at, f64::from(t.min(4)) * 10.0);
+        feed.push(&format!("{CONNECTS} {labels}"), at, f64::from(t) * 10.0);
+        if t > 4 {
+            feed.push(&format!("{COUNT} {labels} status_class=none"), at, f64::from(t - 4) * 10.0);
+        }
+    }
+    assert_eq!(feed.value(4000, "cart", "caller_error_ratio"), 0.0);
+    assert_eq!(feed.value(5000, "cart", "caller_error_ratio"), 1.0);
+    assert_eq!(feed.edge(5000, "web", "cart").errors_per_second, 10.0);
+    assert_eq!(feed.service(5000, "cart").presence, Presence::Present, "its kernel still accepts: it hangs");
+}
+
+#[test]
 fn what_was_counted_before_anything_was_known_is_not_a_burst() {
     let mut feed = Feed::new(1000);
     for t in 1..=4_i32 {
