@@ -76,7 +76,8 @@ class Console {
     this.view.load(graph.samples);
     byId('model').textContent = graph.model.message ?? MODEL_STATES[graph.model.state] ?? graph.model.state;
     const tick = graph.tick_ms === null ? 'no tick yet' : `tick ${new Date(graph.tick_ms).toLocaleTimeString()}`;
-    byId('state').textContent = `${graph.services.length} services · ${tick}`;
+    const count = graph.services.length;
+    byId('state').textContent = `${count} ${count === 1 ? 'service' : 'services'} · ${tick}`;
     this.showDetails();
   }
 

@@ -66,7 +66,9 @@ export function parseGraph(json: unknown): Graph {
     const namespace = text(service['namespace']);
     const labels = { service_name: name, service_namespace: namespace };
     const incident = text(service['incident']);
-    add('quoll_anomaly_score', labels, service['score']);
+    // Without a score (no model yet) the service itself is still there.
+    const score = num(service['score']) ?? Number.NaN;
+    samples.add({ __name__: 'quoll_anomaly_score', service_name: name, service_namespace: namespace ?? undefined }, score);
     add('quoll_anomaly_probability', labels, service['anomaly_probability']);
     add('quoll_evidence_log_likelihood_ratio', labels, service['log_likelihood_ratio']);
     add('quoll_fault_prior_probability', labels, service['fault_prior']);

@@ -27,12 +27,12 @@ async function assertPainted(page, drawn) {
     const line = edge.points.slice(0, -1);
     const painted = await pixels(page, [line[1], line[Math.floor(line.length / 2)], line.at(-2)]);
     assert.ok(
-      painted.filter((pixel) => pixel[3] > 120).length >= 2,
+      painted.filter((pixel) => pixel[3] > 60).length >= 2,
       `${edge.client} -> ${edge.server} is not painted: ${JSON.stringify(painted)}`,
     );
     const head = edge.points.slice(-2);
     const [arrow] = await pixels(page, [[(head[0][0] + head[1][0]) / 2, (head[0][1] + head[1][1]) / 2]]);
-    assert.ok(arrow[3] > 120, `the arrow of ${edge.client} -> ${edge.server} is not painted`);
+    assert.ok(arrow[3] > 60, `the arrow of ${edge.client} -> ${edge.server} is not painted`);
   }
 }
 
@@ -330,7 +330,7 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
     assert.equal(drawn.nodes.length, 13, 'one scope is shown');
     const said = await side(opened);
     assert.match(said, /engine is version 0/);
-    assert.match(said, /2 scopes[\s\S]*cluster=west|2 scopes/);
+    assert.match(said, /2 scopes/);
   });
 
   suite.test('no page logged an error', () => {

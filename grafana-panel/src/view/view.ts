@@ -32,6 +32,8 @@ const SIDE_WIDTH = 560;
 const BELOW_HEIGHT = 420;
 const LEGEND_HEIGHT = 220;
 const CAUSES = 6;
+/** Causes less likely than this are only counted, past the first two. */
+const LISTED = 0.005;
 const HITS = 8;
 /** A tick older than this many seconds is said to be old. */
 const OLD_SECONDS = 120;
@@ -79,9 +81,9 @@ export class View {
       button('Reset', () => this.suppose(-1)),
     );
     this.tools.append(button('Show all', () => this.showAll()));
-    this.stage.append(this.canvas, this.message, this.tools, this.tip);
+    this.stage.append(this.canvas, this.message, this.banner, this.tools, this.tip);
     this.side.append(this.causes, this.extra);
-    const main = element('div', 'quoll-main', this.banner, this.stage, this.legend);
+    const main = element('div', 'quoll-main', this.stage, this.legend);
     this.root.append(main, this.side, this.reader, this.spoken);
     host.append(this.root);
     this.listen();
@@ -176,7 +178,6 @@ export class View {
     this.showLegend(summary);
     this.showCauses(summary);
     this.showReader(summary);
-    // The banner and the legend take from the canvas.
     this.measure();
     this.paint();
   }
@@ -210,10 +211,10 @@ export class View {
     const score = ends(summary.score_scale, (value) => String(value));
     const errors = ends(summary.error_scale, (value) => `${value * 100} %`);
     this.legend.replaceChildren(
-      element('span', '', 'anomaly score', score[0], bar(summary.score_scale, 'quoll-bar'), score[1]),
+      element('span', '', `anomaly score ${score[0]}`, bar(summary.score_scale, 'quoll-bar'), score[1]),
       element('span', '', element('span', 'quoll-ring'), 'root cause'),
       element('span', '', element('span', 'quoll-halo'), 'blast radius'),
-      element('span', '', 'errors', errors[0], bar(summary.error_scale, 'quoll-bar quoll-thin'), errors[1]),
+      element('span', '', `errors ${errors[0]}`, bar(summary.error_scale, 'quoll-bar quoll-thin'), errors[1]),
       element('span', '', 'wider = more requests'),
     );
   }
@@ -235,8 +236,10 @@ export class View {
       parts.push(...this.hits(reach.hits, 'quoll-if'));
     }
     for (const incident of summary.incidents) {
-      parts.push(element('h3', '', 'Probable causes'));
-      const shown = incident.causes.filter((cause, at) => at < CAUSES || cause.service === null);
+      parts.push(element('h3', '', reach?.hypothetical ? 'Probable causes now' : 'Probable causes'));
+      const shown = incident.causes.filter(
+        (cause, at) => cause.service === null || at < 2 || (at < CAUSES && cause.probability >= LISTED),
+      );
       const list = shown.map((cause) => {
         const id = cause.service;
         const open = id === null ? undefined : () => this.suppose(id);
@@ -293,13 +296,18 @@ export class View {
       'aria-label',
       `Service graph: ${size}; ${state}. Arrow keys move between services, Enter supposes a fault, Escape resets.`,
     );
-    const list = element('ul', '');
-    for (const service of summary.services) {
-      const calls = summary.calls.filter((call) => call.client === service.label);
-      const called = calls.map((call) => [call.server, ...describeCall(call)].join(', ')).join('; ');
-      const text = [service.label, ...describeService(service, summary)].join(', ');
-      list.append(element('li', '', called ? `${text}. Calls ${called}.` : `${text}.`));
+    const called = new Map<string, string[]>();
+    for (const call of summary.calls) {
+      const known = called.get(call.client) ?? [];
+      known.push([call.server, ...describeCall(call)].join(', '));
+      called.set(call.client, known);
     }
+    const items = summary.services.map((service) => {
+      const text = [service.label, ...describeService(service, summary)].join(', ');
+      const calls = called.get(service.label)?.join('; ');
+      return element('li', '', calls ? `${text}. Calls ${calls}.` : `${text}.`);
+    });
+    const list = element('ul', '', ...items);
     this.reader.replaceChildren(element('p', '', `${size}; ${state}`), list);
   }
 

@@ -31,8 +31,10 @@ impl Point {
 
 /// Room in pixels that a label of usual length wants beside its neighbour.
 const LABEL_WIDTH: f64 = 104.0;
-/// Room a service wants above and below, label included.
-const ROW_HEIGHT: f64 = 66.0;
+/// Height a service wants beside its neighbours in one layer, label included.
+const ROW_HEIGHT: f64 = 62.0;
+/// Height from one layer to the next where they run downwards: label, arrow and some line between.
+const LAYER_HEIGHT: f64 = 96.0;
 /// Neighbours are never further apart than this.
 const SPACING_LIMIT: (f64, f64) = (230.0, 150.0);
 /// Largest radius of a service.
@@ -78,11 +80,11 @@ impl Camera {
         let (layers, cross) = (range(|s| s.layer), range(|s| s.cross));
         self.origin = Slot { layer: layers.0, cross: cross.0 };
         self.extent = Slot { layer: layers.1 - layers.0, cross: cross.1 - cross.0 };
-        let room = |along: f64, across: f64| {
-            (self.size.x / ((along + 1.0) * LABEL_WIDTH)).min(self.size.y / ((across + 1.0) * ROW_HEIGHT))
+        let room = |columns: f64, rows: f64, height: f64| {
+            (self.size.x / ((columns + 1.0) * LABEL_WIDTH)).min(self.size.y / ((rows + 1.0) * height))
         };
-        let sideways = room(self.extent.layer, self.extent.cross);
-        let upright = room(self.extent.cross, self.extent.layer);
+        let sideways = room(self.extent.layer, self.extent.cross, ROW_HEIGHT);
+        let upright = room(self.extent.cross, self.extent.layer, LAYER_HEIGHT);
         let (now, other) = if self.sideways { (sideways, upright) } else { (upright, sideways) };
         if other > now * if fresh { 1.0 } else { STICKINESS } {
             self.sideways = !self.sideways;

@@ -98,7 +98,12 @@ impl View {
     }
 
     fn fit(&mut self, fresh: bool) {
-        let slots: Vec<_> = self.model.services.iter().map(|s| self.stage.slot(&s.key)).collect();
+        let services = &self.model.services;
+        let mut slots: Vec<_> = services.iter().map(|s| self.stage.slot(&s.key)).collect();
+        // Long calls bend around services: their way points belong into the picture, too.
+        for call in &self.model.calls {
+            slots.extend_from_slice(self.stage.route(&services[call.client].key, &services[call.server].key));
+        }
         self.camera.fit(slots.into_iter(), fresh);
     }
 
