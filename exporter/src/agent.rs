@@ -284,7 +284,7 @@ impl Agent {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 tracing::info!("{} changed and is in force", file.path().display());
-                self.directory.rules = rules;
+                self.directory.set_rules(rules);
                 self.edges.rename();
             }
             Err(error) => tracing::warn!("{}: {error}; the last good version stays in force", file.path().display()),

@@ -43,10 +43,9 @@ struct Place {
 /// Everything needed to name sockets.
 #[derive(Debug, Default)]
 pub struct Directory {
-    /// From `services.yaml`.
-    pub rules: Rules,
     /// Processes, cgroups and namespaces.
     pub inventory: Inventory,
+    rules: Rules,
     listening: Vec<Listening>,
     /// By namespace (0 for addresses that mean the same everywhere) and endpoint.
     places: HashMap<(u32, Endpoint), Place>,
@@ -62,6 +61,12 @@ impl Directory {
     #[must_use]
     pub fn new(rules: Rules, show_own: bool) -> Self {
         Self { rules, show_own, ..Self::default() }
+    }
+
+    /// Puts new rules in force; names that the old ones gave to places are forgotten.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.places.clear();
     }
 
     /// Present listeners, as last given.

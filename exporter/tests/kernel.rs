@@ -147,6 +147,33 @@ fn refusals_resets_and_unanswered_requests_are_told_apart() {
 }
 
 #[test]
+fn both_address_families_and_dual_stack_listeners_are_seen() {
+    if !can_load() {
+        return;
+    }
+    let services = two_services(5) + "  - {name: six, match: [{address: '::1'}]}\n";
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = serve(listener, 2);
+    // The server's end has IPv4-mapped addresses, the client's plain IPv4.
+    let mut mapped = connect(loopback(5, 1), SocketAddr::from((loopback(5, 2), port))).unwrap();
+    ask(&mut mapped, 200);
+    let mut six = std::net::TcpStream::connect(("::1", port)).unwrap();
+    ask(&mut six, 404);
+    drop((mapped, six));
+    server.join().unwrap();
+    let page = agent.page();
+    for reporter in ["client", "server"] {
+        assert_eq!(page.edge("tcp_connects_total", EDGE, reporter), 1.0, "{reporter}");
+        assert_eq!(page.requests(EDGE, reporter, "2xx"), 1.0, "{reporter}");
+        assert_eq!(page.requests(("six", "six"), reporter, "4xx"), 1.0, "{reporter}");
+        let sent = page.edge("tcp_sent_bytes_total", ("six", "six"), reporter);
+        assert_eq!(sent, if reporter == "client" { request(404).len() } else { response(404).len() } as f64);
+    }
+}
+
+#[test]
 fn connections_made_before_the_start_count_from_the_start() {
     if !can_load() {
         return;

@@ -4,8 +4,9 @@
 //! transitions happen in softirq, where the current task is whoever was interrupted. Only
 //! CLOSE to SYN_SENT and CLOSE to LISTEN are in the context of the process that asked for them.
 //!
-//! On those two transitions the local port may still be unset; it is read when the handshake ends. At
-//! CLOSE it is already released, so the remembered one is reported.
+//! At CLOSE to SYN_SENT both addresses are set (`tcp_v4_connect`, `tcp_v6_connect`), but not yet the
+//! local port, which is read when the handshake ends. At CLOSE it is already released, so the
+//! remembered one is reported.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use quoll_ebpf_abi::{
@@ -31,19 +32,34 @@ fn current_process() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
+/// The kernel calls this ten times per connection, both ends together; only the transitions that begin
+/// something look at the socket to find out whether it is one of TCP. Those that end something look
+/// it up in our maps.
 #[inline(always)]
 pub fn on_transition(address: u64, old: u8, new: u8) {
-    let Some(socket) = Socket::tcp(address) else { return };
     match (old, new) {
-        (_, tcp_state::SYN_SENT) => on_connect(socket),
-        (tcp_state::SYN_SENT, tcp_state::ESTABLISHED) => on_connected(socket),
-        (tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => on_accepted(socket),
-        (_, tcp_state::FIN_WAIT1 | tcp_state::CLOSE_WAIT | tcp_state::LAST_ACK) => on_closing(socket, new),
-        (tcp_state::LISTEN, _) => {
-            let _ = LISTENERS.remove(&socket.0);
+        (_, tcp_state::SYN_SENT) => {
+            if let Some(socket) = Socket::tcp(address) {
+                on_connect(socket);
+            }
         }
-        (_, tcp_state::LISTEN) => remember_listener(socket, current_process()),
-        (_, tcp_state::CLOSE) => on_closed(socket, old),
+        (tcp_state::SYN_SENT, tcp_state::ESTABLISHED) => on_connected(Socket(address)),
+        (tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => {
+            if let Some(socket) = Socket::tcp(address) {
+                on_accepted(socket);
+            }
+        }
+        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1 | tcp_state::CLOSE_WAIT)
+        | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => on_closing(Socket(address), new),
+        (tcp_state::LISTEN, tcp_state::CLOSE) => {
+            let _ = LISTENERS.remove(&address);
+        }
+        (_, tcp_state::LISTEN) => {
+            if let Some(socket) = Socket::tcp(address) {
+                remember_listener(socket, current_process());
+            }
+        }
+        (_, tcp_state::CLOSE) => on_closed(Socket(address), old),
         _ => {}
     }
 }
@@ -73,10 +89,7 @@ fn on_connected(socket: Socket) {
     // serialised by the socket's lock.
     let connection = unsafe { &mut *connection };
     connection.established_ns = now_ns();
-    connection.local_address = socket.local_address();
     connection.local_port = socket.local_port();
-    connection.remote_address = socket.remote_address();
-    connection.remote_port = socket.remote_port();
     let tuple = tuple(connection, true);
     let identity = PeerIdentity {
         socket: socket.0,
