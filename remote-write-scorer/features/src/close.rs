@@ -67,7 +67,7 @@ impl ScopeWindows {
         let next_end_ms = end_ms + self.step_ms;
         let terms = self.set.rules.terms.len();
         self.sums.reset(self.registry.service_slots(), terms, self.registry.edge_slots());
-        (self.expected, self.passed) = (0, 0);
+        (self.expected, self.passed, self.holding) = (0, 0, 0);
         let mut earliest_ms =
             self.pending.earliest_end_ms(end_ms, self.step_ms).map(|end_ms| end_ms - self.step_ms + 1);
         let mut standing = false;
@@ -78,8 +78,9 @@ impl ScopeWindows {
             let hold_ms = series.hold_ms(self.typical_interval_ms);
             let value = series.at_step_end(end_ms, hold_ms);
             let silent_ms = series.silent_ms(end_ms);
-            let expected = !series.ended() && newest_ms.saturating_add(hold_ms) >= next_end_ms;
+            let expected = !series.ended();
             series.set_expected(expected);
+            self.holding += usize::from(expected && newest_ms.saturating_add(hold_ms) >= next_end_ms);
             if expected {
                 self.expected += 1;
                 self.passed += usize::from(newest_ms >= next_end_ms);
@@ -91,6 +92,8 @@ impl ScopeWindows {
             }
             let stays = silent_ms <= FORGET_MS.max(hold_ms);
             if !stays {
+                self.expected -= usize::from(expected);
+                self.passed -= usize::from(expected && newest_ms >= next_end_ms);
                 self.forget(slot, end_ms);
             } else if let Some(ahead_ms) = ahead {
                 earliest_ms = Some(earliest_ms.map_or(ahead_ms, |earliest_ms| earliest_ms.min(ahead_ms)));

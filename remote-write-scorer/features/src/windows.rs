@@ -6,8 +6,8 @@
 //! - every expected series has a sample at or after the end, or
 //! - the scope's clock is past the end by more than the grace, min(step, 5 s).
 //!
-//! A series is expected while its value holds (2.5 of its intervals) and no stale marker ended it. The
-//! scope's clock is the newest sample time that a majority of the latest samples bears out: times beyond
+//! A series is expected until a stale marker ends it or it is forgotten: one that is merely silent may
+//! come back with the others, and must find its step open after an outage of all. The scope's clock is the newest sample time that a majority of the latest samples bears out: times beyond
 //! the **median** of (sample time + 1.5 intervals) are not believed. One series (or any minority) an hour
 //! ahead moves nothing, its samples wait until their time has come; when a majority is ahead, the clock
 //! is. The first step closes by the clock only, since it is not known yet which series to expect.
@@ -95,6 +95,8 @@ pub struct ScopeWindows {
     /// Series waited for, and how many of them have passed the open step's end.
     pub(crate) expected: usize,
     pub(crate) passed: usize,
+    /// Series whose value still held at the last close.
+    pub(crate) holding: usize,
     pub(crate) sums: Sums,
     pub(crate) closed: Vec<ClosedStep>,
     pub(crate) stats: WindowStats,
@@ -129,6 +131,7 @@ impl ScopeWindows {
             typical_interval_ms: step_ms,
             expected: 0,
             passed: 0,
+            holding: 0,
             closed: Vec::new(),
             stats: WindowStats::default(),
         }
@@ -188,7 +191,7 @@ impl ScopeWindows {
         self.stats.samples += 1;
         if self.votes.is_due() {
             let interval_ms = self.series[slot].interval_ms().unwrap_or(self.typical_interval_ms);
-            self.votes.cast(timestamp_ms, interval_ms, self.order.len());
+            self.votes.cast(timestamp_ms, interval_ms, self.voters());
         }
         if (self.closed_any && self.passed >= self.expected && self.passed > 0)
             || timestamp_ms > open_end_ms + self.grace_ms
@@ -249,7 +252,6 @@ impl ScopeWindows {
 
     /// Takes a sample of the open step, or a late one, into its series.
     fn apply(&mut self, slot: u32, open_end_ms: i64, timestamp_ms: i64, value: f64) {
-        let typical_ms = self.typical_interval_ms;
         let Some(series) = self.series.get_mut(slot as usize) else { return };
         let applied = series.apply(timestamp_ms, value);
         match applied {
@@ -260,10 +262,8 @@ impl ScopeWindows {
             Applied::Stale => {}
         }
         let series = &mut self.series[slot as usize];
-        let expected = series.listed()
-            && !series.ended()
-            && timestamp_ms.saturating_add(series.hold_ms(typical_ms)) >= open_end_ms;
-        if expected != series.expected() && (expected || series.ended()) {
+        let expected = series.listed() && !series.ended();
+        if expected != series.expected() {
             series.set_expected(expected);
             let passed = usize::from(self.newest_ms[slot as usize] >= open_end_ms);
             if expected {
@@ -276,11 +276,17 @@ impl ScopeWindows {
         }
     }
 
+    /// How many series a round of votes spans: those that still report. After an outage of all, nobody
+    /// does; then a quarter of them must come back before their time is believed.
+    fn voters(&self) -> usize {
+        if self.closed_any { self.holding.max(self.order.len() / 4) } else { self.order.len() }
+    }
+
     /// Closes every step that is complete now that a sample of this time came.
     #[cold]
     fn advance(&mut self, timestamp_ms: i64) {
         if timestamp_ms > self.clock_ms {
-            match self.votes.believe(timestamp_ms, self.order.len()) {
+            match self.votes.believe(timestamp_ms, self.voters()) {
                 Verdict::Believed => self.clock_ms = timestamp_ms,
                 Verdict::Reached(reached_ms) => self.clock_ms = self.clock_ms.max(reached_ms),
                 Verdict::Doubted => {}
@@ -301,7 +307,7 @@ impl ScopeWindows {
             let open_end_ms = next_end_ms;
             self.open_end_ms = Some(open_end_ms);
             self.closed_any = true;
-            if let Some(interval_ms) = self.votes.typical_interval_ms(self.order.len()) {
+            if let Some(interval_ms) = self.votes.typical_interval_ms(self.voters()) {
                 self.typical_interval_ms = interval_ms;
             }
             let due = self.pending.open(open_end_ms, self.step_ms);

@@ -334,7 +334,7 @@ fn a_majority_that_falls_silent_does_not_stop_the_clock() {
                 feed.push(&format!("{MEMORY} service_name=s{n}"), t * 1000 - 500, 1.0);
             }
         }
-        if t > 30 {
+        if t > 40 {
             let newest = feed.close().last().unwrap().end_ms;
             assert!(newest >= (t - 2) * 1000, "at {t}: {newest}");
         }
@@ -381,4 +381,18 @@ fn ten_thousand_series_take_less_than_300_bytes_each() {
     assert!(!feed.close().is_empty());
     let bytes = feed.windows.stats().heap_bytes / (bound / 3);
     assert!(bytes < 300, "{bytes} bytes per series");
+}
+
+#[test]
+fn after_an_outage_of_everything_the_first_step_is_whole() {
+    let mut feed = Feed::new(1000);
+    for t in (1..=20_i64).chain(60..=70) {
+        for n in 0..20 {
+            feed.push(&format!("{MEMORY} service_name=cart instance=pod-{n}"), t * 1000, 1.0);
+        }
+    }
+    assert_eq!(feed.windows.stats().late, 0);
+    feed.close();
+    let values: Vec<f64> = feed.steps.iter().map(|step| step.services[0].values[1]).collect();
+    assert!(values.iter().all(|value| value.is_nan() || *value == 20.0), "{values:?}");
 }
