@@ -77,12 +77,12 @@ pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
     let count = ratios.len();
     for (feature, ratio) in ratios.iter_mut().enumerate() {
         let (mut sum, mut channels) = (0.0, 0.0);
-        for channel in 0..CHANNELS {
+        for (channel, weight) in CHANNEL_WEIGHTS.iter().enumerate() {
             let row = channel * count + feature;
             let part = errors[row] / error_scale[row];
             if part.is_finite() {
-                sum += CHANNEL_WEIGHTS[channel] * part * part;
-                channels += CHANNEL_WEIGHTS[channel];
+                sum += weight * part * part;
+                channels += weight;
             }
         }
         let missing = !errors[feature].is_finite();

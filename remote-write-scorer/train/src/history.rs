@@ -138,24 +138,28 @@ impl ServiceHistory {
     }
 }
 
-/// What the input of a denoising autoencoder looks like: noise on what was observed, whole features
-/// hidden.
-pub fn spoil(
-    clean: &[f32],
-    observed: &[f32],
-    features: usize,
-    windows: usize,
-    noise: f32,
-    hide: f32,
-    random: &mut Random,
-    input: &mut Vec<f32>,
-) {
-    input.clear();
-    input
-        .extend(clean.iter().zip(observed).map(|(x, seen)| if *seen > 0.0 { x + noise * random.noise() } else { 0.0 }));
-    for window in 0..windows {
-        for feature in 0..features {
-            if random.uniform() < hide {
+/// How a denoising autoencoder's input differs from what it has to give back (Vincent et al., "Extracting
+/// and composing robust features with denoising autoencoders", ICML 2008).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spoiling {
+    /// Standard deviation of the noise on what was observed, in signed-log units.
+    pub noise: f32,
+    /// Probability that a feature is hidden altogether.
+    pub hide: f32,
+}
+
+impl Spoiling {
+    /// The input for `windows` clean images of shape [rows, windows x steps]; 0 where nothing was observed.
+    pub fn apply(self, clean: &[f32], observed: &[f32], windows: usize, random: &mut Random, input: &mut Vec<f32>) {
+        input.clear();
+        let noisy = |(x, seen): (&f32, &f32)| if *seen > 0.0 { x + self.noise * random.noise() } else { 0.0 };
+        input.extend(clean.iter().zip(observed).map(noisy));
+        let features = clean.len() / (CHANNELS * STEPS * windows.max(1));
+        for window in 0..windows {
+            for feature in 0..features {
+                if random.uniform() >= self.hide {
+                    continue;
+                }
                 for channel in 0..CHANNELS {
                     let start = ((channel * features + feature) * windows + window) * STEPS;
                     input[start..start + STEPS].fill(0.0);

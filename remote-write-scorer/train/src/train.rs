@@ -13,7 +13,7 @@ use quoll_features::{ClosedStep, FeatureSet, FeatureSpec};
 
 use crate::calibrate::calibrate;
 use crate::error::TrainError;
-use crate::history::{ServiceHistory, gather, spoil};
+use crate::history::{ServiceHistory, Spoiling, gather};
 use crate::loss::huber;
 use crate::network::Network;
 use crate::onnx;
@@ -148,6 +148,7 @@ fn fit(
     let wanted = (ends.len() as f64 * options.epochs / options.batch as f64).ceil() as usize;
     let updates = wanted.clamp(options.min_updates, options.max_updates).max(1);
     let batch = options.batch;
+    let spoiling = Spoiling { noise: options.noise as f32, hide: options.hide as f32 };
     let size = CHANNELS * features * STEPS * batch;
     let (mut clean, mut observed, mut gradient) = (vec![0.0; size], vec![0.0; size], vec![0.0; size]);
     let mut input = Vec::with_capacity(size);
@@ -158,7 +159,7 @@ fn fit(
             let (service, end) = ends[random.below(ends.len())];
             histories[service as usize].write_window(end as usize, slot, batch, &mut clean, &mut observed);
         }
-        spoil(&clean, &observed, features, batch, options.noise as f32, options.hide as f32, random, &mut input);
+        spoiling.apply(&clean, &observed, batch, random, &mut input);
         let output = network.forward(&input, batch).map_err(|_| TrainError::Diverged { update })?;
         let window_losses = loss_per_window(output, &clean, &observed, batch, &mut gradient);
         let limit = worst_limit(&losses, update, updates, options.trim);
