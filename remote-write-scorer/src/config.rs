@@ -239,12 +239,13 @@ fn write_duration<S: Serializer>(ms: &i64, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(&format!("{number}{unit}"))
 }
 
-/// For "unknown field `a`, expected one of `b`, `c`": which of them was probably meant.
+/// For "unknown field `a`, expected one of b, c": which of them was probably meant.
 fn suggestion(reason: &str) -> String {
-    let mut quoted = reason.split('`').skip(1).step_by(2);
-    let (true, Some(found)) = (reason.contains("unknown field"), quoted.next()) else { return String::new() };
-    let nearest = quoted.map(|known| (distance(found, known), known)).min();
-    match nearest {
+    let parts = reason.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+    let Some((found, rest)) = parts else { return String::new() };
+    let line = rest.lines().next().unwrap_or_default();
+    let known = line.split([' ', ',', '`']).filter(|word| !matches!(*word, "" | "expected" | "one" | "of" | "or"));
+    match known.map(|known| (distance(found, known), known)).min() {
         Some((far, known)) if far <= 1 + found.len() / 3 => format!(" (did you mean `{known}`?)"),
         _ => String::new(),
     }
