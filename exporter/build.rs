@@ -96,6 +96,7 @@ fn build() -> Result<(), String> {
         }
     }
     let flags = [
+        "-Dwarnings".to_owned(),
         format!("--cfg=bpf_target_arch=\"{architecture}\""),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),

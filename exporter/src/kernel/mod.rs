@@ -53,8 +53,9 @@ pub enum KernelError {
     /// The object was refused as a whole.
     #[error("cannot load the kernel-side programs: {0}")]
     Load(#[from] aya::EbpfError),
-    /// One program was refused, also in its fallback form.
-    #[error("cannot attach {program}: {source}")]
+    /// One program was refused, also in its fallback form. The verifier's log can have thousands of
+    /// lines; it is the source's text, and the log's at level debug.
+    #[error("cannot attach {program}: {}", source.to_string().lines().next().unwrap_or_default())]
     Program {
         /// Name of the program.
         program: &'static str,
@@ -142,6 +143,9 @@ impl Kernel {
         // After the hooks, so that nothing is missed in between; what both see is kept once.
         take_up_open_sockets(&mut ebpf, &types)?;
 
+        drop(types);
+        give_back_freed_memory();
+
         let ended = take_map(&mut ebpf, "ENDED")?;
         let lost = take_map(&mut ebpf, "LOST")?;
         Ok(Self { ended, lost, _ebpf: ebpf, connections, listeners, buffer: Vec::new() })
@@ -214,6 +218,19 @@ impl Kernel {
     }
 }
 
+/// Reading the kernel's types takes some 20 MB for a moment, which the C library would keep for good.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "malloc_trim has no safe wrapper")]
+fn give_back_freed_memory() {
+    // SAFETY: no preconditions; it only returns pages that nobody holds.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn give_back_freed_memory() {}
+
 /// Attaches the tp_btf form, else the raw_tracepoint form.
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
@@ -226,11 +243,12 @@ fn attach_tracepoint(
     let result = <&mut BtfTracePoint>::try_from(program)
         .and_then(|program| program.load(tracepoint, types).and_then(|()| program.attach()));
     let Err(refused) = result else { return Ok(()) };
-    tracing::info!("{preferred} is refused, trying {fallback}: {refused}");
+    tracing::debug!("{preferred} is refused, trying {fallback}: {refused}");
     let program = ebpf.program_mut(fallback).ok_or(KernelError::Missing(fallback))?;
     <&mut RawTracePoint>::try_from(program)
         .and_then(|program| program.load().and_then(|()| program.attach(tracepoint)))
         .map(|_| ())
+        .inspect_err(|refused| tracing::debug!("{fallback} is refused: {refused}"))
         .map_err(|source| KernelError::Program { program: fallback, source: Box::new(source) })
 }
 
