@@ -172,6 +172,9 @@ pub struct Model {
 /// A service of the scorer's graph; fields this crate does not read are left out.
 #[derive(Debug, Clone, Deserialize)]
 pub struct GraphService {
+    /// Its namespace.
+    #[serde(default)]
+    pub namespace: Option<String>,
     /// Its name.
     pub name: String,
     /// Above 1 is anomalous; `None` without a model or with too little data.
@@ -188,7 +191,10 @@ pub struct GraphService {
 /// One suspect of an incident.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Root {
-    /// The service.
+    /// The service's namespace.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The service's name.
     pub name: String,
     /// Probability in [0, 1] that its fault is the incident's cause.
     pub probability: f64,
@@ -228,9 +234,9 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The service of that name.
-    pub fn service(&self, name: &str) -> Option<&GraphService> {
-        self.services.iter().find(|service| service.name == name)
+    /// That service.
+    pub fn service(&self, namespace: Option<&str>, name: &str) -> Option<&GraphService> {
+        self.services.iter().find(|service| service.name == name && service.namespace.as_deref() == namespace)
     }
 }
 
@@ -296,6 +302,24 @@ pub struct Topology {
 pub struct TopologyService {
     /// Its name.
     pub name: String,
+    /// Its namespace, as the exporter is told.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Whether it stands for the users, and cannot be broken.
+    #[serde(default)]
+    pub load_generator: bool,
+}
+
+impl Topology {
+    /// Services that can be broken.
+    pub fn breakable(&self) -> impl Iterator<Item = &TopologyService> {
+        self.services.iter().filter(|service| !service.load_generator)
+    }
+
+    /// The namespace of a service.
+    pub fn namespace_of(&self, name: &str) -> Option<&str> {
+        self.services.iter().find(|service| service.name == name)?.namespace.as_deref()
+    }
 }
 
 /// A call of the shop.

@@ -153,15 +153,20 @@ impl Drive<'_> {
         Ok(healthy)
     }
 
-    /// Breaks a service and watches until a cause is notified, at most `patience`.
+    /// Breaks a service of `namespace` and watches until a cause is notified, at most `patience`.
     ///
     /// # Errors
     /// microsim refuses the fault; as everywhere here. A fault that is not found is a result.
-    pub fn break_and_watch(&mut self, fault: &Fault, patience: Duration) -> Result<Outcome, Error> {
+    pub fn break_and_watch(
+        &mut self,
+        fault: &Fault,
+        namespace: Option<&str>,
+        patience: Duration,
+    ) -> Result<Outcome, Error> {
         let mut read = self.stack.webhook().count();
         let injected = Instant::now();
         self.stack.microsim.inject(fault)?;
-        let mut watch = Watch::new(fault.clone(), injected);
+        let mut watch = Watch::new(fault.clone(), namespace, injected);
         while injected.elapsed() < patience {
             if let Ok(graph) = self.stack.scorer.graph() {
                 let before = watch.outcome().clone();

@@ -69,10 +69,10 @@ impl Plan {
 /// # Errors
 /// [`Error::Usage`] with the services there are.
 pub fn check_service(topology: &Topology, service: &str) -> Result<(), Error> {
-    if topology.services.iter().any(|known| known.name == service) {
+    if topology.breakable().any(|known| known.name == service) {
         return Ok(());
     }
-    let names: Vec<&str> = topology.services.iter().map(|known| known.name.as_str()).collect();
+    let names: Vec<&str> = topology.breakable().map(|known| known.name.as_str()).collect();
     Err(Error::Usage(format!("there is no service '{service}'; there are {}", names.join(", "))))
 }
 

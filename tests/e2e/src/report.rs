@@ -138,11 +138,13 @@ mod tests {
     fn outcome(service: &str, seconds_to_notification: Option<f64>, named: Option<&str>) -> Outcome {
         Outcome {
             fault: Fault { service: service.to_owned(), kind: "latency".to_owned(), seconds: 60.0, severity: None },
+            namespace: None,
             seconds_to_score: Some(2.0),
             seconds_to_diagnosis: None,
             seconds_to_notification,
             named: named.map(|named| Cause {
                 incident: "7".to_owned(),
+                namespace: None,
                 service: named.to_owned(),
                 probability: 0.9,
                 suspects: vec![(named.to_owned(), 0.9), (service.to_owned(), 0.05)],

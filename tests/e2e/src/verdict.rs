@@ -26,6 +26,8 @@ const STRONG_EVIDENCE: f64 = 3.0;
 pub struct Cause {
     /// The incident's id.
     pub incident: String,
+    /// The service's namespace.
+    pub namespace: Option<String>,
     /// The service.
     pub service: String,
     /// Probability in [0, 1]; 0 where the notification has none.
@@ -46,6 +48,7 @@ impl Cause {
         });
         Some(Self {
             incident: alert.label("incident").to_owned(),
+            namespace: alert.labels.get("service_namespace").cloned(),
             service: alert.label("service_name").to_owned(),
             probability: annotation("probability").parse().unwrap_or(0.0),
             suspects: suspects.collect(),
@@ -71,6 +74,8 @@ impl Cause {
 pub struct Outcome {
     /// What was injected.
     pub fault: Fault,
+    /// The namespace of its service.
+    pub namespace: Option<String>,
     /// Until the broken service's own score passed 1, or evidence about it was strong.
     pub seconds_to_score: Option<f64>,
     /// Until it was ranked first with a probability above one half.
@@ -84,7 +89,9 @@ pub struct Outcome {
 impl Outcome {
     /// Whether the notification named the true root first with a probability above one half.
     pub fn top1(&self) -> bool {
-        self.named.as_ref().is_some_and(|cause| cause.service == self.fault.service && cause.probability > CERTAIN)
+        self.named.as_ref().is_some_and(|cause| {
+            cause.service == self.fault.service && cause.namespace == self.namespace && cause.probability > CERTAIN
+        })
     }
 
     /// Whether the true root was among the notification's first three.
@@ -142,10 +149,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `fault` was injected at `injected`.
-    pub fn new(fault: Fault, injected: Instant) -> Self {
+    /// `fault` was injected at `injected`, into a service of that namespace.
+    pub fn new(fault: Fault, namespace: Option<&str>, injected: Instant) -> Self {
         let outcome = Outcome {
             fault,
+            namespace: namespace.map(str::to_owned),
             seconds_to_score: None,
             seconds_to_diagnosis: None,
             seconds_to_notification: None,
@@ -157,9 +165,9 @@ impl Watch {
     /// The scorer's graph, as read at `now`.
     pub fn see_graph(&mut self, graph: &Graph, now: Instant) {
         let seconds = now.duration_since(self.injected).as_secs_f64();
-        let root = self.outcome.fault.service.as_str();
+        let (namespace, root) = (self.outcome.namespace.as_deref(), self.outcome.fault.service.as_str());
         if self.outcome.seconds_to_score.is_none()
-            && graph.service(root).is_some_and(|service| {
+            && graph.service(namespace, root).is_some_and(|service| {
                 service.score.is_some_and(|score| score > 1.0)
                     || service.log_likelihood_ratio.is_some_and(|ratio| ratio > STRONG_EVIDENCE)
             })
@@ -167,7 +175,9 @@ impl Watch {
             self.outcome.seconds_to_score = Some(seconds);
         }
         let first = |incident: &crate::clients::Incident| {
-            incident.roots.first().is_some_and(|first| first.name == root && first.probability > CERTAIN)
+            incident.roots.first().is_some_and(|first| {
+                first.name == root && first.namespace.as_deref() == namespace && first.probability > CERTAIN
+            })
         };
         if self.outcome.seconds_to_diagnosis.is_none() && graph.incidents.iter().any(first) {
             self.outcome.seconds_to_diagnosis = Some(seconds);
@@ -223,7 +233,7 @@ mod tests {
     fn watch(root: &str) -> (Watch, Instant) {
         let injected = Instant::now();
         let fault = Fault { service: root.to_owned(), kind: "latency".to_owned(), seconds: 60.0, severity: None };
-        (Watch::new(fault, injected), injected)
+        (Watch::new(fault, None, injected), injected)
     }
 
     const CART_93: &[(&str, &str)] =
@@ -251,6 +261,25 @@ mod tests {
             let outcome = watch.finish();
             assert_eq!((outcome.top1(), outcome.failure().is_none()), (success, success), "{probability}");
             assert!(outcome.top3());
+        }
+    }
+
+    #[test]
+    fn a_namesake_in_another_namespace_is_not_the_root() {
+        let injected = Instant::now();
+        let fault = Fault { service: "cart".to_owned(), kind: "crash".to_owned(), seconds: 60.0, severity: None };
+        for (namespace, success) in [(None, true), (Some("shop"), false)] {
+            let mut watch = Watch::new(fault.clone(), namespace, injected);
+            watch.see_notification(&notification(injected, vec![alert(CAUSE, Status::Firing, "cart", CART_93)]));
+            let json = r#"{"services":[{"name":"cart","score":2.0}],
+                "incidents":[{"id":"7","roots":[{"name":"cart","probability":0.8}]}]}"#;
+            watch.see_graph(&serde_json::from_str(json).unwrap(), injected);
+            let outcome = watch.finish();
+            assert_eq!(outcome.top1(), success);
+            assert_eq!(
+                (outcome.seconds_to_score.is_some(), outcome.seconds_to_diagnosis.is_some()),
+                (success, success)
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Parser;
+use quoll_e2e::clients::Topology;
 use quoll_e2e::drive::Drive;
 use quoll_e2e::narrator::Narrator;
 use quoll_e2e::plan::Plan;
@@ -111,19 +112,22 @@ fn run_in(
     let topology = stack.microsim.topology()?;
     plan.check_against(&topology)?;
     let mut drive = Drive { stack: &mut stack, narrator, interrupted: Arc::clone(interrupted) };
-    let report = inject_all(&plan, &mut drive, topology.services.len());
+    let report = inject_all(&plan, &mut drive, &topology);
     stack.stop();
     report
 }
 
-fn inject_all(plan: &Plan, drive: &mut Drive<'_>, services: usize) -> Result<Report, Error> {
+fn inject_all(plan: &Plan, drive: &mut Drive<'_>, topology: &Topology) -> Result<Report, Error> {
     let seconds = Duration::from_secs;
     drive.narrator.say(format!("learning what normal is, for {} s", plan.learn_seconds));
     drive.learn(seconds(plan.learn_seconds))?;
     let took = drive.train(seconds(300))?;
     drive.narrator.say(format!("trained in {took:.1} s"));
 
-    let mut report = Report { exposure: Exposure { services, ..Exposure::default() }, ..Report::default() };
+    let mut report = Report {
+        exposure: Exposure { services: topology.breakable().count(), ..Exposure::default() },
+        ..Report::default()
+    };
     let healthy = drive.stay_healthy(seconds(plan.control_seconds), "healthy control")?;
     report.exposure.add(plan.control_seconds, &healthy);
     for (number, fault) in plan.faults.iter().enumerate() {
@@ -136,7 +140,11 @@ fn inject_all(plan: &Plan, drive: &mut Drive<'_>, services: usize) -> Result<Rep
             fault.seconds
         ));
         let first = drive.stack.webhook().count();
-        let outcome = drive.break_and_watch(fault, Duration::from_secs_f64(fault.seconds))?;
+        let outcome = drive.break_and_watch(
+            fault,
+            topology.namespace_of(&fault.service),
+            Duration::from_secs_f64(fault.seconds),
+        )?;
         let closed = drive.repair(seconds(plan.recovery_seconds))?;
         // A notification about the end of this incident is not one of the healthy time after it.
         let tally = Tally::of(&drive.stack.webhook().since(first));

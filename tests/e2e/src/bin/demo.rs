@@ -147,7 +147,7 @@ fn act(
     }
 
     drive.narrator.say(format!("breaking {}: {} (DEMO_FAULT={0}:{1} repeats it)", fault.service, fault.kind));
-    let outcome = drive.break_and_watch(&fault, within(FAULT))?;
+    let outcome = drive.break_and_watch(&fault, topology.namespace_of(&fault.service), within(FAULT))?;
     show(&mut drive, &outcome);
     let closed = drive.repair(within(RECOVERY))?;
     match closed {
@@ -213,8 +213,7 @@ fn choose_fault(asked: Option<&str>, topology: &Topology, seed: u64) -> Result<F
     } else {
         let mut draw = StdRng::seed_from_u64(seed);
         let called: Vec<&str> = topology
-            .services
-            .iter()
+            .breakable()
             .map(|service| service.name.as_str())
             .filter(|name| topology.edges.iter().any(|edge| edge.server == *name))
             .collect();
@@ -262,7 +261,7 @@ fn verdict(narrator: &mut Narrator, fault: &Fault, outcome: &Outcome, reasons: &
 /// Leaves the stack to the user until Ctrl-C.
 fn invite(drive: &mut Drive<'_>, topology: &Topology) -> Result<(), Error> {
     let base = drive.stack.microsim.0.base().to_owned();
-    let names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
+    let names: Vec<&str> = topology.breakable().map(|service| service.name.as_str()).collect();
     let example = names.last().copied().unwrap_or("cart");
     drive.narrator.say("now it is yours, until Ctrl-C. Break something, and repair it:");
     let body = format!(r#"{{"service":"{example}","kind":"latency","seconds":60}}"#);
