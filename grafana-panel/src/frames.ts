@@ -15,9 +15,8 @@ function numeric(value: unknown): number {
 }
 
 function addSeries(list: SampleList, frame: DataFrame, field: Field): void {
-  const name = field.labels?.['__name__'] ?? frame.name;
-  if (frame.length > 0) {
-    list.add({ __name__: name, ...field.labels }, numeric(field.values[frame.length - 1]));
+  if (frame.length > 0 && field.labels) {
+    list.add(field.labels, numeric(field.values[frame.length - 1]));
   }
 }
 

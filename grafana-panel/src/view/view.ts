@@ -37,6 +37,7 @@ const LISTED = 0.005;
 const HITS = 8;
 /** A tick older than this many seconds is said to be old. */
 const OLD_SECONDS = 120;
+const READER_DELAY_MS = 250;
 
 export class View {
   private readonly root = element('div', 'quoll');
@@ -59,6 +60,9 @@ export class View {
   private size = { width: 0, height: 0 };
   private options: ViewOptions = { showCauses: true, showLegend: true, emptyHint: '' };
   private frame = 0;
+  private reading = 0;
+  private measured = '';
+  private readonly observer = new ResizeObserver(() => this.measure());
   private focused = -1;
   private drag: { x: number; y: number; moved: boolean } | undefined;
   /** Told which service was clicked or chosen by key; undefined on reset. */
@@ -86,6 +90,7 @@ export class View {
     const main = element('div', 'quoll-main', this.stage, this.legend);
     this.root.append(main, this.side, this.reader, this.spoken);
     host.append(this.root);
+    this.observer.observe(this.stage);
     this.listen();
   }
 
@@ -111,7 +116,6 @@ export class View {
     this.size = { width, height };
     this.arrangeParts();
     this.measure();
-    this.paint();
   }
 
   load(samples: Samples): void {
@@ -137,6 +141,8 @@ export class View {
 
   destroy(): void {
     cancelAnimationFrame(this.frame);
+    clearTimeout(this.reading);
+    this.observer.disconnect();
     this.root.remove();
     this.panel.free();
   }
@@ -150,9 +156,17 @@ export class View {
     this.legend.classList.toggle('quoll-hidden', !this.options.showLegend || height < LEGEND_HEIGHT);
   }
 
+  /** Gives the canvas the room it has; also told by the observer, since legend and list take from it. */
   private measure(): void {
-    const { clientWidth, clientHeight } = this.stage;
-    this.panel.resize(Math.max(1, clientWidth), Math.max(1, clientHeight), window.devicePixelRatio || 1);
+    const width = Math.max(1, this.stage.clientWidth);
+    const height = Math.max(1, this.stage.clientHeight);
+    const ratio = window.devicePixelRatio || 1;
+    const key = `${width} ${height} ${ratio}`;
+    if (key !== this.measured) {
+      this.measured = key;
+      this.panel.resize(width, height, ratio);
+      this.paint();
+    }
   }
 
   private refresh(): void {
@@ -177,9 +191,10 @@ export class View {
     }
     this.showLegend(summary);
     this.showCauses(summary);
-    this.showReader(summary);
-    this.measure();
     this.paint();
+    // Long for large graphs, and nobody reads it within a moment of a refresh.
+    clearTimeout(this.reading);
+    this.reading = setTimeout(() => this.showReader(summary), READER_DELAY_MS);
   }
 
   private paint(): void {

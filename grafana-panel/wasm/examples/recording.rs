@@ -7,6 +7,8 @@
 //! cargo run --example recording -- ../../tests/panel/recorded
 //! ```
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a generator of test data stops at the first mistake")]
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

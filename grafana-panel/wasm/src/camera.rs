@@ -69,11 +69,11 @@ impl Default for Camera {
 
 impl Camera {
     /// Takes everything in `slots` into the picture. `fresh` forgets the former direction.
-    pub fn fit(&mut self, slots: impl Iterator<Item = Slot> + Clone, fresh: bool) {
+    pub fn fit(&mut self, slots: &[Slot], fresh: bool) {
         let range = |value: fn(&Slot) -> f64| {
             let mut range = (f64::INFINITY, f64::NEG_INFINITY);
-            for slot in slots.clone() {
-                range = (range.0.min(value(&slot)), range.1.max(value(&slot)));
+            for slot in slots {
+                range = (range.0.min(value(slot)), range.1.max(value(slot)));
             }
             if range.0 <= range.1 { range } else { (0.0, 0.0) }
         };
@@ -146,7 +146,7 @@ mod tests {
 
     fn camera(x: f64, y: f64) -> Camera {
         let mut camera = Camera { size: Point { x, y }, ..Camera::default() };
-        camera.fit(slots().into_iter(), true);
+        camera.fit(&slots(), true);
         camera
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn a_small_change_of_size_does_not_turn_the_picture() {
         let mut camera = camera(900.0, 400.0);
         camera.size = Point { x: 620.0, y: 500.0 };
-        camera.fit(slots().into_iter(), false);
+        camera.fit(&slots(), false);
         assert!(camera.sideways);
     }
 
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn one_service_or_none_is_fine() {
         let mut camera = Camera { size: Point { x: 100.0, y: 100.0 }, ..Camera::default() };
-        camera.fit(std::iter::empty(), true);
-        camera.fit([Slot { layer: 5.0, cross: 2.0 }].into_iter(), true);
+        camera.fit(&[], true);
+        camera.fit(&[Slot { layer: 5.0, cross: 2.0 }], true);
         assert!(camera.project(Slot { layer: 5.0, cross: 2.0 }).distance(Point { x: 50.0, y: 50.0 }) < 10.0);
     }
 }

@@ -66,7 +66,7 @@ fn width(rate: Option<f64>, radius: f64) -> f64 {
 /// A posterior for a disc: whole per cent, never 100 unless it is.
 #[must_use]
 pub fn percent(p: f64) -> String {
-    if p >= 0.995 && p < 1.0 {
+    if (0.995..1.0).contains(&p) {
         ">99%".to_owned()
     } else if p > 0.0 && p < 0.01 {
         "<1%".to_owned()

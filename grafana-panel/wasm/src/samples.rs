@@ -31,6 +31,8 @@ const SUBJECT: &[&str] = &[
 ];
 /// Labels that say who scraped or sent: never part of a scope.
 const TRANSPORT: &[&str] = &["__name__", "job", "instance", "replica", "prometheus_replica", "__replica__"];
+/// All metrics of ours.
+const PREFIX: &str = "quoll_";
 const REPLICA: &[&str] = &["replica", "prometheus_replica", "__replica__"];
 
 /// The time of the last complete tick, by which replicas are chosen; its value is in seconds.
@@ -72,7 +74,8 @@ pub struct Selection<'a> {
     pub notes: Vec<String>,
 }
 
-/// Unpacks and chooses. Samples without a metric name (the time line's), or without a value, are ignored.
+/// Unpacks and chooses. Samples of other metrics than ours, or without a name (the time line's, whose
+/// aggregation drops it), are ignored, and so are their scopes.
 #[must_use]
 pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
     let mut samples = Vec::with_capacity(values.len());
@@ -82,7 +85,7 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
         while let (Some(name), Some(text)) = (parts.next(), parts.next()) {
             labels.insert(name, text);
         }
-        if let Some(metric) = labels.get("__name__").copied().filter(|m| !m.is_empty()) {
+        if let Some(metric) = labels.get("__name__").copied().filter(|m| m.starts_with(PREFIX)) {
             samples.push(Sample { metric, labels, value });
         }
     }
@@ -157,7 +160,8 @@ pub(crate) mod tests {
 
     #[test]
     fn shows_one_scope_and_says_which() {
-        let (packed, values) = pack(&["m{service_name=a,cluster=west} 1", "m{service_name=a,cluster=east} 2"]);
+        let (packed, values) =
+            pack(&["quoll_m{service_name=a,cluster=west} 1", "quoll_m{service_name=a,cluster=east} 2"]);
         let selection = select(&packed, &values);
         assert_eq!(selection.samples.len(), 1);
         assert_eq!(selection.samples[0].value, 2.0);
@@ -169,13 +173,20 @@ pub(crate) mod tests {
         let lines = [
             "quoll_inference_tick_timestamp_seconds{replica=r1} 100",
             "quoll_inference_tick_timestamp_seconds{replica=r2} 101",
-            "m{service_name=a,replica=r1} 1",
-            "m{service_name=a,replica=r2} 2",
+            "quoll_m{service_name=a,replica=r1} 1",
+            "quoll_m{service_name=a,replica=r2} 2",
         ];
         let (packed, values) = pack(&lines);
         let selection = select(&packed, &values);
         assert_eq!(selection.samples.iter().map(|s| s.value).collect::<Vec<_>>(), [101.0, 2.0]);
         assert!(selection.notes.is_empty());
+    }
+
+    #[test]
+    fn metrics_of_others_do_not_count_as_scopes() {
+        let (packed, values) = pack(&["quoll_m{service_name=a} 1", "up{pod=x} 1", "up{pod=y} 1"]);
+        let selection = select(&packed, &values);
+        assert_eq!((selection.samples.len(), selection.notes.len()), (1, 0));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl View {
         for call in &self.model.calls {
             slots.extend_from_slice(self.stage.route(&services[call.client].key, &services[call.server].key));
         }
-        self.camera.fit(slots.into_iter(), fresh);
+        self.camera.fit(&slots, fresh);
     }
 
     /// Zooms by a factor around a point.

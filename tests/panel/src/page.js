@@ -52,7 +52,7 @@ function App() {
     ThemeContext.Provider,
     { value: theme },
     React.createElement(GlobalStyles),
-    React.createElement('div', { style }, React.createElement(scene.Component, { model: scene })),
+    React.createElement('div', { id: 'panel', style }, React.createElement(scene.Component, { model: scene })),
   );
 }
 createRoot(document.getElementById('root')).render(React.createElement(App));
