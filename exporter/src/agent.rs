@@ -16,7 +16,7 @@ use crate::collectors::{self, Collector, World};
 use crate::directory::Directory;
 use crate::edges::Edges;
 use crate::exposition::{Exposition, Kind, Labels, Metric};
-use crate::kernel::Limits;
+use crate::kernel::Settings;
 use crate::rules::{Rules, RulesFile};
 use crate::source::{Report, Source, ebpf::EbpfSource, procfs::ProcfsSource};
 
@@ -84,7 +84,7 @@ pub struct AgentConfig {
     /// Names of collectors that are off.
     pub disabled: Vec<String>,
     /// Sizes of the kernel's maps.
-    pub limits: Limits,
+    pub settings: Settings,
 }
 
 impl Default for AgentConfig {
@@ -94,7 +94,7 @@ impl Default for AgentConfig {
             services: None,
             show_self: false,
             disabled: Vec::new(),
-            limits: Limits::default(),
+            settings: Settings::default(),
         }
     }
 }
@@ -177,7 +177,7 @@ impl Agent {
             None => (None, Rules::default()),
         };
         let with_requests = collectors.iter().any(|collector| collector.name() == "http");
-        let source = open_source(config.source, config.limits, with_requests)?;
+        let source = open_source(config.source, config.settings, with_requests)?;
         if source.name() == "procfs" {
             collectors.retain(|collector| collector.name() != "http");
         }
@@ -357,9 +357,9 @@ fn introduce(live: &mut [Report]) {
     }
 }
 
-fn open_source(choice: SourceChoice, limits: Limits, with_requests: bool) -> anyhow::Result<Box<dyn Source>> {
+fn open_source(choice: SourceChoice, settings: Settings, with_requests: bool) -> anyhow::Result<Box<dyn Source>> {
     if choice != SourceChoice::Procfs {
-        match EbpfSource::start(limits, with_requests) {
+        match EbpfSource::start(settings, with_requests) {
             Ok(source) => return Ok(Box::new(source)),
             Err(error) if choice == SourceChoice::Ebpf => return Err(error.into()),
             Err(error) => {

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::agent::{AgentConfig, SELF_METRICS, SourceChoice};
 use crate::collectors;
 use crate::exposition::Kind;
-use crate::kernel::Limits;
+use crate::kernel::Settings;
 
 /// TCP connections, HTTP requests, accept queues and resources per service, for Prometheus.
 #[derive(Debug, Parser)]
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "COLLECTOR")]
     pub disable: Vec<String>,
     /// Open connections followed at once
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().connections)]
     pub max_connections: u32,
     /// List every metric and exit
     #[arg(long)]
@@ -45,13 +45,17 @@ impl Args {
     #[must_use]
     pub fn agent_config(&self) -> AgentConfig {
         let connections = self.max_connections.max(1);
-        let defaults = Limits::default();
+        let defaults = Settings::default();
         AgentConfig {
             source: self.source,
             services: self.services.clone(),
             show_self: self.show_self,
             disabled: self.disable.clone(),
-            limits: Limits { connections, http_connections: defaults.http_connections.min(connections), ..defaults },
+            settings: Settings {
+                connections,
+                http_connections: defaults.http_connections.min(connections),
+                ..defaults
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::{Agent, Namespaces, Page, ask, can_load, connect, loopback, read_message, request, response, serve};
 use quoll_exporter::agent::SourceChoice;
+use quoll_exporter::kernel::Settings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 fn two_services(test: u8) -> String {
@@ -65,7 +66,6 @@ fn connections_bytes_and_requests_are_what_was_sent() {
     drop(clients);
     server.join().unwrap();
     // And after it: FIN and SYN are no payload.
-    let ended = |page: &Page, reporter| page.edge("tcp_connection_duration_seconds_count", EDGE, reporter);
     let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") == 2.0 * CONNECTIONS as f64);
     check(&page);
     for reporter in ["client", "server"] {
@@ -76,33 +76,62 @@ fn connections_bytes_and_requests_are_what_was_sent() {
     assert_eq!(page.get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
 }
 
-#[test]
-fn short_connections_are_counted_one_by_one() {
-    if !can_load() {
-        return;
-    }
-    const CONNECTIONS: usize = 500;
-    let agent = Agent::start(SourceChoice::Ebpf, &two_services(2));
-    let listener = TcpListener::bind((loopback(2, 2), 0)).unwrap();
+/// One request per connection, this many times.
+fn short_connections(test: u8, connections: usize) {
+    let listener = TcpListener::bind((loopback(test, 2), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
-        for _ in 0..CONNECTIONS {
+        for _ in 0..connections {
             let (mut stream, _) = listener.accept().unwrap();
             read_message(&mut stream, 0).unwrap();
             stream.write_all(response(200).as_bytes()).unwrap();
         }
     });
-    for _ in 0..CONNECTIONS {
-        ask(&mut connect(loopback(2, 1), address).unwrap(), 200);
+    for _ in 0..connections {
+        ask(&mut connect(loopback(test, 1), address).unwrap(), 200);
     }
     server.join().unwrap();
-    let ended = |page: &Page, reporter| page.edge("tcp_connection_duration_seconds_count", EDGE, reporter);
-    let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") == 2.0 * CONNECTIONS as f64);
-    for (reporter, sent) in [("client", request(200)), ("server", response(200))] {
-        assert_eq!(page.edge("tcp_connects_total", EDGE, reporter), CONNECTIONS as f64, "{reporter}");
-        assert_eq!(page.requests(EDGE, reporter, "2xx"), CONNECTIONS as f64, "{reporter}");
-        assert_eq!(page.edge("tcp_sent_bytes_total", EDGE, reporter), (sent.len() * CONNECTIONS) as f64, "{reporter}");
+}
+
+fn ended(page: &Page, reporter: &str) -> f64 {
+    page.edge("tcp_connection_duration_seconds_count", EDGE, reporter)
+}
+
+#[test]
+fn short_connections_are_counted_one_by_one_by_either_kind_of_hook() {
+    if !can_load() {
+        return;
     }
+    const CONNECTIONS: usize = 300;
+    for raw_only in [false, true] {
+        let settings = Settings { raw_only, ..Settings::default() };
+        let agent = Agent::start_with(SourceChoice::Ebpf, &two_services(2), settings);
+        short_connections(2, CONNECTIONS);
+        let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") == 2.0 * CONNECTIONS as f64);
+        for (reporter, sent) in [("client", request(200)), ("server", response(200))] {
+            let sent = (sent.len() * CONNECTIONS) as f64;
+            assert_eq!(page.edge("tcp_connects_total", EDGE, reporter), CONNECTIONS as f64, "{reporter}");
+            assert_eq!(page.requests(EDGE, reporter, "2xx"), CONNECTIONS as f64, "{reporter}");
+            assert_eq!(page.edge("tcp_sent_bytes_total", EDGE, reporter), sent, "{reporter}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_the_ring_is_counted_as_lost() {
+    if !can_load() {
+        return;
+    }
+    const CONNECTIONS: usize = 300;
+    let settings = Settings { ring_bytes: 4096, ..Settings::default() };
+    let agent = Agent::start_with(SourceChoice::Ebpf, &two_services(8), settings);
+    short_connections(8, CONNECTIONS);
+    let lost = |page: &Page| page.get("exporter_events_dropped_total{event=\"connection_end\"}");
+    let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") + lost(page) >= 600.0);
+    assert!(lost(&page) > 0.0);
+    // Other connections of this machine may be among the lost, never among the counted.
+    assert!(ended(&page, "client") + ended(&page, "server") + lost(&page) >= 2.0 * CONNECTIONS as f64);
+    assert!(ended(&page, "client") <= CONNECTIONS as f64);
 }
 
 #[test]

@@ -22,9 +22,9 @@ use map_iterator::MapIterator;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
 
-/// What is remembered at most, and how large the ring is.
+/// What is remembered at most, how large the ring is, and which hooks are used.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Settings {
     /// Open connections followed at once; about 170 bytes each.
     pub connections: u32,
     /// Open connections with HTTP requests; about 300 bytes each.
@@ -33,11 +33,13 @@ pub struct Limits {
     pub listeners: u32,
     /// Size of the ring of ended connections, a power of two and of pages.
     pub ring_bytes: u32,
+    /// Attach to raw tracepoints at once, as on kernels that refuse the typed ones.
+    pub raw_only: bool,
 }
 
-impl Default for Limits {
+impl Default for Settings {
     fn default() -> Self {
-        Self { connections: 65_536, http_connections: 32_768, listeners: 4_096, ring_bytes: 4 << 20 }
+        Self { connections: 65_536, http_connections: 32_768, listeners: 4_096, ring_bytes: 4 << 20, raw_only: false }
     }
 }
 
@@ -122,21 +124,22 @@ impl Kernel {
     ///
     /// # Errors
     /// One variant of [`KernelError`] per cause; nothing stays attached.
-    pub fn load(limits: Limits, http: bool) -> Result<Self, KernelError> {
+    pub fn load(settings: Settings, http: bool) -> Result<Self, KernelError> {
         let offsets = offsets::find(&Btf::of_running_kernel()?)?;
         let types = aya::Btf::from_sys_fs()?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&types))
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
-            .map_max_entries("CONNECTIONS", limits.connections)
-            .map_max_entries("HTTP", limits.http_connections)
-            .map_max_entries("LISTENERS", limits.listeners)
-            .map_max_entries("ENDED", limits.ring_bytes)
+            .map_max_entries("CONNECTIONS", settings.connections)
+            .map_max_entries("HTTP", settings.http_connections)
+            .map_max_entries("LISTENERS", settings.listeners)
+            .map_max_entries("ENDED", settings.ring_bytes)
             .load(OBJECT)?;
 
-        attach_tracepoint(&mut ebpf, &types, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
+        let typed = (!settings.raw_only).then_some(&types);
+        attach_tracepoint(&mut ebpf, typed, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
         if http {
-            attach_tracepoint(&mut ebpf, &types, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
+            attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
         }
         let connections = attach_map_iterator(&mut ebpf, &types, "live_connections", "CONNECTIONS")?;
         let listeners = attach_map_iterator(&mut ebpf, &types, "live_listeners", "LISTENERS")?;
@@ -231,19 +234,21 @@ fn give_back_freed_memory() {
 #[cfg(not(target_env = "gnu"))]
 fn give_back_freed_memory() {}
 
-/// Attaches the tp_btf form, else the raw_tracepoint form.
+/// Attaches the tp_btf form if there are `types` for it, else the raw_tracepoint form.
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
-    types: &aya::Btf,
+    types: Option<&aya::Btf>,
     preferred: &'static str,
     fallback: &'static str,
     tracepoint: &str,
 ) -> Result<(), KernelError> {
-    let program = ebpf.program_mut(preferred).ok_or(KernelError::Missing(preferred))?;
-    let result = <&mut BtfTracePoint>::try_from(program)
-        .and_then(|program| program.load(tracepoint, types).and_then(|()| program.attach()));
-    let Err(refused) = result else { return Ok(()) };
-    tracing::debug!("{preferred} is refused, trying {fallback}: {refused}");
+    if let Some(types) = types {
+        let program = ebpf.program_mut(preferred).ok_or(KernelError::Missing(preferred))?;
+        let result = <&mut BtfTracePoint>::try_from(program)
+            .and_then(|program| program.load(tracepoint, types).and_then(|()| program.attach()));
+        let Err(refused) = result else { return Ok(()) };
+        tracing::debug!("{preferred} is refused, trying {fallback}: {refused}");
+    }
     let program = ebpf.program_mut(fallback).ok_or(KernelError::Missing(fallback))?;
     <&mut RawTracePoint>::try_from(program)
         .and_then(|program| program.load().and_then(|()| program.attach(tracepoint)))

@@ -4,7 +4,7 @@ use quoll_ebpf_abi::{ConnectionRecord, FLAG_PREEXISTING, HttpStats, ROLE_CLIENT,
 
 use super::{ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, endpoint};
 use crate::inventory::Inventory;
-use crate::kernel::{Kernel, KernelError, Limits};
+use crate::kernel::{Kernel, KernelError, Settings};
 
 /// See [`Kernel`].
 pub struct EbpfSource {
@@ -16,8 +16,8 @@ impl EbpfSource {
     ///
     /// # Errors
     /// [`KernelError`].
-    pub fn start(limits: Limits, http: bool) -> Result<Self, KernelError> {
-        Kernel::load(limits, http).map(|kernel| Self { kernel })
+    pub fn start(settings: Settings, http: bool) -> Result<Self, KernelError> {
+        Kernel::load(settings, http).map(|kernel| Self { kernel })
     }
 }
 

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use quoll_exporter::agent::{self, AgentConfig, AgentHandle, SourceChoice};
+use quoll_exporter::kernel::Settings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// Whether eBPF can be tested here; says why not.
@@ -40,10 +41,15 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(source: SourceChoice, services: &str) -> Self {
+        Self::start_with(source, services, Settings::default())
+    }
+
+    pub fn start_with(source: SourceChoice, services: &str, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("services.yaml");
         std::fs::write(&path, services).unwrap();
-        let config = AgentConfig { source, services: Some(path.clone()), show_self: true, ..AgentConfig::default() };
+        let services = Some(path.clone());
+        let config = AgentConfig { source, services, show_self: true, settings, ..AgentConfig::default() };
         let (handle, thread) = agent::start(config).unwrap();
         Self { handle: Some(handle), thread: Some(thread), services: path, _folder: folder }
     }
