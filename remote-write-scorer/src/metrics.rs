@@ -27,7 +27,7 @@ pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueSt
 }
 
 fn receiving(to: &mut Exposition, stats: &IngestStats) {
-    let counters: [(&'static str, &str, u64); 11] = [
+    let counters: [(&'static str, &str, u64); 15] = [
         ("quoll_scorer_write_requests_total", "Write requests taken, wholly or in part.", stats.requests),
         ("quoll_scorer_received_compressed_bytes_total", "Bytes of write requests as sent.", stats.compressed_bytes),
         ("quoll_scorer_received_decoded_bytes_total", "Bytes of write requests, decompressed.", stats.decoded_bytes),
@@ -35,6 +35,10 @@ fn receiving(to: &mut Exposition, stats: &IngestStats) {
         ("quoll_scorer_samples_ignored_total", "Samples of series that no rule selects.", stats.ignored_samples),
         ("quoll_scorer_samples_replica_total", "Samples of replicas that are not elected.", stats.replica_samples),
         ("quoll_scorer_samples_native_ignored_total", "Native histogram samples, not read.", stats.histogram_samples),
+        ("quoll_scorer_samples_late_total", "Samples that came after their step was closed.", stats.late_samples),
+        ("quoll_scorer_samples_duplicate_total", "Samples of a time already known.", stats.duplicate_samples),
+        ("quoll_scorer_samples_out_of_order_total", "Samples older than one known.", stats.out_of_order_samples),
+        ("quoll_scorer_samples_unusable_total", "Samples that windows could not take.", stats.unusable_samples),
         ("quoll_scorer_replica_failovers_total", "Times that another replica took over.", stats.failovers),
         ("quoll_scorer_series_first_seen_total", "Series taken apart on first sight.", stats.first_sights),
         ("quoll_scorer_series_forgotten_total", "Idle series forgotten to make room.", stats.forgotten_series),
@@ -54,6 +58,7 @@ fn receiving(to: &mut Exposition, stats: &IngestStats) {
     to.single("quoll_scorer_series", Kind::Gauge, "Series known, ignored ones included.", stats.series as f64);
     let selected = stats.selected_series as f64;
     to.single("quoll_scorer_series_selected", Kind::Gauge, "Series that feed windows.", selected);
+    to.single("quoll_scorer_window_bytes", Kind::Gauge, "Heap memory of the windows.", stats.window_bytes as f64);
     to.single("quoll_scorer_scopes", Kind::Gauge, "Tenants and partitions known.", stats.scopes as f64);
     let newest = stats.newest_ms as f64 / 1000.0;
     to.single("quoll_scorer_newest_sample_timestamp_seconds", Kind::Gauge, "Newest event time received.", newest);

@@ -487,6 +487,14 @@ impl Receiver {
         stats.selected_series = self.scopes.iter().map(ScopeState::series).sum();
         stats.scopes = self.scopes.len() as u64;
         stats.failovers = self.scopes.iter().map(|scope| scope.election.failovers()).sum();
+        for scope in &self.scopes {
+            let windows = scope.windows.stats();
+            stats.late_samples += windows.late;
+            stats.duplicate_samples += windows.duplicates;
+            stats.out_of_order_samples += windows.out_of_order;
+            stats.unusable_samples += windows.too_far_ahead + windows.invalid;
+            stats.window_bytes += windows.heap_bytes as u64;
+        }
         stats.pending_steps = self.pending.len() as u64;
         if let Some(log) = &self.log {
             stats.log_bytes = log.bytes();

@@ -100,6 +100,16 @@ pub struct IngestStats {
     pub selected_series: u64,
     /// Scopes known.
     pub scopes: u64,
+    /// Samples that came after their step was closed; they still count towards the series' next value.
+    pub late_samples: u64,
+    /// Samples dropped: the series had one of that time.
+    pub duplicate_samples: u64,
+    /// Samples dropped: the series had a newer one.
+    pub out_of_order_samples: u64,
+    /// Samples dropped by the windows for another reason: too many ahead of their time, or no time at all.
+    pub unusable_samples: u64,
+    /// Heap memory of the windows in bytes.
+    pub window_bytes: u64,
     /// Closed steps waiting for scoring.
     pub pending_steps: u64,
     /// Steps closed.

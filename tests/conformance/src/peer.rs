@@ -13,6 +13,9 @@ use quoll_prometheus_protocol::{snappy, v1};
 use crate::process::{Process, free_port};
 use crate::wait_for;
 
+/// From path and body to status and text.
+type Answer = dyn Fn(&str, &[u8]) -> (u16, String);
+
 /// Answers every request on a loopback port with what `answer` makes of path and body. The threads end with
 /// the test's process.
 ///
@@ -33,7 +36,7 @@ pub fn serve(answer: impl Fn(&str, &[u8]) -> (u16, String) + Send + Sync + 'stat
     port
 }
 
-fn converse(connection: &TcpStream, answer: &dyn Fn(&str, &[u8]) -> (u16, String)) -> std::io::Result<()> {
+fn converse(connection: &TcpStream, answer: &Answer) -> std::io::Result<()> {
     let mut reader = BufReader::new(connection);
     loop {
         let (mut request, mut length) = (String::new(), 0);
