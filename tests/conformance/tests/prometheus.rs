@@ -62,8 +62,7 @@ fn what_prometheus_sends_is_scored_and_what_is_written_back_reads_equal() {
         (found.len() == 2).then_some(found)
     });
     for edge in view["edges"].as_array().unwrap() {
-        let (labels, value) =
-            found.iter().find(|(labels, _)| labels["client"] == edge["client"]).expect("the edge is there");
+        let (labels, value) = found.iter().find(|(labels, _)| labels["client"] == edge["client"]).unwrap();
         assert_eq!(*value, edge["requests_per_second"].as_f64().unwrap());
         assert_eq!(labels["server"], edge["server"]);
         assert_eq!(labels["cluster"], "eu");

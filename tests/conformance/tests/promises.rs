@@ -1,6 +1,6 @@
 //! Nothing acknowledged is lost, and nothing is written back twice or differently, however often the process is killed.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp)]
 
 use std::time::Duration;
 
