@@ -153,8 +153,8 @@ fn cost_of_connections_and_requests() {
     );
     println!("programs (ns, runs, mean ns):");
     for (time, runs) in programs(pid) {
-        if runs > 0 {
-            println!("  {time} {runs} {}", time / runs);
+        if let Some(mean) = time.checked_div(runs) {
+            println!("  {time} {runs} {mean}");
         }
     }
     fs::write(STATS, was).unwrap();
