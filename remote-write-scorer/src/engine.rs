@@ -132,7 +132,7 @@ impl Engine {
         };
         match engine.reload() {
             Ok(outcome) => tracing::info!("{outcome}"),
-            Err(reason) => tracing::warn!("{reason}"),
+            Err(reason) => tracing::info!("topology only, without scores: {reason}"),
         }
         engine
     }

@@ -188,8 +188,10 @@ fn run_engine(
             if let Some((directory, stamp)) = &mut watched {
                 *stamp = model_stamp(directory);
             }
+            let outcome = engine.reload();
+            tracing::info!(?outcome, "reload was asked for");
             // The asker may have gone; the reload counts all the same.
-            let _ = reply.send(engine.reload());
+            let _ = reply.send(outcome);
         }
         if looked.elapsed() >= MODEL_WATCH {
             looked = Instant::now();

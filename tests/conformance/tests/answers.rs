@@ -8,6 +8,9 @@ use quoll_prometheus_protocol::snappy;
 
 const SMALL: &str = "ingest: { limits: { compressed_bytes: 20000, series_per_request: 50 } }\n";
 
+/// What it is, headers, body, expected status, and what the answer says.
+type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<u8>, u16, &'a str);
+
 fn labels(pairs: &[(&'static str, &str)]) -> Labels {
     pairs.iter().map(|&(name, value)| (name, value.to_owned())).collect()
 }
@@ -23,7 +26,7 @@ fn each_request_gets_the_status_that_the_specification_asks_for() {
     let typed = |value: &'static str| vec![("Content-Type", value), encoding];
     let many: Vec<_> = (0..51).map(|i| (labels(&[("__name__", "x"), ("i", &i.to_string())]), now, 1.0)).collect();
 
-    let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("a good request", V1.to_vec(), good.clone(), 204, ""),
         ("the message named", typed("application/x-protobuf;proto=prometheus.WriteRequest"), good.clone(), 204, ""),
         ("no headers at all", vec![], good.clone(), 204, ""),
