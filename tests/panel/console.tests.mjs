@@ -105,23 +105,32 @@ export function consoleTests(suite, { server, browser, shots }) {
         run();
         return Math.round((performance.now() - start) * 10) / 10;
       };
+      const arrange = () => time(() => view.panel.arrange(performance.now()));
+      const paint = () => time(() => view.panel.paint(performance.now()));
+      const small = { layout: arrange(), painting: paint(), services: view.drawn().nodes.length };
       const first = time(() => view.load(samples));
+      const layout = arrange();
       const refresh = time(() => view.load(samples));
-      const painted = time(() => view.panel.paint(performance.now()));
+      const painted = paint();
       const read = time(() => view.panel.load(samples.packed, samples.values, performance.now()));
       const reach = time(() => view.panel.suppose(900));
       const report = time(() => JSON.parse(view.panel.summary()));
       const whatIf = time(() => view.suppose(900));
       const { nodes, edges } = view.drawn();
-      const result = { first, refresh, read, painted, whatIf, nodes: nodes.length, edges: edges.length, exact: view.report().reach?.exact, reach, report };
+      const exact = view.report().reach?.exact;
+      const counts = { nodes: nodes.length, edges: edges.length };
+      const result = { small, first, layout, refresh, read, painted, whatIf, reach, report, exact, ...counts };
       view.suppose(-1);
       return result;
     });
     assert.equal(figures.nodes, 1000);
     assert.ok(figures.edges > 3000);
+    const { small } = figures;
     console.log(
-      `      1,000 services, ${figures.edges} calls: first sight (layout and painting) ${figures.first} ms, ` +
-        `refresh ${figures.refresh} ms (of it reading and inference ${figures.read} ms, painting ${figures.painted} ms), what-if ${figures.whatIf} ms (of it inference ${figures.reach} ms, exact: ${figures.exact}, report ${figures.report} ms)`,
+      `      ${small.services} services: layout ${small.layout} ms, painting ${small.painting} ms\n` +
+        `      1,000 services, ${figures.edges} calls: first sight ${figures.first} ms (layout ${figures.layout} ms), ` +
+        `refresh ${figures.refresh} ms (reading and inference ${figures.read} ms, painting ${figures.painted} ms), ` +
+        `what-if ${figures.whatIf} ms (inference ${figures.reach} ms, exact: ${figures.exact}, report ${figures.report} ms)`,
     );
     await page.screenshot({ path: join(shots, 'console-1000-light.png') });
     server.reachable = true;
