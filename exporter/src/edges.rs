@@ -168,7 +168,13 @@ impl Edges {
                 }
             }
             Phase::Open => {
+                // The kernel's walk over a map that changes may show an entry twice.
+                let look = self.look;
+                let is_repeated = self.known.get(&report.id).is_some_and(|known| known.look == look);
                 let Some(edge) = self.advance(report, directory) else { return };
+                if is_repeated {
+                    return;
+                }
                 let totals = &mut self.totals[edge].1;
                 totals.active += 1;
                 if let Some(seconds) = report.rtt_seconds {
@@ -327,6 +333,18 @@ mod tests {
             edges.take(&Report { preexisting: true, ..report(1, Phase::Open, sent) }, &directory);
         }
         assert_eq!((only(&edges).connects, only(&edges).sent_bytes), (0, 10));
+    }
+
+    #[test]
+    fn a_connection_shown_twice_in_one_look_is_active_once() {
+        let directory = directory();
+        let mut edges = Edges::default();
+        edges.begin_look();
+        for sent in [10, 12] {
+            edges.take(&report(1, Phase::Open, sent), &directory);
+        }
+        edges.end_look();
+        assert_eq!((only(&edges).active, only(&edges).sent_bytes), (1, 12));
     }
 
     #[test]

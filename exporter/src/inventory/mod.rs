@@ -24,6 +24,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Addresses come and go with interfaces.
 const ADDRESSES_LAST: Duration = Duration::from_secs(10);
 
+/// No namespace has this inode.
+const UNREADABLE: u32 = 0;
+
 /// One process.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -33,7 +36,8 @@ pub struct Process {
     pub cgroup: Arc<str>,
     /// Its cgroup: inode of the directory.
     pub cgroup_id: u64,
-    /// Inode of its network namespace.
+    /// Inode of its network namespace; 0 where that may not be read (another user's process, without
+    /// CAP_SYS_PTRACE).
     pub netns: u32,
     /// Whether it is one of ours.
     pub is_own: bool,
@@ -107,7 +111,7 @@ impl Inventory {
     fn identify(&mut self, pid: u32, start_ticks: u64, first_seen: Instant, now: Instant) -> Option<Process> {
         // Kernel threads have no executable and hold no sockets of services.
         let executable = proc::executable(pid)?;
-        let netns = proc::netns(pid)?;
+        let netns = proc::netns(pid).unwrap_or(UNREADABLE);
         let path = proc::unified_cgroup(pid).unwrap_or_else(|| "/".to_owned());
         let cgroup: Arc<str> = Arc::from(path);
         Some(Process {
@@ -123,7 +127,7 @@ impl Inventory {
 
     fn refresh_netns(&mut self, now: Instant) {
         let mut inhabitants: HashMap<u32, u32> = HashMap::new();
-        for (pid, process) in &self.processes {
+        for (pid, process) in self.processes.iter().filter(|(_, process)| process.netns != UNREADABLE) {
             let first = inhabitants.entry(process.netns).or_insert(*pid);
             *first = (*first).min(*pid);
         }

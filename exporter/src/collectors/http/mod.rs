@@ -29,7 +29,7 @@ impl Collector for Http {
     }
 
     fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, none kept after the start. procfs cannot see requests"
+        "ebpf: CAP_BPF and CAP_PERFMON, kept. procfs cannot see requests"
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {

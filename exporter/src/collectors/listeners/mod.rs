@@ -67,7 +67,7 @@ impl Collector for Listeners {
     }
 
     fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, none kept after the start. procfs: nothing for queue lengths; limits and drops \
+        "ebpf: CAP_BPF and CAP_PERFMON, kept; for overflows a readable process in each network namespace. procfs: nothing for queue lengths; limits and drops \
          cannot be seen"
     }
 

@@ -59,7 +59,8 @@ impl Collector for Resources {
     }
 
     fn needs(&self) -> &'static str {
-        "nothing for CPU, memory and start time; descriptors of other users' processes: CAP_SYS_PTRACE"
+        "nothing for CPU, memory and start time of services named by cgroup; CAP_SYS_PTRACE for descriptors of other \
+         users' processes and for services named by network namespace"
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {

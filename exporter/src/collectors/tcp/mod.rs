@@ -86,7 +86,7 @@ impl Collector for Tcp {
     }
 
     fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, none kept after the start. procfs: the right to read /proc/<pid>/fd of the \
+        "ebpf: CAP_BPF and CAP_PERFMON, kept. procfs: the right to read /proc/<pid>/fd of the \
          services (the same user, or CAP_SYS_PTRACE)"
     }
 
