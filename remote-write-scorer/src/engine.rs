@@ -146,8 +146,10 @@ impl Engine {
         let mut incidents =
             Incidents::new(settings.incidents.clone(), settings.step_ms).map_err(|error| error.to_string())?;
         let (mut last_end_ms, mut last_written_ms) = (i64::MIN, i64::MIN);
+        let mut closed = VecDeque::new();
         if let Some(stored) = self.stored.remove(&scope_key(scope)) {
             (last_end_ms, last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
+            closed = stored.closed.into();
             if let Err(error) = incidents.restore(stored.incidents) {
                 tracing::warn!(%error, "stored incidents are not used");
             }
@@ -159,7 +161,7 @@ impl Engine {
             incidents,
             outputs: Outputs::default(),
             history: VecDeque::new(),
-            closed: VecDeque::new(),
+            closed,
             explanations: BTreeMap::new(),
             services: 0,
             last_end_ms,
@@ -340,6 +342,7 @@ impl Engine {
             last_end_ms: scope.last_end_ms,
             last_written_ms: scope.last_written_ms,
             incidents: scope.incidents.snapshot(),
+            closed: scope.closed.iter().cloned().collect(),
         });
         // Scopes that were stored and have not been seen since stay stored.
         let states: Vec<ScopeState> = current.chain(self.stored.values().cloned()).collect();

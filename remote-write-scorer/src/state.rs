@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use quoll_api::view::ScopeKey;
+use quoll_api::view::{ClosedIncidentView, ScopeKey};
 use quoll_incidents::Snapshot;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct ScopeState {
     pub last_written_ms: i64,
     /// Incidents and topology.
     pub incidents: Snapshot,
+    /// Incidents that closed lately, newest first.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncidentView>,
 }
 
 impl ScopeState {
@@ -58,4 +61,35 @@ pub fn save(data_dir: &Path, states: &[ScopeState]) -> std::io::Result<()> {
     let text = serde_json::to_vec(states)?;
     std::fs::File::create(&beside)?.write_all(&text)?;
     std::fs::rename(&beside, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use quoll_incidents::{Incidents, IncidentsConfig};
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_back_and_a_damaged_file_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(load(directory.path()).is_empty());
+        let stored = ScopeState {
+            tenant: "t".into(),
+            partition: vec![("cluster".into(), "eu".into())],
+            last_end_ms: 5,
+            last_written_ms: 4,
+            incidents: Incidents::new(IncidentsConfig::default(), 1000).unwrap().snapshot(),
+            closed: Vec::new(),
+        };
+        save(directory.path(), std::slice::from_ref(&stored)).unwrap();
+        let read = load(directory.path());
+        assert_eq!((read[0].key(), read[0].last_end_ms, read[0].last_written_ms), (stored.key(), 5, 4));
+        assert_eq!(read[0].incidents, stored.incidents);
+
+        std::fs::write(path(directory.path()), "[{").unwrap();
+        assert!(load(directory.path()).is_empty());
+        assert!(directory.path().join("state.damaged").is_file());
+        save(directory.path(), &[stored]).unwrap();
+        assert_eq!(load(directory.path()).len(), 1);
+    }
 }

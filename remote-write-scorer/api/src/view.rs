@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything there is to read, by scope.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,7 @@ impl Default for ModelView {
 }
 
 /// A service by its labels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceName {
     /// Namespace, if any.
     pub namespace: Option<Arc<str>>,
@@ -178,7 +178,7 @@ pub struct IncidentView {
 }
 
 /// An incident that ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClosedIncidentView {
     /// Identifier.
     pub id: String,
