@@ -67,8 +67,8 @@ impl Collector for Listeners {
     }
 
     fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, kept; for overflows a readable process in each network namespace. procfs: nothing for queue lengths; limits and drops \
-         cannot be seen"
+        "ebpf: CAP_BPF and CAP_PERFMON, kept; for overflows a readable process in each network namespace. procfs: \
+         nothing for queue lengths; limits and drops cannot be seen"
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {
