@@ -83,14 +83,17 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
   suite.test('the archive holds one folder with the plugin and its module', () => {
     const dist = join(import.meta.dirname, '../../grafana-panel/dist');
     const archive = readdirSync(dist).find((file) => file.endsWith('.zip'));
-    const listed = execFileSync('unzip', ['-Z1', join(dist, archive)], { encoding: 'utf8' }).trim().split('\n');
+    const read = 'import json,sys,zipfile; z=zipfile.ZipFile(sys.argv[1]); n=z.namelist(); ' +
+      'print(json.dumps([n, z.read(next(f for f in n if f.endswith("/plugin.json"))).decode()]))';
+    const [listed, json] = JSON.parse(execFileSync('python3', ['-c', read, join(dist, archive)], { encoding: 'utf8' }));
     assert.ok(listed.every((file) => file.startsWith('quoll-blastradius-panel/')));
     for (const file of ['plugin.json', 'module.js', 'quoll_panel_wasm_bg.wasm', 'README.md', 'CHANGELOG.md', 'img/logo.svg']) {
       assert.ok(listed.includes(`quoll-blastradius-panel/${file}`), file);
     }
-    const meta = JSON.parse(
-      execFileSync('unzip', ['-p', join(dist, archive), 'quoll-blastradius-panel/plugin.json'], { encoding: 'utf8' }),
-    );
+    const meta = JSON.parse(json);
+    for (const { path } of meta.info.screenshots) {
+      assert.ok(listed.includes(`quoll-blastradius-panel/${path}`), path);
+    }
     assert.match(meta.info.version, /^\d+\.\d+\.\d+$/);
     assert.match(meta.info.updated, /^\d{4}-\d\d-\d\d$/);
   });
