@@ -4,6 +4,8 @@
 //! - `prometheus/prometheus.yml`: the three global intervals; the addresses of exporter, scorer and
 //!   Alertmanager, and in `external_labels` those of console and Grafana (all for the ports in use).
 //! - `alertmanager/alertmanager.yml`: the webhook's URL.
+//! - `scorer/scorer.yaml`: step, addresses and folders; at steps under [`BLIP_SECONDS`] / 3 the number of
+//!   ticks before an incident opens, so that it stays above the length of a hiccup of the whole machine.
 //! - `grafana/provisioning`: Prometheus' address and the folder of the dashboards.
 //!
 //! Files are parsed, changed at a path that must exist, and written again: a provisioning file that no
@@ -113,6 +115,36 @@ pub fn prometheus(provisioning: &Path, ports: &Ports, step_seconds: u32) -> Resu
     }
     let index = document.index_of("/remote_write", "name", "quoll-scorer")?;
     document.set(&format!("/remote_write/{index}/url"), format!("http://{}/api/v1/write", local(ports.scorer)))?;
+    Ok(document)
+}
+
+/// A machine of two cores on which something else starts is slow as a whole for two or three seconds.
+/// An incident that opens has to outlast that, whatever the step is.
+const BLIP_SECONDS: u32 = 6;
+
+/// `scorer/scorer.yaml` for these ports and folders. `console` is left as it is where there is none.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Config`].
+pub fn scorer(
+    provisioning: &Path,
+    ports: &Ports,
+    step_seconds: u32,
+    folder: &Path,
+    console: Option<&Path>,
+) -> Result<Document, Error> {
+    let mut document = Document::read(provisioning, "scorer/scorer.yaml")?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    document.set("/step", format!("{step_seconds}s"))?;
+    document.set("/listen", format!("127.0.0.1:{}", ports.scorer))?;
+    document.set("/remote_write/url", format!("http://127.0.0.1:{}/api/v1/write", ports.prometheus))?;
+    document.set("/data_dir", text(&folder.join("scorer")))?;
+    document.set("/model_dir", text(&folder.join("model")))?;
+    if let Some(console) = console {
+        document.set("/console_dir", text(console))?;
+    }
+    let usual = document.get("/incidents/open_ticks").and_then(Value::as_u64).unwrap_or(1);
+    document.set("/incidents/open_ticks", usual.max(u64::from(BLIP_SECONDS.div_ceil(step_seconds.max(1)))))?;
     Ok(document)
 }
 

@@ -132,9 +132,12 @@ impl Drive<'_> {
     pub fn stay_healthy(&mut self, length: Duration, why: &str) -> Result<Healthy, Error> {
         let (started, first) = (Instant::now(), self.stack.webhook().count());
         let mut healthy = Healthy::default();
+        // What is open already is told of by whoever caused it.
+        let open: BTreeSet<String> =
+            self.stack.scorer.graph().unwrap_or_default().incidents.into_iter().map(|incident| incident.id).collect();
         while started.elapsed() < length {
             let graph = self.stack.scorer.graph().unwrap_or_default();
-            for incident in &graph.incidents {
+            for incident in graph.incidents.iter().filter(|incident| !open.contains(&incident.id)) {
                 let root = incident.roots.first().map_or("?", |root| root.name.as_str());
                 if !healthy.incidents.iter().any(|(id, _)| *id == incident.id) {
                     self.narrator
@@ -148,7 +151,8 @@ impl Drive<'_> {
             self.turn()?;
         }
         for notification in self.stack.webhook().since(first) {
-            healthy.notified.extend(Cause::all(&notification).into_iter().map(|cause| cause.incident));
+            let causes = Cause::all(&notification).into_iter().map(|cause| cause.incident);
+            healthy.notified.extend(causes.filter(|incident| !open.contains(incident)));
         }
         Ok(healthy)
     }

@@ -2,7 +2,7 @@
 //!
 //! Layout of the work directory: `logs/NAME.log`, `prometheus/{prometheus.yml,rules,data}`,
 //! `alertmanager/{alertmanager.yml,data}`, `scorer/` (its data), `model/` (what training wrote),
-//! `services.yaml` (who is who; microsim writes it, the exporter reads it), `changes.txt` (what was
+//! `scorer.yaml`, `services.yaml` (who is who; microsim writes it, the exporter reads it), `changes.txt` (what was
 //! changed in the provisioning files).
 //!
 //! Processes start in an order in which each finds what it needs, and end in the reverse one. Every
@@ -236,27 +236,8 @@ fn exporter_program(programs: &Programs, options: &Options) -> Program {
 }
 
 fn scorer_program(programs: &Programs, options: &Options) -> Program {
-    let listen = format!("127.0.0.1:{}", options.ports.scorer);
-    let write = format!("http://127.0.0.1:{}/api/v1/write", options.ports.prometheus);
-    let step = format!("{}s", options.step_seconds);
-    let words = [
-        "serve",
-        "--listen",
-        &listen,
-        "--step",
-        &step,
-        "--remote-write-url",
-        &write,
-        "--data-dir",
-        "{}/scorer",
-        "--model-dir",
-        "{}/model",
-    ];
-    let mut words = arguments(&options.folder, &words);
+    let mut words = arguments(&options.folder, &["serve", "--config", "{}/scorer.yaml"]);
     words.extend(["--onnxruntime".into(), programs.onnxruntime.clone().into()]);
-    if let Some(console) = checkout::console() {
-        words.extend(["--console-dir".into(), console.into()]);
-    }
     Program::new("scorer", programs.scorer.clone(), words)
 }
 
@@ -312,7 +293,11 @@ fn write_configuration(options: &Options, webhook_url: &str) -> Result<Vec<Strin
     config::copy_rules(&provisioning, &options.folder.join("prometheus"))?;
     let alertmanager = config::alertmanager(&provisioning, webhook_url)?;
     config::write(&options.folder.join("alertmanager/alertmanager.yml"), &alertmanager.text())?;
-    let changes: Vec<String> = prometheus.changes().iter().chain(alertmanager.changes()).cloned().collect();
+    let console = checkout::console();
+    let scorer =
+        config::scorer(&provisioning, &options.ports, options.step_seconds, &options.folder, console.as_deref())?;
+    config::write(&options.folder.join("scorer.yaml"), &scorer.text())?;
+    let changes = [prometheus.changes(), alertmanager.changes(), scorer.changes()].concat();
     config::write(&options.folder.join("changes.txt"), &(changes.join("\n") + "\n"))?;
     Ok(changes)
 }

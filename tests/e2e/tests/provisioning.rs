@@ -54,6 +54,24 @@ fn the_demos_copies_are_accepted_too() {
     config::write_grafana(&provisioning, folder.path(), &ports, &root().join("dashboards")).unwrap();
 }
 
+#[test]
+fn the_scorer_accepts_its_file_and_the_demos_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let provisioning = root().join("provisioning");
+    let copy = config::scorer(&provisioning, &Ports::DEFAULT, 1, folder.path(), None).unwrap();
+    assert_eq!(copy.get("/incidents/open_ticks"), Some(&6.into()));
+    let slow = config::scorer(&provisioning, &Ports::DEFAULT, 15, folder.path(), None).unwrap();
+    assert!(slow.changes().iter().all(|change| change.contains("_dir")), "{:?}", slow.changes());
+    let target = folder.path().join("scorer.yaml");
+    config::write(&target, &copy.text()).unwrap();
+    if let Some(scorer) = support::product("quoll-scorer") {
+        let scorer = scorer.to_str().unwrap();
+        for file in ["provisioning/scorer/scorer.yaml", target.to_str().unwrap()] {
+            succeeds(scorer, &["check", "--config", file]);
+        }
+    }
+}
+
 /// What the keep rule lets through to the scorer.
 fn sent_to_the_scorer() -> BTreeSet<String> {
     let document = Document::read(&root().join("provisioning"), "prometheus/prometheus.yml").unwrap();

@@ -118,14 +118,14 @@ pub fn known_metrics() -> BTreeSet<String> {
     known
 }
 
+/// A binary of the product; `None` where it is not built beside this test.
+pub fn product(binary: &str) -> Option<PathBuf> {
+    Some(Path::new(env!("CARGO_BIN_EXE_demo")).parent()?.join(binary)).filter(|path| path.is_file())
+}
+
 /// What `BINARY --print-metrics` names; `None` where it is not built beside this test.
 pub fn printed_metrics(binary: &str) -> Option<BTreeSet<String>> {
-    let folder = Path::new(env!("CARGO_BIN_EXE_demo")).parent()?;
-    let path = folder.join(binary);
-    if !path.is_file() {
-        return None;
-    }
-    let output = Command::new(path).arg("--print-metrics").output().unwrap();
+    let output = Command::new(product(binary)?).arg("--print-metrics").output().unwrap();
     assert!(output.status.success(), "{binary} --print-metrics");
     Some(metrics_of(&String::from_utf8_lossy(&output.stdout)))
 }
