@@ -72,17 +72,18 @@ impl<'a> Cursor<'a> {
                 self.position += 1;
                 Ok(u64::from(byte))
             }
-            _ => match self.bytes.get(self.position..).and_then(<[u8]>::first_chunk::<8>) {
-                // Eight bytes at a time: timestamps in milliseconds take six.
-                Some(chunk) => self.chunk_varint(u64::from_le_bytes(*chunk)),
-                None => self.long_varint(),
-            },
+            _ => self.multi_varint(),
         }
     }
 
-    /// A varint that begins with these eight bytes.
-    #[inline]
-    fn chunk_varint(&mut self, chunk: u64) -> Result<u64, DecodeError> {
+    /// A varint of several bytes, eight at a time where there are: timestamps in milliseconds take six. Kept out of
+    /// line, as lengths mostly take one byte and their code should stay small.
+    #[inline(never)]
+    fn multi_varint(&mut self) -> Result<u64, DecodeError> {
+        let Some(chunk) = self.bytes.get(self.position..).and_then(<[u8]>::first_chunk::<8>) else {
+            return self.long_varint();
+        };
+        let chunk = u64::from_le_bytes(*chunk);
         let ends = !chunk & 0x8080_8080_8080_8080;
         if ends == 0 {
             return self.long_varint();
