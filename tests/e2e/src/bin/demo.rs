@@ -194,9 +194,12 @@ fn introduce(narrator: &mut Narrator, stack: &Stack) {
     if stack.grafana {
         narrator.detail(format!("{:<13} http://127.0.0.1:{}/d/quoll-overview", "Grafana", ports.grafana));
     }
-    if stack.options().source != "procfs"
-        && stack.exporter.get("/metrics", &[]).is_ok_and(|text| text.contains("source=\"procfs\""))
-    {
+    let metrics = stack.exporter.get("/metrics", &[]).unwrap_or_default();
+    if metrics.contains("source=\"ebpf\"") {
+        narrator.detail("the exporter watches connections and requests through eBPF");
+    } else if stack.options().source == "procfs" {
+        narrator.detail("the exporter reads sock_diag and /proc, as asked");
+    } else {
         narrator.detail("eBPF is not permitted here: the exporter reads sock_diag and /proc instead");
     }
 }
