@@ -13,6 +13,8 @@ mkdirSync(shots, { recursive: true });
 const server = new TestServer();
 const prometheus = new Prometheus();
 let browser;
+// However this process ends, Prometheus does not outlive it.
+process.once('exit', () => prometheus.process?.kill('SIGKILL'));
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, async () => {
     await prometheus.stop();
