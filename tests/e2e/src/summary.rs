@@ -31,7 +31,9 @@ impl Summary {
         let exporter_series = value(format!("scrape_samples_scraped{job}"))?;
         let scrape_seconds = value(format!("avg_over_time(scrape_duration_seconds{job}{range})"))?;
         let scrape_seconds_max = value(format!("max_over_time(scrape_duration_seconds{job}{range})"))?;
-        let processes = stack.supervisor().processes().map(|process| {
+        // microsim's own process only supervises the shop's: its figures would mislead.
+        let product = stack.supervisor().processes().filter(|process| process.name() != "microsim");
+        let processes = product.map(|process| {
             let usage = process.usage();
             (process.name(), usage.cpu_seconds, usage.peak_rss_bytes)
         });
