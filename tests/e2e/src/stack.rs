@@ -5,7 +5,7 @@
 //! `scorer.yaml`, `services.yaml` (who is who; microsim writes it, the exporter reads it), `changes.txt` (what was
 //! changed in the provisioning files).
 //!
-//! Processes start in an order in which each finds what it needs, and end in the reverse one. Every
+//! Processes end in the reverse order of their start: who sends ends before who receives. Every
 //! process listens on 127.0.0.1 only.
 
 use std::ffi::OsString;
@@ -100,14 +100,15 @@ impl Stack {
         self.launch(&microsim_program(programs, &self.options), said, move || microsim.ready())?;
         let exporter = self.exporter.clone();
         self.launch(&exporter_program(programs, &self.options), said, move || exporter.get("/-/ready", &[]).map(drop))?;
-        let scorer = self.scorer.clone();
-        self.launch(&scorer_program(programs, &self.options), said, move || scorer.ready())?;
         let alertmanager = Http::local(self.options.ports.alertmanager);
         self.launch(&alertmanager_program(programs, &self.options), said, move || {
             alertmanager.get("/-/ready", &[]).map(drop)
         })?;
         let prometheus = self.prometheus.clone();
         self.launch(&prometheus_program(programs, &self.options), said, move || prometheus.ready())?;
+        // Last of the chain, so that it is the first to end: it still delivers what it has.
+        let scorer = self.scorer.clone();
+        self.launch(&scorer_program(programs, &self.options), said, move || scorer.ready())?;
         if let Some(program) = grafana_program(programs, &self.options)? {
             let grafana = Http::local(self.options.ports.grafana);
             self.launch(&program, said, move || grafana.get("/api/health", &[]).map(drop))?;

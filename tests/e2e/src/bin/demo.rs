@@ -130,7 +130,7 @@ fn act(
     };
     introduce(narrator, stack);
     let topology = stack.microsim.topology()?;
-    let fault = choose_fault(arguments.fault.as_deref(), &topology, seed)?;
+    let fault = choose_fault(arguments.fault.as_deref(), &topology, kinds_seen(stack), seed)?;
     let (least, most) = LEARN_SECONDS;
     let learn = arguments.seconds.map_or(most, |s| s.saturating_sub(AFTER_LEARNING_SECONDS).clamp(least, most));
 
@@ -194,8 +194,7 @@ fn introduce(narrator: &mut Narrator, stack: &Stack) {
     if stack.grafana {
         narrator.detail(format!("{:<13} http://127.0.0.1:{}/d/quoll-overview", "Grafana", ports.grafana));
     }
-    let metrics = stack.exporter.get("/metrics", &[]).unwrap_or_default();
-    if metrics.contains("source=\"ebpf\"") {
+    if watches_through_ebpf(stack) {
         narrator.detail("the exporter watches connections and requests through eBPF");
     } else if stack.options().source == "procfs" {
         narrator.detail("the exporter reads sock_diag and /proc, as asked");
@@ -204,9 +203,18 @@ fn introduce(narrator: &mut Narrator, stack: &Stack) {
     }
 }
 
-/// The fault asked for, or one drawn from those that a user can hardly overlook.
-fn choose_fault(asked: Option<&str>, topology: &Topology, seed: u64) -> Result<Fault, Error> {
-    const KINDS: [&str; 3] = ["latency", "errors", "crash"];
+fn watches_through_ebpf(stack: &Stack) -> bool {
+    stack.exporter.get("/metrics", &[]).is_ok_and(|text| text.contains("source=\"ebpf\""))
+}
+
+/// Kinds of faults to draw from. Without eBPF there are neither requests nor refused connects to be seen,
+/// only resources and accept queues.
+fn kinds_seen(stack: &Stack) -> &'static [&'static str] {
+    if watches_through_ebpf(stack) { &["latency", "errors", "crash"] } else { &["cpu", "hang"] }
+}
+
+/// The fault asked for, or one drawn from those that can hardly be overlooked.
+fn choose_fault(asked: Option<&str>, topology: &Topology, kinds: &[&str], seed: u64) -> Result<Fault, Error> {
     let (service, kind) = if let Some(asked) = asked {
         let (service, kind) = asked
             .split_once(':')
@@ -221,7 +229,7 @@ fn choose_fault(asked: Option<&str>, topology: &Topology, seed: u64) -> Result<F
             .filter(|name| topology.edges.iter().any(|edge| edge.server == *name))
             .collect();
         let service = called.choose(&mut draw).ok_or_else(|| Error::Usage("the shop has no calls".to_owned()))?;
-        let kind = KINDS.choose(&mut draw).unwrap_or(&KINDS[0]);
+        let kind = kinds.choose(&mut draw).unwrap_or(&"crash");
         ((*service).to_owned(), (*kind).to_owned())
     };
     // Longer than anybody watches: the demo repairs it.
