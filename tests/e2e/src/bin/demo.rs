@@ -208,9 +208,9 @@ fn watches_through_ebpf(stack: &Stack) -> bool {
 }
 
 /// Kinds of faults to draw from. Without eBPF there are neither requests nor refused connects to be seen,
-/// only resources and accept queues.
+/// only resources and accept queues, and of a full queue the caller is easily blamed.
 fn kinds_seen(stack: &Stack) -> &'static [&'static str] {
-    if watches_through_ebpf(stack) { &["latency", "errors", "crash"] } else { &["cpu", "hang"] }
+    if watches_through_ebpf(stack) { &["latency", "errors", "crash"] } else { &["cpu"] }
 }
 
 /// The fault asked for, or one drawn from those that can hardly be overlooked.
