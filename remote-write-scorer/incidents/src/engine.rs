@@ -195,8 +195,7 @@ impl Incidents {
             worst.latency = worst.latency.max(evidence.latency);
         }
         for service in &scene.services {
-            let own = (score.get(service))
-                .map(|s| evidence::of_tail_probability(s.tail_probability, s.provisional, &self.config));
+            let own = score.get(service).map(|score| evidence::of_score(score, &self.config));
             let callers = seen_by_callers.get(service).copied().unwrap_or_default();
             let value = match presence.get(service) {
                 Some(Presence::Vanished) => self.config.evidence_cap,

@@ -3,6 +3,7 @@
 //! Every function gives 0 where there is nothing to say and stays within its caps, so that no single
 //! measurement, however extreme, outweighs the rest.
 
+use quoll_detect::ServiceScore;
 use quoll_features::EdgeStep;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,20 @@ const LATENCY_SPREAD_FLOOR: f64 = 0.25;
 const LATENCY_FACTOR: f64 = 1.5;
 /// Latency against just-before is one view of what the score sees too: half the cap.
 const LATENCY_SHARE: f64 = 0.5;
+/// A tail without enough history is a guess at the tail: so much of its evidence counts.
+const PROVISIONAL_SHARE: f64 = 0.75;
+
+/// Evidence of a service's own score: that of its tail probability. While the score is provisional, the
+/// tail is extrapolated from minutes of history and takes any hiccup of the machine for a rarity; below the
+/// threshold it can then speak for "normal" only.
+pub(crate) fn of_score(score: &ServiceScore, config: &IncidentsConfig) -> f64 {
+    let evidence = of_tail_probability(score.tail_probability, config);
+    match (score.provisional, score.score >= 1.0) {
+        (false, _) => evidence,
+        (true, true) => PROVISIONAL_SHARE * evidence,
+        (true, false) => PROVISIONAL_SHARE * evidence.min(0.0),
+    }
+}
 
 /// Evidence of a calibrated tail probability `p`.
 ///
@@ -29,15 +44,13 @@ const LATENCY_SHARE: f64 = 0.5;
 /// The American Statistician 55(1), 2001). Their bound takes the ξ most favourable to the anomaly at each
 /// `p`, which cannot speak for "normal"; here ξ is fixed by what a perfectly ordinary score (`p = 1`)
 /// says: `ln ξ = -healthy`. The ratio then averages to one under normal operation, as it must.
-pub(crate) fn of_tail_probability(p: f64, provisional: bool, config: &IncidentsConfig) -> f64 {
+fn of_tail_probability(p: f64, config: &IncidentsConfig) -> f64 {
     if p.is_nan() {
         return 0.0;
     }
     let xi = libm::exp(-config.healthy_evidence);
     let ratio = -config.healthy_evidence + (xi - 1.0) * libm::log(p.clamp(1e-300, 1.0));
-    let capped = ratio.clamp(-config.healthy_evidence, config.evidence_cap);
-    // A tail without enough history is a guess at the tail: its evidence counts half.
-    if provisional { 0.5 * capped } else { capped }
+    ratio.clamp(-config.healthy_evidence, config.evidence_cap)
 }
 
 /// What an edge's client saw of its server up to now.
@@ -164,7 +177,7 @@ impl Level {
         let z = excess / libm::sqrt(self.variance).max(LATENCY_SPREAD_FLOOR);
         // Upper tail of the normal distribution.
         let p = 0.5 * libm::erfc(z / core::f64::consts::SQRT_2);
-        (LATENCY_SHARE * of_tail_probability(p, false, config)).max(0.0)
+        (LATENCY_SHARE * of_tail_probability(p, config)).max(0.0)
     }
 
     fn learn(&mut self, latency: f64) {
@@ -186,12 +199,13 @@ fn ln_beta(a: f64, b: f64) -> f64 {
 /// One service's evidence from its own score and from what its callers see.
 ///
 /// Errors and failed connects are facts, so the stronger of them and the score counts. A latency that rose
-/// against just-before is also seen by the score: next to a healthy score it only takes from that.
+/// against just-before is also seen by the score: next to a score that says nothing against the service, it
+/// can take from the evidence for "normal" but not turn it round.
 /// Without a score, callers that are content count as slightly healthy.
 pub(crate) fn combined(own: Option<f64>, callers: EdgeEvidence, config: &IncidentsConfig) -> f64 {
     let facts = callers.errors.max(callers.connects);
     let value = match own {
-        Some(own) if own < 0.0 => (own + callers.latency).max(if facts > 0.0 { facts } else { own }),
+        Some(own) if own <= 0.0 => (own + callers.latency).min(0.0).max(if facts > 0.0 { facts } else { own }),
         Some(own) => own.max(callers.latency).max(facts),
         None => callers.latency.max(if facts > 0.0 { facts } else { facts.max(-1.0) }),
     };
@@ -226,11 +240,47 @@ mod tests {
     #[test]
     fn an_ordinary_score_speaks_for_normal_and_an_extreme_one_up_to_the_cap() {
         let config = IncidentsConfig::default();
-        let at = |p| of_tail_probability(p, false, &config);
+        let at = |p| of_tail_probability(p, &config);
         assert_eq!(at(1.0), -3.0);
         assert!(at(0.5) < -2.0 && at(0.05).abs() < 0.3);
         assert!(at(1e-3) > 3.0 && at(1e-12) == 8.0 && at(0.0) == 8.0 && at(f64::NAN) == 0.0);
-        assert_eq!(of_tail_probability(1e-12, true, &config), 4.0);
+    }
+
+    fn score(score: f64, tail_probability: f64, provisional: bool) -> ServiceScore {
+        ServiceScore {
+            service: Service::new(None, "a").unwrap(),
+            score,
+            tail_probability,
+            anomaly_probability: 0.0,
+            provisional,
+            coverage: 1.0,
+            calibration_samples: 100,
+            features: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_provisional_score_speaks_less_and_below_its_threshold_only_for_normal() {
+        let config = IncidentsConfig::default();
+        let of = |value, p, provisional| of_score(&score(value, p, provisional), &config);
+        assert_eq!(of(2.0, 1e-12, false), 8.0);
+        assert_eq!(of(2.0, 1e-12, true), 6.0);
+        assert_eq!(of(0.8, 1e-4, true), 0.0);
+        assert!(of(0.8, 1e-4, false) > 5.0);
+        assert_eq!(of(0.1, 1.0, true), -2.25);
+    }
+
+    #[test]
+    fn latency_of_just_now_does_not_overrule_a_score_that_sees_nothing() {
+        let config = IncidentsConfig::default();
+        let slow = EdgeEvidence { latency: 4.0, ..EdgeEvidence::default() };
+        assert_eq!(combined(Some(-3.0), EdgeEvidence::default(), &config), -3.0);
+        assert_eq!(combined(Some(-1.0), slow, &config), 0.0);
+        assert_eq!(combined(Some(0.0), slow, &config), 0.0);
+        assert_eq!(combined(Some(1.0), slow, &config), 4.0);
+        assert_eq!(combined(None, slow, &config), 4.0);
+        let erring = EdgeEvidence { errors: 7.0, ..slow };
+        assert_eq!(combined(Some(-3.0), erring, &config), 7.0);
     }
 
     /// The mean of the likelihood ratio under normal operation is one: no evidence for nothing.
@@ -238,10 +288,9 @@ mod tests {
     fn uniform_tail_probabilities_are_worth_nothing_on_average() {
         let config = IncidentsConfig { evidence_cap: 20.0, ..IncidentsConfig::default() };
         let n = 1_000_000;
-        let mean: f64 = (0..n)
-            .map(|i| libm::exp(of_tail_probability((f64::from(i) + 0.5) / f64::from(n), false, &config)))
-            .sum::<f64>()
-            / f64::from(n);
+        let mean: f64 =
+            (0..n).map(|i| libm::exp(of_tail_probability((f64::from(i) + 0.5) / f64::from(n), &config))).sum::<f64>()
+                / f64::from(n);
         // Half of the mass of this heavy tail lies below 1e-6, hence the wide lower bound.
         assert!(mean <= 1.0 && mean > 0.4, "{mean}");
     }

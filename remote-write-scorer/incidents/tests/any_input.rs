@@ -37,10 +37,11 @@ prop_compose! {
         service in service(),
         tail_probability in prop_oneof![0.0..=1.0f64, Just(1e-9), Just(1e-9), prop::num::f64::ANY],
         provisional in any::<bool>(),
+        score in prop_oneof![0.0..=3.0f64, prop::num::f64::ANY],
     ) -> ServiceScore {
         ServiceScore {
             service,
-            score: 0.0,
+            score,
             tail_probability,
             anomaly_probability: 0.0,
             provisional,

@@ -147,7 +147,8 @@ impl World {
             };
             scores.push(ServiceScore {
                 service: service(name),
-                score: 0.0,
+                // 1.0 is what one step in a day exceeds.
+                score: libm::log(p) / libm::log(self.step_ms as f64 / 86_400_000.0),
                 tail_probability: p,
                 anomaly_probability: 0.0,
                 provisional: self.provisional,
