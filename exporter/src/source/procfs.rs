@@ -4,6 +4,11 @@
 //! find their holders by the inode in `/proc/<pid>/fd`. What this cannot see: connections that come
 //! and go between two looks, bytes, requests, failures, round-trip times, queue limits and drops.
 //! Sockets whose holder cannot be read are named by their namespace and addresses alone.
+//!
+//! # Cost
+//! Reading one namespace's table makes the kernel walk the connection table of the whole host
+//! (`net/ipv4/tcp_ipv4.c`, `established_get_first`), some milliseconds each. So a scrape reads each once,
+//! and none of a family of which the namespace's `sockstat` counts no socket.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -24,6 +29,21 @@ pub struct ProcfsSource {
     open: HashMap<ConnectionId, Report>,
     ended: Vec<Report>,
     has_looked: bool,
+    look: Option<Look>,
+}
+
+/// Everything that is read at one scrape: first for the listeners, then for the connections.
+#[derive(Debug)]
+struct Look {
+    holders: HashMap<u64, (u32, Owner)>,
+    /// Rows by network namespace.
+    tables: Vec<(u32, Vec<Row>)>,
+}
+
+impl Look {
+    fn new(inventory: &Inventory) -> Self {
+        Self { holders: holders(inventory), tables: tables(inventory) }
+    }
 }
 
 /// A line of `/proc/net/tcp`.
@@ -46,9 +66,9 @@ impl Source for ProcfsSource {
     }
 
     fn live(&mut self, inventory: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
-        let holders = holders(inventory);
+        let Look { holders, tables } = self.look.take().unwrap_or_else(|| Look::new(inventory));
         let mut open = HashMap::new();
-        for (netns, rows) in tables(inventory) {
+        for (netns, rows) in tables {
             let listening: HashSet<u16> =
                 rows.iter().filter(|row| row.state == LISTEN).map(|row| row.local.port).collect();
             for row in rows.iter().filter(|row| matches!(row.state, ESTABLISHED | CLOSE_WAIT)) {
@@ -85,11 +105,11 @@ impl Source for ProcfsSource {
     }
 
     fn listening(&mut self, inventory: &Inventory) -> anyhow::Result<Vec<Listening>> {
-        let holders = holders(inventory);
+        let look = self.look.insert(Look::new(inventory));
         let mut listening = Vec::new();
-        for (netns, rows) in tables(inventory) {
+        for (netns, rows) in &look.tables {
             for row in rows.iter().filter(|row| row.state == LISTEN) {
-                let (process, owner) = holder(&holders, netns, row.inode);
+                let (process, owner) = holder(&look.holders, *netns, row.inode);
                 listening.push(Listening {
                     id: ConnectionId(row.inode, 0),
                     owner,
@@ -110,12 +130,22 @@ impl Source for ProcfsSource {
 }
 
 /// The TCP sockets of each visible network namespace.
-fn tables(inventory: &Inventory) -> impl Iterator<Item = (u32, Vec<Row>)> {
-    inventory.netns.iter().map(|(inode, netns)| {
-        let table = |name: &str| fs::read_to_string(format!("/proc/{}/net/{name}", netns.process)).unwrap_or_default();
-        let rows = table("tcp").lines().chain(table("tcp6").lines()).filter_map(parse).collect();
-        (*inode, rows)
-    })
+fn tables(inventory: &Inventory) -> Vec<(u32, Vec<Row>)> {
+    let rows = |process: u32| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{process}/net/{name}")).unwrap_or_default();
+        let families = [("sockstat", "TCP:", "tcp"), ("sockstat6", "TCP6:", "tcp6")];
+        let in_use = families.iter().filter(|(counts, family, _)| sockets_in_use(&read(counts), family) != Some(0));
+        in_use.flat_map(|(_, _, table)| read(table).lines().filter_map(parse).collect::<Vec<_>>()).collect()
+    };
+    inventory.netns.iter().map(|(inode, netns)| (*inode, rows(netns.process))).collect()
+}
+
+/// Sockets of a family by `/proc/net/sockstat`, `proc_pid_net(5)`: `TCP: inuse 5 orphan 0 ...`.
+fn sockets_in_use(text: &str, family: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(family))?;
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == "inuse")?;
+    words.next()?.parse().ok()
 }
 
 /// Which process holds which socket, by the socket's inode.
@@ -191,6 +221,15 @@ mod tests {
         let row = parse(line).unwrap();
         assert_eq!(row.local, Endpoint { address: Ipv6Addr::LOCALHOST, port: 80 });
         assert_eq!(row.state, LISTEN);
+    }
+
+    #[test]
+    fn sockets_in_use_are_read_by_family() {
+        let text = "sockets: used 13\nTCP: inuse 7 orphan 0 tw 913\nUDP: inuse 2\n";
+        assert_eq!(sockets_in_use(text, "TCP:"), Some(7));
+        assert_eq!(sockets_in_use("TCP6: inuse 0\n", "TCP6:"), Some(0));
+        assert_eq!(sockets_in_use("TCP: orphan 0\n", "TCP:"), None);
+        assert_eq!(sockets_in_use("", "TCP:"), None);
     }
 
     #[test]

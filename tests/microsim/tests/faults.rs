@@ -66,14 +66,14 @@ fn errors_reach_the_users_unless_the_call_is_optional() {
 #[test]
 fn cpu_burns_in_the_service_and_slows_it() {
     let shop = Shop::start(&small());
-    let calm = shop.watch(2.0);
     let fault = shop.inject("leaf", "cpu", 0.6);
     let broken = shop.watch(3.0);
     let share = broken.count("/services/leaf/cpu_seconds") / 3.0;
     // A busy machine gives it less than it asks for.
     assert!((0.2..0.85).contains(&share), "burns {share} of a core");
-    let added = broken.mean_ms(LEAF) - calm.mean_ms(LEAF);
-    assert!(added > 8.0, "adds {added} ms");
+    // The leaf itself takes 2 to 6 ms; whatever else keeps the machine busy can only add to that.
+    let took = broken.mean_ms(LEAF);
+    assert!(took > 8.0, "takes {took} ms");
     shop.repair(&fault);
     healthy_again(&shop);
     assert!(shop.watch(1.0).count("/services/leaf/cpu_seconds") < 0.2);
