@@ -137,25 +137,41 @@ impl Plan {
         self.fill(inputs, &mut values);
         let mut indices = Indices::default();
         for operation in &self.operations {
-            let [first, second, result] = self.starts(operation);
-            indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
-            for (i, j, k) in indices.iter() {
-                let product = values[first + i].times(values[second + j]);
-                values[result + k] = values[result + k].plus(product);
-            }
+            self.forward(operation, &mut values, &mut indices);
         }
-
         let mut slopes = vec![T::ZERO; size];
         slopes[self.start(self.root)] = T::ONE;
         for operation in self.operations.iter().rev() {
-            let [first, second, result] = self.starts(operation);
-            indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
-            for (i, j, k) in indices.iter() {
-                let slope = slopes[result + k];
-                slopes[first + i] = slopes[first + i].plus(slope.times(values[second + j]));
-                slopes[second + j] = slopes[second + j].plus(slope.times(values[first + i]));
-            }
+            self.backward(operation, &values, &mut slopes, &mut indices);
         }
+        self.outcome(&values, &slopes)
+    }
+
+    /// Adds what an operation gives to its result, which is zero before.
+    fn forward<T: Number>(&self, operation: &Operation, values: &mut [T], indices: &mut Indices) {
+        let [first, second, result] = self.starts(operation);
+        indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
+        // A result lies behind its operands.
+        let (operands, results) = values.split_at_mut(result);
+        let (first, second) = (&operands[first..], &operands[second..]);
+        for (i, j, k) in indices.iter() {
+            results[k] = results[k].plus(first[i].times(second[j]));
+        }
+    }
+
+    /// Adds what the derivative with respect to an operation's result means for its operands', zero before.
+    fn backward<T: Number>(&self, operation: &Operation, values: &[T], slopes: &mut [T], indices: &mut Indices) {
+        let [first, second, result] = self.starts(operation);
+        indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
+        let (operands, results) = slopes.split_at_mut(result);
+        for (i, j, k) in indices.iter() {
+            let slope = results[k];
+            operands[first + i] = operands[first + i].plus(slope.times(values[second + j]));
+            operands[second + j] = operands[second + j].plus(slope.times(values[first + i]));
+        }
+    }
+
+    fn outcome<T: Number>(&self, values: &[T], slopes: &[T]) -> Outcome<T> {
         let pairs = |base: u32| {
             (0..self.services)
                 .map(|service| {
