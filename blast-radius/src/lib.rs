@@ -31,6 +31,7 @@ mod graph;
 mod inference;
 mod network;
 mod single_fault;
+mod what_if;
 mod wide;
 
 pub use blast::blast_radius;
@@ -41,6 +42,7 @@ pub use network::{Network, Posterior};
 pub use single_fault::{
     ApproximateSingleFaultPosterior, SingleFault, SingleFaultPosterior, single_fault, single_fault_posterior,
 };
+pub use what_if::{WhatIf, WhatIfError, Work};
 
 /// Version of the engine's arithmetic: two engines of equal version give bit-equal results.
 ///

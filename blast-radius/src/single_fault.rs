@@ -13,7 +13,7 @@
 
 use alloc::vec::Vec;
 
-use crate::elimination::{Inputs, Plan};
+use crate::elimination::{Inputs, Outcome, Plan};
 use crate::network::check_probabilities;
 use crate::wide::{AtMostOne, Number, Wide};
 use crate::{CallEdge, CallGraph, InferenceError};
@@ -186,7 +186,14 @@ impl Question {
     }
 
     pub(crate) fn answer(&self, plan: &Plan) -> Result<SingleFaultPosterior, InferenceError> {
-        let outcome = plan.run(&Inputs { own: &self.own, likelihood: &self.likelihood });
+        self.conclude(&plan.run(&self.inputs()))
+    }
+
+    pub(crate) fn inputs(&self) -> Inputs<'_, AtMostOne> {
+        Inputs { own: &self.own, likelihood: &self.likelihood }
+    }
+
+    pub(crate) fn conclude(&self, outcome: &Outcome<AtMostOne>) -> Result<SingleFaultPosterior, InferenceError> {
         let mixture = |number: AtMostOne| self.no_fault_prior.times(number.none).plus(number.once);
         let no_fault = self.no_fault_prior.times(outcome.value.none);
         let root_cause: Vec<Wide> =

@@ -21,5 +21,7 @@
 
 mod order;
 mod plan;
+mod state;
 
-pub(crate) use plan::{Inputs, Plan};
+pub(crate) use plan::{Inputs, Outcome, Plan};
+pub(crate) use state::State;

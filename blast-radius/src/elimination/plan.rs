@@ -53,10 +53,10 @@ struct Choice {
 }
 
 #[derive(Clone, Debug)]
-struct Operation {
-    first: u32,
-    second: u32,
-    result: u32,
+pub(super) struct Operation {
+    pub(super) first: u32,
+    pub(super) second: u32,
+    pub(super) result: u32,
     choices: Range<u32>,
 }
 
@@ -67,12 +67,12 @@ pub(crate) struct Plan {
     /// Start of each table's values; one more than there are tables.
     offsets: Vec<u32>,
     choices: Vec<Choice>,
-    operations: Vec<Operation>,
+    pub(super) operations: Vec<Operation>,
     edge_strengths: Vec<f64>,
     /// Whether the callee, not the OR, is the first variable of the edge's table.
     callee_first: Vec<bool>,
     /// Table holding the final sum.
-    root: u32,
+    pub(super) root: u32,
     /// Variables in the largest table.
     width: u32,
 }
@@ -130,6 +130,27 @@ impl Plan {
         self.width
     }
 
+    /// Operations of a run, forwards and backwards.
+    pub(crate) fn operations(&self) -> u32 {
+        2 * self.operations.len() as u32
+    }
+
+    /// Where each table's values start; one more than there are tables.
+    pub(super) fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// Number of tables that are given, before those that operations make.
+    pub(super) fn given(&self) -> usize {
+        (1 + 3 * self.services) as usize + self.edge_strengths.len()
+    }
+
+    /// Takes over the strengths of a graph with the same calls.
+    pub(crate) fn set_strengths(&mut self, graph: &CallGraph) {
+        self.edge_strengths.clear();
+        self.edge_strengths.extend(graph.dag_edges().iter().map(|edge| edge.strength));
+    }
+
     /// Executes the plan.
     pub(crate) fn run<T: Number + FromWide>(&self, inputs: &Inputs<'_, T>) -> Outcome<T> {
         let size = self.offsets.last().copied().unwrap_or(0) as usize;
@@ -148,7 +169,7 @@ impl Plan {
     }
 
     /// Adds what an operation gives to its result, which is zero before.
-    fn forward<T: Number>(&self, operation: &Operation, values: &mut [T], indices: &mut Indices) {
+    pub(super) fn forward<T: Number>(&self, operation: &Operation, values: &mut [T], indices: &mut Indices) {
         let [first, second, result] = self.starts(operation);
         indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
         // A result lies behind its operands.
@@ -160,7 +181,13 @@ impl Plan {
     }
 
     /// Adds what the derivative with respect to an operation's result means for its operands', zero before.
-    fn backward<T: Number>(&self, operation: &Operation, values: &[T], slopes: &mut [T], indices: &mut Indices) {
+    pub(super) fn backward<T: Number>(
+        &self,
+        operation: &Operation,
+        values: &[T],
+        slopes: &mut [T],
+        indices: &mut Indices,
+    ) {
         let [first, second, result] = self.starts(operation);
         indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
         let (operands, results) = slopes.split_at_mut(result);
@@ -171,7 +198,7 @@ impl Plan {
         }
     }
 
-    fn outcome<T: Number>(&self, values: &[T], slopes: &[T]) -> Outcome<T> {
+    pub(super) fn outcome<T: Number>(&self, values: &[T], slopes: &[T]) -> Outcome<T> {
         let pairs = |base: u32| {
             (0..self.services)
                 .map(|service| {
@@ -183,7 +210,7 @@ impl Plan {
         Outcome { value: values[self.start(self.root)], own: pairs(1), likelihood: pairs(1 + self.services) }
     }
 
-    fn fill<T: Number + FromWide>(&self, inputs: &Inputs<'_, T>, values: &mut [T]) {
+    pub(super) fn fill<T: Number + FromWide>(&self, inputs: &Inputs<'_, T>, values: &mut [T]) {
         values[self.start(ONE)] = T::ONE;
         let pairs = inputs.own.iter().chain(inputs.likelihood);
         for (table, pair) in (1..).zip(pairs) {
@@ -210,7 +237,7 @@ impl Plan {
         if self.callee_first[edge] { [1, 2] } else { [2, 1] }
     }
 
-    fn start(&self, table: u32) -> usize {
+    pub(super) fn start(&self, table: u32) -> usize {
         self.offsets[table as usize] as usize
     }
 
@@ -238,7 +265,7 @@ impl FromWide for crate::wide::AtMostOne {
 
 /// The index triples of one operation; buffers are kept between operations.
 #[derive(Default)]
-struct Indices {
+pub(super) struct Indices {
     first: Vec<u32>,
     second: Vec<u32>,
     result: Vec<u32>,

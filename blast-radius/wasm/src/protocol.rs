@@ -127,9 +127,7 @@ impl Question {
                         )?;
                         result.extend([1.0, f64::from(inference.width())]);
                         append(&mut result, &posterior);
-                        for root in likeliest(&posterior) {
-                            result.extend(inference.blast_radius(leak, root)?);
-                        }
+                        result.extend(inference.blast_radii(leak, &likeliest(&posterior))?.iter().flatten());
                     }
                     Err(InferenceError::TooWide { .. }) => {
                         result.extend([0.0, 0.0]);
