@@ -30,6 +30,7 @@ mod error;
 mod graph;
 mod inference;
 mod network;
+mod restricted;
 mod single_fault;
 mod what_if;
 mod wide;
@@ -39,6 +40,7 @@ pub use error::{GraphError, InferenceError};
 pub use graph::{CallEdge, CallGraph};
 pub use inference::Inference;
 pub use network::{Network, Posterior};
+pub use restricted::{RestrictedSingleFaultPosterior, restricted_single_fault};
 pub use single_fault::{
     ApproximateSingleFaultPosterior, SingleFault, SingleFaultPosterior, single_fault, single_fault_posterior,
 };
@@ -47,4 +49,4 @@ pub use what_if::{WhatIf, WhatIfError, Work};
 /// Version of the engine's arithmetic: two engines of equal version give bit-equal results.
 ///
 /// Changes whenever any result may change in any bit, independently of the crate's version.
-pub const ENGINE_VERSION: &str = "1";
+pub const ENGINE_VERSION: &str = "2";

@@ -10,8 +10,13 @@ use crate::{CallGraph, InferenceError};
 
 /// Largest number of variables in one table.
 const WIDTH_LIMIT: u32 = 20;
-/// Largest number of multiplications of one pass: about half a second and half a gigabyte.
-const OPERATIONS_LIMIT: u64 = 1 << 23;
+/// Largest number of multiplications of one pass: about a tenth of a second.
+///
+/// It bounds the memory too, at about 170 MiB: no operation writes more entries than it multiplies, so that the
+/// tables hold 2^21 entries apart from those given (two to five per service and four per call); an entry has 32
+/// bytes at most and is kept twice, as value and as slope (128 MiB); the indices of one operation take 12 bytes
+/// each (24 MiB, twice that while they grow).
+const OPERATIONS_LIMIT: u64 = 1 << 21;
 
 /// What a run is given: per service the weights of its own term being off and on, and of its evidence
 /// under normal and anomalous. One entry per service each.
@@ -75,6 +80,8 @@ pub(crate) struct Plan {
     pub(super) root: u32,
     /// Variables in the largest table.
     width: u32,
+    /// Multiplications of a forward pass.
+    multiplications: u64,
 }
 
 /// Table 0 is the number one; then own terms, evidence and readers by service; then edges; then results.
@@ -122,7 +129,18 @@ impl Plan {
             builder.plan.root = builder.combine(builder.plan.root, scalar, None)?;
         }
         builder.plan.width = builder.width;
+        builder.plan.multiplications = builder.multiplications;
         Ok(builder.plan)
+    }
+
+    /// Multiplications of a forward pass.
+    pub(crate) fn multiplications(&self) -> u64 {
+        self.multiplications
+    }
+
+    /// A width beside its limit, as [`InferenceError::TooWide`] has them.
+    pub(crate) fn limits(width: u32) -> (u32, u32) {
+        (width, WIDTH_LIMIT)
     }
 
     /// Variables in the largest table.
@@ -306,6 +324,7 @@ impl Builder {
             callee_first: graph.dag_edges().iter().map(|e| anomalous(e.server) < any_cause(e.client)).collect(),
             root: ONE,
             width: 0,
+            multiplications: 0,
         };
         let mut builder = Self {
             plan,

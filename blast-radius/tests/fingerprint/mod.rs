@@ -5,7 +5,7 @@ use quoll_blast_radius::{CallEdge, CallGraph, Inference, Network};
 /// Sizes of the graphs with a known fingerprint.
 pub const SIZES: [u32; 3] = [5, 40, 300];
 /// The engine's version that has these [`BITS`].
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 /// The fingerprints of [`SIZES`].
 pub const BITS: [u64; 3] = [0xfce7_4edc_ffc4_5559, 0xd381_5b67_c19e_8703, 0x2d08_ea42_21b5_0784];
 
