@@ -10,9 +10,17 @@
 //!
 //! Evidence enters as one likelihood ratio per service.
 //!
+//! A resource is a node like any other: a host is a callee of everything that runs on it, with the strength
+//! with which its fault shows there. Its fault then reaches all of them and their callers, and services of
+//! one host that fail together point at the host, whether or not it has evidence of its own.
+//!
 //! # Guarantees
 //! - **Exact, or an error**: a function that cannot be exact within its limits returns
-//!   [`InferenceError::TooWide`]; an approximation has a type of its own.
+//!   [`InferenceError::TooWide`]; an approximation has a type of its own. [`single_fault`] tries in this order:
+//!   the whole graph; each fault on its ancestors ([`restricted_single_fault`]: exact without leaks, else with
+//!   a bound on what they add); a graph with weak edges left out ([`ApproximateSingleFaultPosterior`], no bound).
+//! - **Bounded**: tables over 20 variables at most and 2^22 multiplications a pass, at most about 350 MiB beside
+//!   the graph. Past that, [`InferenceError::TooWide`] says what it took.
 //! - **Bit-equal everywhere**: no I/O, no clock, no hash map; every sum has a fixed order; the only
 //!   transcendental functions are those of the pinned `libm`. Native code and WASM give the same bits.
 //! - **No panic on any input**: whatever is out of range is a typed error carrying the value.

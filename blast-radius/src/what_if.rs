@@ -5,6 +5,8 @@
 //!   scratch for the present graph and evidence, whatever was changed and asked before.
 //! - What did not change is not computed again: the elimination order stays while the acyclic calls are the
 //!   same, and of its tables those are run again that read a number that changed ([`Work`] says how many).
+//! - The tables of the last posterior and the last blast radius are kept: at most half as much memory again as
+//!   one answer needs (see the crate's documentation).
 //! - A change that is refused changes nothing. An answer that is refused ([`InferenceError::TooWide`], say)
 //!   leaves everything as it was set; the next change may make it answerable.
 

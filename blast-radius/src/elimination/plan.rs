@@ -10,13 +10,13 @@ use crate::{CallGraph, InferenceError};
 
 /// Largest number of variables in one table.
 const WIDTH_LIMIT: u32 = 20;
-/// Largest number of multiplications of one pass: about a tenth of a second.
+/// Largest number of multiplications of one pass: about a fifth of a second.
 ///
-/// It bounds the memory too, at about 170 MiB: no operation writes more entries than it multiplies, so that the
-/// tables hold 2^21 entries apart from those given (two to five per service and four per call); an entry has 32
-/// bytes at most and is kept twice, as value and as slope (128 MiB); the indices of one operation take 12 bytes
-/// each (24 MiB, twice that while they grow).
-const OPERATIONS_LIMIT: u64 = 1 << 21;
+/// It bounds the memory too, at about 350 MiB: no operation writes more entries than it multiplies, so that the
+/// tables hold 2^22 entries apart from those given (eight per service and four per call); an entry has 32 bytes
+/// at most and is kept twice, as value and as slope (256 MiB); the indices of one operation take 12 bytes each
+/// (48 MiB, twice that while they grow).
+const OPERATIONS_LIMIT: u64 = 1 << 22;
 
 /// What a run is given: per service the weights of its own term being off and on, and of its evidence
 /// under normal and anomalous. One entry per service each.
