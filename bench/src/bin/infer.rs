@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use quoll_bench::Report;
 use quoll_bench::graphs::service_like;
 use quoll_bench::wasm::{Build, Module};
-use quoll_blast_radius::{CallEdge, CallGraph, InferenceError, Network, blast_radius};
+use quoll_blast_radius::{CallEdge, CallGraph, InferenceError, Network, WhatIf, blast_radius};
 use quoll_blast_radius_wasm::{Question, answer};
 use serde_json::{Value, json};
 
@@ -108,6 +108,30 @@ fn measure(case: &Case, module: Option<&Module>, report: &mut Report) -> Result<
         }
         report.add(&format!("wasm_ms_{}", case.name), median(there.milliseconds));
     }
+    Ok(())
+}
+
+/// One service's evidence set to something else, and the posterior again, on a graph that was asked before.
+fn what_if(case: &Case, report: &mut Report) -> Result<()> {
+    let n = case.services as usize;
+    let graph = CallGraph::new(case.services, &case.edges)?;
+    let evidence = evidence(&graph, case.services - 1)?;
+    let (none, leak) = (1.0 - PRIOR * f64::from(case.services), vec![0.01 * PRIOR * (-8f64).exp(); n]);
+    let mut what_if = WhatIf::new(case.services, &case.edges, leak, none, vec![PRIOR; n], evidence)?;
+    what_if.posterior()?;
+    let mut times = Vec::new();
+    for run in 0..RUNS as u32 {
+        let start = Instant::now();
+        what_if.set_evidence(case.services / 2 + run, 5.0)?;
+        what_if.posterior()?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    let work = what_if.work();
+    report.note(&format!(
+        "one piece of evidence changed: {} of {} table operations again",
+        work.repeated, work.operations
+    ));
+    report.add(&format!("what_if_ms_{}", case.name), median(times));
     Ok(())
 }
 
@@ -234,6 +258,9 @@ fn main() -> Result<()> {
     }
     for case in &cases {
         measure(case, module.as_ref(), &mut report)?;
+        if case.name == "1000" {
+            what_if(case, &mut report)?;
+        }
     }
     match (&python, cases.first()) {
         (Some(python), Some(case)) => against_pgmpy(case, python, &mut report)?,
