@@ -19,6 +19,7 @@
 //! goes through the operations forwards for the value and backwards for its derivative with respect to
 //! every input, which is every marginal at once.
 
+mod indices;
 mod order;
 mod plan;
 mod state;

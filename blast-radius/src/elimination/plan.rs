@@ -4,6 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::indices::{Choice, Indices};
 use super::order::Interaction;
 use crate::wide::{Number, Wide};
 use crate::{CallGraph, InferenceError};
@@ -47,14 +48,6 @@ enum Kind {
     Contribution,
     /// `O_i` in the one table that reads the OR.
     Reader,
-}
-
-/// One binary choice of an operation: which index bits of the two operands and of the result it sets.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    first: u32,
-    second: u32,
-    result: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -278,37 +271,6 @@ impl FromWide for Wide {
 impl FromWide for crate::wide::AtMostOne {
     fn from_wide(value: Wide) -> Self {
         Self { none: value, once: Wide::ZERO }
-    }
-}
-
-/// The index triples of one operation; buffers are kept between operations.
-#[derive(Default)]
-pub(super) struct Indices {
-    first: Vec<u32>,
-    second: Vec<u32>,
-    result: Vec<u32>,
-}
-
-impl Indices {
-    fn enumerate(&mut self, choices: &[Choice]) {
-        for list in [&mut self.first, &mut self.second, &mut self.result] {
-            list.clear();
-            list.push(0);
-        }
-        for choice in choices {
-            for (list, bit) in
-                [(&mut self.first, choice.first), (&mut self.second, choice.second), (&mut self.result, choice.result)]
-            {
-                for place in 0..list.len() {
-                    list.push(list[place] | bit);
-                }
-            }
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        (self.first.iter().zip(&self.second).zip(&self.result))
-            .map(|((&i, &j), &k)| (i as usize, j as usize, k as usize))
     }
 }
 

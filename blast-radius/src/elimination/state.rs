@@ -8,7 +8,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::plan::{FromWide, Indices, Inputs, Outcome, Plan};
+use super::indices::Indices;
+use super::plan::{FromWide, Inputs, Outcome, Plan};
 use crate::wide::Number;
 
 /// Values and slopes of every table after a run.
