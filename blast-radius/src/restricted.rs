@@ -33,7 +33,7 @@ use crate::{CallEdge, CallGraph, InferenceError};
 
 /// Multiplications of all hypotheses together: what two passes over the whole graph at its limit cost.
 const OPERATIONS_LIMIT: u64 = 1 << 23;
-/// Services of all hypotheses' parts together: finding the elimination orders takes about two seconds.
+/// Services of all hypotheses' parts together: bounds the memory for them and the elimination orders to find.
 const ANCESTORS_LIMIT: usize = 1 << 18;
 
 /// The posterior with the leaks left out that lie outside the hypothesis's own part of the graph; exact

@@ -11,7 +11,7 @@ use crate::{CallGraph, InferenceError};
 
 /// Largest number of variables in one table.
 const WIDTH_LIMIT: u32 = 20;
-/// Largest number of multiplications of one pass: about a fifth of a second.
+/// Largest number of multiplications of one pass.
 ///
 /// It bounds the memory too, at about 350 MiB: no operation writes more entries than it multiplies, so that the
 /// tables hold 2^22 entries apart from those given (eight per service and four per call); an entry has 32 bytes
