@@ -7,5 +7,6 @@
 pub mod allocation;
 pub mod graphs;
 mod report;
+pub mod wasm;
 
 pub use report::Report;

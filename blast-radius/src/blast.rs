@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::elimination::{Inputs, Plan};
+use crate::elimination::{Inputs, Plan, State};
 use crate::network::check_probabilities;
 use crate::wide::{Number, Wide};
 use crate::{CallGraph, Inference, InferenceError};
@@ -19,8 +19,14 @@ pub fn blast_radius(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Vec<f6
     Inference::new(graph)?.blast_radius(leak, root)
 }
 
-/// The same on a graph that is prepared.
-pub(crate) fn reach(plan: &Plan, services: u32, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
+/// The same on a graph that is prepared; `state` is of earlier questions about it.
+pub(crate) fn reach(
+    plan: &Plan,
+    state: &mut State<Wide>,
+    services: u32,
+    leak: &[f64],
+    root: u32,
+) -> Result<Vec<f64>, InferenceError> {
     check_probabilities("leak", leak, services)?;
     if root >= services {
         return Err(InferenceError::UnknownService { service: root, services });
@@ -30,6 +36,6 @@ pub(crate) fn reach(plan: &Plan, services: u32, leak: &[f64], root: u32) -> Resu
         *root = [Wide::ZERO, Wide::ONE];
     }
     let neutral = vec![[Wide::ONE; 2]; services as usize];
-    let outcome = plan.run(&Inputs { own: &own, likelihood: &neutral });
+    let outcome = state.run(plan, &Inputs { own: &own, likelihood: &neutral });
     Ok(outcome.likelihood.iter().map(|rest| rest[1].share_of(outcome.value)).collect())
 }

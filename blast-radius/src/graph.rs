@@ -102,6 +102,12 @@ impl CallGraph {
         &self.deferred
     }
 
+    /// Whether `other` has the same services and acyclic calls, whatever their strengths.
+    pub(crate) fn same_calls(&self, other: &Self) -> bool {
+        let pairs = |graph: &'_ Self| graph.dag.iter().map(|edge| (edge.client, edge.server)).collect::<Vec<_>>();
+        self.services == other.services && self.dag.len() == other.dag.len() && pairs(self) == pairs(other)
+    }
+
     /// Every service after all those it calls along acyclic edges.
     #[must_use]
     pub fn callees_first(&self) -> &[u32] {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::elimination::Plan;
+use crate::elimination::{Plan, State};
 use crate::single_fault::Question;
 use crate::{CallGraph, InferenceError, SingleFaultPosterior, blast};
 
@@ -48,6 +48,15 @@ impl Inference {
     /// # Errors
     /// A `root` outside the graph, or leaks that are no probabilities.
     pub fn blast_radius(&self, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
-        blast::reach(&self.plan, self.services, leak, root)
+        blast::reach(&self.plan, &mut State::new(), self.services, leak, root)
+    }
+
+    /// [`Inference::blast_radius`] of each of `roots`, with the work shared that does not depend on the root.
+    ///
+    /// # Errors
+    /// As [`Inference::blast_radius`].
+    pub fn blast_radii(&self, leak: &[f64], roots: &[u32]) -> Result<Vec<Vec<f64>>, InferenceError> {
+        let mut state = State::new();
+        roots.iter().map(|&root| blast::reach(&self.plan, &mut state, self.services, leak, root)).collect()
     }
 }

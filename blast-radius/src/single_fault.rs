@@ -13,10 +13,10 @@
 
 use alloc::vec::Vec;
 
-use crate::elimination::{Inputs, Plan};
+use crate::elimination::{Inputs, Outcome, Plan};
 use crate::network::check_probabilities;
 use crate::wide::{AtMostOne, Number, Wide};
-use crate::{CallEdge, CallGraph, InferenceError};
+use crate::{CallEdge, CallGraph, InferenceError, RestrictedSingleFaultPosterior, restricted_single_fault};
 
 /// Largest deviation from one of the sum of the prior.
 const SUM_TOLERANCE: f64 = 1e-6;
@@ -48,6 +48,8 @@ pub struct ApproximateSingleFaultPosterior {
 pub enum SingleFault {
     /// Exact.
     Exact(SingleFaultPosterior),
+    /// The graph was too wide as a whole, not above each single fault: exact but for leaks, with a bound.
+    Restricted(RestrictedSingleFaultPosterior),
     /// The graph was too wide; see [`ApproximateSingleFaultPosterior`].
     Approximate(ApproximateSingleFaultPosterior),
 }
@@ -57,7 +59,9 @@ impl SingleFault {
     #[must_use]
     pub fn posterior(&self) -> &SingleFaultPosterior {
         match self {
-            Self::Exact(posterior) | Self::Approximate(ApproximateSingleFaultPosterior { posterior, .. }) => posterior,
+            Self::Exact(posterior)
+            | Self::Restricted(RestrictedSingleFaultPosterior { posterior, .. })
+            | Self::Approximate(ApproximateSingleFaultPosterior { posterior, .. }) => posterior,
         }
     }
 }
@@ -82,7 +86,9 @@ pub fn single_fault_posterior(
     question.answer(&Plan::new(graph)?)
 }
 
-/// The exact posterior where it is within reach, else that of the graph with weak edges left out.
+/// The exact posterior where it is within reach; else each hypothesis on its ancestors
+/// ([`restricted_single_fault`], which is exact and called so where no service leaks); else that of the graph
+/// with weak edges left out.
 ///
 /// # Errors
 /// As [`single_fault_posterior`], but never [`InferenceError::TooWide`] for graphs of less than a million services.
@@ -98,6 +104,12 @@ pub fn single_fault(
         Ok(plan) => return question.answer(&plan).map(SingleFault::Exact),
         Err(error) => error,
     };
+    match restricted_single_fault(graph, leak, no_fault_prior, fault_prior, log_likelihood_ratio) {
+        Ok(answer) if answer.is_exact() => return Ok(SingleFault::Exact(answer.posterior)),
+        Ok(answer) => return Ok(SingleFault::Restricted(answer)),
+        Err(InferenceError::TooWide { .. }) => {}
+        Err(error) => return Err(error),
+    }
     for callees_kept in (1..=4).rev() {
         let thinned = thin(graph, callees_kept)?;
         match Plan::new(&thinned) {
@@ -186,7 +198,14 @@ impl Question {
     }
 
     pub(crate) fn answer(&self, plan: &Plan) -> Result<SingleFaultPosterior, InferenceError> {
-        let outcome = plan.run(&Inputs { own: &self.own, likelihood: &self.likelihood });
+        self.conclude(&plan.run(&self.inputs()))
+    }
+
+    pub(crate) fn inputs(&self) -> Inputs<'_, AtMostOne> {
+        Inputs { own: &self.own, likelihood: &self.likelihood }
+    }
+
+    pub(crate) fn conclude(&self, outcome: &Outcome<AtMostOne>) -> Result<SingleFaultPosterior, InferenceError> {
         let mixture = |number: AtMostOne| self.no_fault_prior.times(number.none).plus(number.once);
         let no_fault = self.no_fault_prior.times(outcome.value.none);
         let root_cause: Vec<Wide> =

@@ -4,12 +4,13 @@
 //! of an `f64`, but its relative precision is all that is needed. A [`Wide`] keeps the mantissa in
 //! [1, 2) (or 0) and the exponent apart. A logarithm per operation would be slower and less accurate.
 
-use core::cmp::Ordering;
-
 const FRACTION_BITS: u64 = (1 << 52) - 1;
 const EXPONENT_OF_ONE: u64 = 1023 << 52;
-/// Beyond this difference of exponents the smaller summand is below half a unit of the larger one.
-const NEGLIGIBLE: i64 = 54;
+/// Below the exponent of every other number, so that zero needs no case of its own in a sum; two of them
+/// can be added without overflow.
+const EXPONENT_OF_ZERO: i64 = i64::MIN / 2;
+/// Largest exponent of one piece of evidence: the product of those of 2^24 services stays far inside i64.
+const EXPONENT_LIMIT: f64 = 1e11;
 
 /// What the elimination needs of a number: a commutative semiring.
 pub(crate) trait Number: Copy {
@@ -50,8 +51,8 @@ impl Wide {
         if power < 0.0 && power.is_infinite() {
             return Self::ZERO;
         }
-        // Clamped where the exponent would leave i64: no sum of real evidence comes near.
-        let whole = libm::floor(power / core::f64::consts::LN_2).clamp(-1e15, 1e15);
+        // No real evidence comes near the limit.
+        let whole = libm::floor(power / core::f64::consts::LN_2).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT);
         let rest = (power - whole * core::f64::consts::LN_2).clamp(-700.0, 700.0);
         let mut result = Self::new(libm::exp(rest));
         result.exponent += whole as i64;
@@ -84,46 +85,35 @@ impl Wide {
     }
 }
 
+/// 2 to the power `-distance`, or 0 where that is no normal number: far below half a unit of any sum.
+#[inline]
+fn scale(distance: i64) -> f64 {
+    f64::from_bits(((1023 - distance.min(1023)) as u64) << 52)
+}
+
+/// No branches: which summand is larger, and whether a product reaches two, is as good as random, and a
+/// mispredicted branch costs more than both sides.
 impl Number for Wide {
-    const ZERO: Self = Self { mantissa: 0.0, exponent: 0 };
+    const ZERO: Self = Self { mantissa: 0.0, exponent: EXPONENT_OF_ZERO };
     const ONE: Self = Self { mantissa: 1.0, exponent: 0 };
 
     #[inline]
     fn plus(self, other: Self) -> Self {
-        if other.mantissa == 0.0 {
-            return self;
-        }
-        if self.mantissa == 0.0 {
-            return other;
-        }
-        let (large, small) = match self.exponent.cmp(&other.exponent) {
-            Ordering::Less => (other, self),
-            Ordering::Equal | Ordering::Greater => (self, other),
-        };
-        let difference = large.exponent - small.exponent;
-        if difference > NEGLIGIBLE {
-            return large;
-        }
-        let scale = f64::from_bits(((1023 - difference) as u64) << 52);
-        let sum = large.mantissa + small.mantissa * scale;
-        if sum >= 2.0 {
-            Self { mantissa: sum * 0.5, exponent: large.exponent + 1 }
-        } else {
-            Self { mantissa: sum, exponent: large.exponent }
-        }
+        let exponent = self.exponent.max(other.exponent);
+        // One of the two factors is one: the larger summand is taken as it is.
+        let sum = self.mantissa * scale(exponent - self.exponent) + other.mantissa * scale(exponent - other.exponent);
+        let carry = sum >= 2.0;
+        Self { mantissa: sum * if carry { 0.5 } else { 1.0 }, exponent: exponent + i64::from(carry) }
     }
 
     #[inline]
     fn times(self, other: Self) -> Self {
         let product = self.mantissa * other.mantissa;
-        if product == 0.0 {
-            return Self::ZERO;
-        }
-        let exponent = self.exponent + other.exponent;
-        if product >= 2.0 {
-            Self { mantissa: product * 0.5, exponent: exponent + 1 }
-        } else {
-            Self { mantissa: product, exponent }
+        let carry = product >= 2.0;
+        let exponent = self.exponent + other.exponent + i64::from(carry);
+        Self {
+            mantissa: product * if carry { 0.5 } else { 1.0 },
+            exponent: if product == 0.0 { EXPONENT_OF_ZERO } else { exponent },
         }
     }
 }

@@ -1,13 +1,18 @@
-//! Largest difference between the engine and a file of exact posteriors, per quantity.
+//! Largest difference between the engine and a file of exact posteriors, per quantity, natively and in WASM.
 //!
-//! `cargo xtask check-reference FILE.jsonl[.gz]`; the fields are described in `blast-radius/fixtures/README.md`.
-//! Exits with 1 where a quantity differs by more than 1e-9.
+//! `cargo xtask check-reference FILE.jsonl[.gz] [--wasm|--native]`; the fields are described in
+//! `blast-radius/fixtures/README.md`. The same questions go to the engine as a WASM module under node, whose
+//! answers must have the bits of the native ones. Without an option that is done where the tools for it
+//! are (`scripts/setup`); with `--wasm` they must be; with `--native` it is left out.
+//! Exits with 1 where a quantity differs by more than 1e-9 from the file, or in any bit from WASM.
 
 use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use quoll_bench::wasm::{Build, Module};
 use quoll_blast_radius::{CallEdge, CallGraph, Network};
+use quoll_blast_radius_wasm::{BITS, Question, SIZES, VERSION, answer};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-9;
@@ -62,16 +67,18 @@ impl Differences {
     }
 }
 
-fn check(line: &str, differences: &mut Differences) -> Result<()> {
+/// One network of the file: the question to the engine, its native answer taken into account.
+fn check(line: &str, differences: &mut Differences) -> Result<Question> {
     let reference: Value = serde_json::from_str(line)?;
     let name = reference["id"].to_string();
     let services = u32::try_from(reference["n"].as_u64().context("n is not a number")?)?;
-    let graph = CallGraph::new(services, &edges(&reference["dag_edges"])?)?;
-    let network = Network::new(graph, numbers(&reference["prior"])?, numbers(&reference["leak"])?)?;
     let mut likelihood = Vec::new();
     for pair in reference["lik"].as_array().context("lik is not a list")? {
         likelihood.push([number(&pair[0])?, number(&pair[1])?]);
     }
+    let (edges, prior) = (edges(&reference["dag_edges"])?, numbers(&reference["prior"])?);
+    let leak = numbers(&reference["leak"])?;
+    let network = Network::new(CallGraph::new(services, &edges)?, prior.clone(), leak.clone())?;
     let posterior = network.posterior(&likelihood)?;
     differences.take("post_F", &name, &posterior.fault, &numbers(&reference["post_F"])?)?;
     differences.take("post_A", &name, &posterior.anomalous, &numbers(&reference["post_A"])?)?;
@@ -80,16 +87,52 @@ fn check(line: &str, differences: &mut Differences) -> Result<()> {
         let evidence = number(&reference["log_evidence"])?;
         differences.take("log_evidence", &name, &[posterior.log_evidence], &[evidence])?;
     }
-    for (root, hits) in (0..).zip(reference["blast"].as_array().into_iter().flatten()) {
+    let blasts = reference["blast"].as_array();
+    for (root, hits) in (0..).zip(blasts.into_iter().flatten()) {
         differences.take("blast", &name, &network.blast_radius(root)?, &numbers(hits)?)?;
     }
-    Ok(())
+    Ok(Question::Network { services, edges, prior, leak, likelihood, blasts: blasts.is_some() })
+}
+
+/// Whether WASM gives the native answers, bit for bit, and the known bits of this version.
+fn compare(module: &Module, mut questions: Vec<Question>) -> Result<bool> {
+    let known = questions.len();
+    questions.extend(SIZES.map(|services| Question::Fingerprint { services }));
+    let answers = module.ask(&questions, 1)?;
+    let (mut values, mut different) = (0, 0);
+    for (question, there) in questions.iter().zip(&answers) {
+        let here = answer(&question.request());
+        if here.len() == 1 || here.len() != there.values.len() {
+            bail!("{} numbers natively, {} in WASM, for {question:?}", here.len(), there.values.len());
+        }
+        values += here.len() - 1;
+        different += here.iter().zip(&there.values).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    }
+    let pinned = answers[known..].iter().zip(BITS).all(|(answer, bits)| {
+        let [_, high, low] = answer.values[..] else { return false };
+        high.to_bits() == ((bits >> 32) as f64).to_bits() && low.to_bits() == ((bits & 0xffff_ffff) as f64).to_bits()
+    });
+    println!("WASM under node: {different} of {values} numbers differ in a bit from the native ones");
+    println!("WASM under node: the bits of version {VERSION} are {}", if pinned { "met" } else { "NOT MET" });
+    Ok(different == 0 && pinned)
 }
 
 fn main() -> Result<ExitCode> {
-    let [file] = std::env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|arguments: Vec<String>| {
-        anyhow::anyhow!("one argument expected, FILE.jsonl or FILE.jsonl.gz, not {}", arguments.len())
-    })?;
+    let (options, files): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
+    let [file] = <[String; 1]>::try_from(files)
+        .map_err(|files| anyhow::anyhow!("one file expected, FILE.jsonl or FILE.jsonl.gz, not {}", files.len()))?;
+    let (mut demanded, mut left_out) = (false, false);
+    for option in &options {
+        match option.as_str() {
+            "--wasm" => demanded = true,
+            "--native" => left_out = true,
+            other => bail!("unknown option {other}; there are --wasm and --native"),
+        }
+    }
+    if demanded && left_out {
+        bail!("--wasm and --native exclude each other");
+    }
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
     let mut text = String::new();
     if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -98,15 +141,14 @@ fn main() -> Result<ExitCode> {
         text = String::from_utf8(bytes)?;
     }
     let mut differences = Differences::default();
-    let mut networks = 0;
+    let mut questions = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        check(line, &mut differences).with_context(|| format!("{file}, line {}", number + 1))?;
-        networks += 1;
+        questions.push(check(line, &mut differences).with_context(|| format!("{file}, line {}", number + 1))?);
     }
-    if networks == 0 {
+    if questions.is_empty() {
         bail!("{file} holds no network");
     }
-    println!("{networks} networks, engine version {}", quoll_blast_radius::ENGINE_VERSION);
+    println!("{} networks, engine version {}", questions.len(), quoll_blast_radius::ENGINE_VERSION);
     println!("{:<14} {:>10} {:>20}  network", "quantity", "values", "largest difference");
     let mut passed = true;
     for (quantity, difference, network, values) in &differences.rows {
@@ -114,5 +156,12 @@ fn main() -> Result<ExitCode> {
         passed &= *difference <= TOLERANCE;
     }
     println!("{} (limit {TOLERANCE:e})", if passed { "agrees" } else { "DIFFERS" });
+    if !left_out {
+        match Module::build()? {
+            Build::Ready(module) => passed &= compare(&module, questions)?,
+            Build::Missing(what) if demanded => bail!("{what}"),
+            Build::Missing(what) => println!("WASM left out: {what}"),
+        }
+    }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

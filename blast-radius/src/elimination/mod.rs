@@ -19,7 +19,10 @@
 //! goes through the operations forwards for the value and backwards for its derivative with respect to
 //! every input, which is every marginal at once.
 
+mod indices;
 mod order;
 mod plan;
+mod state;
 
-pub(crate) use plan::{Inputs, Plan};
+pub(crate) use plan::{Inputs, Outcome, Plan};
+pub(crate) use state::State;

@@ -4,14 +4,20 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::indices::{Choice, Indices};
 use super::order::Interaction;
 use crate::wide::{Number, Wide};
 use crate::{CallGraph, InferenceError};
 
 /// Largest number of variables in one table.
 const WIDTH_LIMIT: u32 = 20;
-/// Largest number of multiplications of one pass: about half a second and half a gigabyte.
-const OPERATIONS_LIMIT: u64 = 1 << 23;
+/// Largest number of multiplications of one pass.
+///
+/// It bounds the memory too, at about 350 MiB: no operation writes more entries than it multiplies, so that the
+/// tables hold 2^22 entries apart from those given (eight per service and four per call); an entry has 32 bytes
+/// at most and is kept twice, as value and as slope (256 MiB); the indices of one operation take 12 bytes each
+/// (48 MiB, twice that while they grow).
+const OPERATIONS_LIMIT: u64 = 1 << 22;
 
 /// What a run is given: per service the weights of its own term being off and on, and of its evidence
 /// under normal and anomalous. One entry per service each.
@@ -44,19 +50,11 @@ enum Kind {
     Reader,
 }
 
-/// One binary choice of an operation: which index bits of the two operands and of the result it sets.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    first: u32,
-    second: u32,
-    result: u32,
-}
-
 #[derive(Clone, Debug)]
-struct Operation {
-    first: u32,
-    second: u32,
-    result: u32,
+pub(super) struct Operation {
+    pub(super) first: u32,
+    pub(super) second: u32,
+    pub(super) result: u32,
     choices: Range<u32>,
 }
 
@@ -67,14 +65,16 @@ pub(crate) struct Plan {
     /// Start of each table's values; one more than there are tables.
     offsets: Vec<u32>,
     choices: Vec<Choice>,
-    operations: Vec<Operation>,
+    pub(super) operations: Vec<Operation>,
     edge_strengths: Vec<f64>,
     /// Whether the callee, not the OR, is the first variable of the edge's table.
     callee_first: Vec<bool>,
     /// Table holding the final sum.
-    root: u32,
+    pub(super) root: u32,
     /// Variables in the largest table.
     width: u32,
+    /// Multiplications of a forward pass.
+    multiplications: u64,
 }
 
 /// Table 0 is the number one; then own terms, evidence and readers by service; then edges; then results.
@@ -122,12 +122,44 @@ impl Plan {
             builder.plan.root = builder.combine(builder.plan.root, scalar, None)?;
         }
         builder.plan.width = builder.width;
+        builder.plan.multiplications = builder.multiplications;
         Ok(builder.plan)
+    }
+
+    /// Multiplications of a forward pass.
+    pub(crate) fn multiplications(&self) -> u64 {
+        self.multiplications
+    }
+
+    /// A width beside its limit, as [`InferenceError::TooWide`] has them.
+    pub(crate) fn limits(width: u32) -> (u32, u32) {
+        (width, WIDTH_LIMIT)
     }
 
     /// Variables in the largest table.
     pub(crate) fn width(&self) -> u32 {
         self.width
+    }
+
+    /// Operations of a run, forwards and backwards.
+    pub(crate) fn operations(&self) -> u32 {
+        2 * self.operations.len() as u32
+    }
+
+    /// Where each table's values start; one more than there are tables.
+    pub(super) fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// Number of tables that are given, before those that operations make.
+    pub(super) fn given(&self) -> usize {
+        (1 + 3 * self.services) as usize + self.edge_strengths.len()
+    }
+
+    /// Takes over the strengths of a graph with the same calls.
+    pub(crate) fn set_strengths(&mut self, graph: &CallGraph) {
+        self.edge_strengths.clear();
+        self.edge_strengths.extend(graph.dag_edges().iter().map(|edge| edge.strength));
     }
 
     /// Executes the plan.
@@ -137,25 +169,47 @@ impl Plan {
         self.fill(inputs, &mut values);
         let mut indices = Indices::default();
         for operation in &self.operations {
-            let [first, second, result] = self.starts(operation);
-            indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
-            for (i, j, k) in indices.iter() {
-                let product = values[first + i].times(values[second + j]);
-                values[result + k] = values[result + k].plus(product);
-            }
+            self.forward(operation, &mut values, &mut indices);
         }
-
         let mut slopes = vec![T::ZERO; size];
         slopes[self.start(self.root)] = T::ONE;
         for operation in self.operations.iter().rev() {
-            let [first, second, result] = self.starts(operation);
-            indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
-            for (i, j, k) in indices.iter() {
-                let slope = slopes[result + k];
-                slopes[first + i] = slopes[first + i].plus(slope.times(values[second + j]));
-                slopes[second + j] = slopes[second + j].plus(slope.times(values[first + i]));
-            }
+            self.backward(operation, &values, &mut slopes, &mut indices);
         }
+        self.outcome(&values, &slopes)
+    }
+
+    /// Adds what an operation gives to its result, which is zero before.
+    pub(super) fn forward<T: Number>(&self, operation: &Operation, values: &mut [T], indices: &mut Indices) {
+        let [first, second, result] = self.starts(operation);
+        indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
+        // A result lies behind its operands.
+        let (operands, results) = values.split_at_mut(result);
+        let (first, second) = (&operands[first..], &operands[second..]);
+        for (i, j, k) in indices.iter() {
+            results[k] = results[k].plus(first[i].times(second[j]));
+        }
+    }
+
+    /// Adds what the derivative with respect to an operation's result means for its operands', zero before.
+    pub(super) fn backward<T: Number>(
+        &self,
+        operation: &Operation,
+        values: &[T],
+        slopes: &mut [T],
+        indices: &mut Indices,
+    ) {
+        let [first, second, result] = self.starts(operation);
+        indices.enumerate(&self.choices[operation.choices.start as usize..operation.choices.end as usize]);
+        let (operands, results) = slopes.split_at_mut(result);
+        for (i, j, k) in indices.iter() {
+            let slope = results[k];
+            operands[first + i] = operands[first + i].plus(slope.times(values[second + j]));
+            operands[second + j] = operands[second + j].plus(slope.times(values[first + i]));
+        }
+    }
+
+    pub(super) fn outcome<T: Number>(&self, values: &[T], slopes: &[T]) -> Outcome<T> {
         let pairs = |base: u32| {
             (0..self.services)
                 .map(|service| {
@@ -167,7 +221,7 @@ impl Plan {
         Outcome { value: values[self.start(self.root)], own: pairs(1), likelihood: pairs(1 + self.services) }
     }
 
-    fn fill<T: Number + FromWide>(&self, inputs: &Inputs<'_, T>, values: &mut [T]) {
+    pub(super) fn fill<T: Number + FromWide>(&self, inputs: &Inputs<'_, T>, values: &mut [T]) {
         values[self.start(ONE)] = T::ONE;
         let pairs = inputs.own.iter().chain(inputs.likelihood);
         for (table, pair) in (1..).zip(pairs) {
@@ -194,7 +248,7 @@ impl Plan {
         if self.callee_first[edge] { [1, 2] } else { [2, 1] }
     }
 
-    fn start(&self, table: u32) -> usize {
+    pub(super) fn start(&self, table: u32) -> usize {
         self.offsets[table as usize] as usize
     }
 
@@ -220,37 +274,6 @@ impl FromWide for crate::wide::AtMostOne {
     }
 }
 
-/// The index triples of one operation; buffers are kept between operations.
-#[derive(Default)]
-struct Indices {
-    first: Vec<u32>,
-    second: Vec<u32>,
-    result: Vec<u32>,
-}
-
-impl Indices {
-    fn enumerate(&mut self, choices: &[Choice]) {
-        for list in [&mut self.first, &mut self.second, &mut self.result] {
-            list.clear();
-            list.push(0);
-        }
-        for choice in choices {
-            for (list, bit) in
-                [(&mut self.first, choice.first), (&mut self.second, choice.second), (&mut self.result, choice.result)]
-            {
-                for place in 0..list.len() {
-                    list.push(list[place] | bit);
-                }
-            }
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        (self.first.iter().zip(&self.second).zip(&self.result))
-            .map(|((&i, &j), &k)| (i as usize, j as usize, k as usize))
-    }
-}
-
 impl Builder {
     fn new(graph: &CallGraph) -> Self {
         let services = graph.services();
@@ -263,6 +286,7 @@ impl Builder {
             callee_first: graph.dag_edges().iter().map(|e| anomalous(e.server) < any_cause(e.client)).collect(),
             root: ONE,
             width: 0,
+            multiplications: 0,
         };
         let mut builder = Self {
             plan,
