@@ -154,7 +154,7 @@ fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f
     if let Some(written) = incident.no_fault {
         difference = difference.max((written - posterior.no_fault).abs());
     }
-    Ok((difference, matches!(answer, SingleFault::Approximate(_))))
+    Ok((difference, !matches!(answer, SingleFault::Exact(_))))
 }
 
 impl Inference {
