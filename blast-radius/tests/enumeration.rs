@@ -12,16 +12,13 @@ fn probability(graph: &CallGraph, leak: &[f64], faults: u32, anomalous: u32) -> 
     let bit = |set: u32, service: u32| set >> service & 1 == 1;
     (0..graph.services())
         .map(|service| {
-            let mut normal = 1.0 - leak[service as usize];
-            if bit(faults, service) {
-                normal = 0.0;
-            }
-            for edge in graph.callees(service) {
-                if bit(anomalous, edge.server) {
-                    normal *= 1.0 - edge.strength;
-                }
-            }
-            if bit(anomalous, service) { 1.0 - normal } else { normal }
+            let spared: f64 = (graph.callees(service).iter())
+                .filter(|edge| bit(anomalous, edge.server))
+                .map(|edge| 1.0 - edge.strength)
+                .product();
+            let leak = if bit(faults, service) { 1.0 } else { leak[service as usize] };
+            // Not one minus the other: of a leak of 1e-13 the subtraction would leave three digits.
+            if bit(anomalous, service) { leak + (1.0 - leak) * (1.0 - spared) } else { (1.0 - leak) * spared }
         })
         .product()
 }
