@@ -71,9 +71,10 @@ fn cpu_burns_in_the_service_and_slows_it() {
     let share = broken.count("/services/leaf/cpu_seconds") / 3.0;
     // A busy machine gives it less than it asks for.
     assert!((0.2..0.85).contains(&share), "burns {share} of a core");
-    // The leaf itself takes 2 to 6 ms; whatever else keeps the machine busy can only add to that.
-    let took = broken.mean_ms(LEAF);
-    assert!(took > 8.0, "takes {took} ms");
+    // Seen by its caller, since a request that waits unread is not the leaf's to time: about 4 ms without the
+    // fault, 18 more for 60 ms of work in every 100; what else keeps the machine busy can only add to that.
+    let took = broken.mean_ms(MID_TO_LEAF);
+    assert!(took > 12.0, "takes {took} ms");
     shop.repair(&fault);
     healthy_again(&shop);
     assert!(shop.watch(1.0).count("/services/leaf/cpu_seconds") < 0.2);
