@@ -10,14 +10,15 @@
 //! - A change that is refused changes nothing. An answer that is refused ([`InferenceError::TooWide`], say)
 //!   leaves everything as it was set; the next change may make it answerable.
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::elimination::{Plan, State};
-use crate::single_fault::Question;
+use crate::single_fault::{Question, single_fault};
 use crate::wide::{AtMostOne, Wide};
-use crate::{CallEdge, CallGraph, GraphError, InferenceError, SingleFaultPosterior, blast};
+use crate::{CallEdge, CallGraph, GraphError, InferenceError, SingleFault, SingleFaultPosterior, blast};
 
 /// Why a change or an answer was refused.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,6 +80,10 @@ pub struct WhatIf {
     no_fault_prior: f64,
     fault_prior: Vec<f64>,
     log_likelihood_ratio: Vec<f64>,
+    /// Where the fault is assumed to be.
+    failed: Option<u32>,
+    /// Services assumed to have no fault of their own.
+    healthy: BTreeSet<u32>,
     /// Whether `edges` are not those of `prepared`.
     stale: bool,
     prepared: Option<Prepared>,
@@ -112,6 +117,8 @@ impl WhatIf {
             no_fault_prior,
             fault_prior,
             log_likelihood_ratio,
+            failed: None,
+            healthy: BTreeSet::new(),
             stale: true,
             prepared: None,
             work: Work::default(),
@@ -199,18 +206,87 @@ impl WhatIf {
         Ok(gone)
     }
 
+    /// Assumes that the fault is at this service: the other hypotheses, no fault among them, are ruled out.
+    /// It takes the place of such an assumption made before, since there is one fault at most.
+    ///
+    /// # Errors
+    /// A service outside the graph.
+    pub fn assume_failed(&mut self, service: u32) -> Result<(), WhatIfError> {
+        self.clear_assumption(service)?;
+        self.failed = Some(service);
+        Ok(())
+    }
+
+    /// Assumes that this service has no fault of its own; a callee's may still make it anomalous.
+    ///
+    /// # Errors
+    /// A service outside the graph.
+    pub fn assume_healthy(&mut self, service: u32) -> Result<(), WhatIfError> {
+        self.clear_assumption(service)?;
+        self.healthy.insert(service);
+        Ok(())
+    }
+
+    /// Takes back what was assumed of a service.
+    ///
+    /// # Errors
+    /// A service outside the graph.
+    pub fn clear_assumption(&mut self, service: u32) -> Result<(), WhatIfError> {
+        let services = self.services;
+        if service >= services {
+            return Err(InferenceError::UnknownService { service, services }.into());
+        }
+        self.failed = self.failed.filter(|&failed| failed != service);
+        self.healthy.remove(&service);
+        Ok(())
+    }
+
+    /// The priors under the assumptions: conditioned on them, and the ones given where there are none.
+    fn priors(&self) -> Result<(f64, Cow<'_, [f64]>), InferenceError> {
+        if self.failed.is_none() && self.healthy.is_empty() {
+            return Ok((self.no_fault_prior, Cow::Borrowed(&self.fault_prior)));
+        }
+        let services = (0u32..).zip(&self.fault_prior);
+        if let Some(failed) = self.failed {
+            return Ok((0.0, services.map(|(service, _)| if service == failed { 1.0 } else { 0.0 }).collect()));
+        }
+        let mut prior: Vec<f64> =
+            services.map(|(service, &p)| if self.healthy.contains(&service) { 0.0 } else { p }).collect();
+        let sum = prior.iter().fold(self.no_fault_prior, |sum, p| sum + p);
+        if sum == 0.0 {
+            return Err(InferenceError::ContradictoryEvidence);
+        }
+        prior.iter_mut().for_each(|p| *p /= sum);
+        Ok((self.no_fault_prior / sum, Cow::Owned(prior)))
+    }
+
     /// The posterior as things are now; see [`crate::single_fault_posterior`].
     ///
     /// # Errors
     /// [`InferenceError::TooWide`] or [`InferenceError::ContradictoryEvidence`].
     pub fn posterior(&mut self) -> Result<SingleFaultPosterior, WhatIfError> {
-        let (leak, prior, evidence) = (&self.leak, &self.fault_prior, &self.log_likelihood_ratio);
-        let question = Question::new(self.services, leak, self.no_fault_prior, prior, evidence)?;
+        let (none, prior) = self.priors()?;
+        let question = Question::new(self.services, &self.leak, none, &prior, &self.log_likelihood_ratio)?;
         let (prepared, planned) = self.prepare()?;
         let outcome = prepared.posterior.run(&prepared.plan, &question.inputs());
         let (repeated, operations) = (prepared.posterior.repeated(), prepared.plan.operations());
         self.work = Work { planned, repeated, operations };
         Ok(question.conclude(&outcome)?)
+    }
+
+    /// [`WhatIf::posterior`], and where that is too wide, what [`crate::single_fault`] gives instead, from scratch.
+    ///
+    /// # Errors
+    /// [`InferenceError::ContradictoryEvidence`]; [`InferenceError::TooWide`] as rarely as [`crate::single_fault`].
+    pub fn single_fault(&mut self) -> Result<SingleFault, WhatIfError> {
+        match self.posterior() {
+            Err(WhatIfError::Inference(InferenceError::TooWide { .. })) => {}
+            answer => return answer.map(SingleFault::Exact),
+        }
+        let edges: Vec<CallEdge> = self.edges().collect();
+        let graph = CallGraph::new(self.services, &edges)?;
+        let (none, prior) = self.priors()?;
+        Ok(single_fault(&graph, &self.leak, none, &prior, &self.log_likelihood_ratio)?)
     }
 
     /// P(A_y | do(F_root = 1)) for every service as things are now; see [`crate::blast_radius`].

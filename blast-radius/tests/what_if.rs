@@ -16,6 +16,9 @@ enum Step {
     SetEdge(CallEdge),
     CutEdge(u32, u32),
     Drain(u32),
+    AssumeFailed(u32),
+    AssumeHealthy(u32),
+    ClearAssumption(u32),
     Posterior,
     BlastRadius(u32),
 }
@@ -33,6 +36,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => edge().prop_map(Step::SetEdge),
         2 => (0..SERVICES, 0..SERVICES).prop_map(|(client, server)| Step::CutEdge(client, server)),
         1 => (0..SERVICES).prop_map(Step::Drain),
+        1 => (0..SERVICES).prop_map(Step::AssumeFailed),
+        1 => (0..SERVICES).prop_map(Step::AssumeHealthy),
+        1 => (0..SERVICES).prop_map(Step::ClearAssumption),
         5 => Just(Step::Posterior),
         3 => (0..SERVICES).prop_map(Step::BlastRadius),
     ]
@@ -42,6 +48,25 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     edges: Vec<CallEdge>,
     evidence: Vec<f64>,
+    failed: Option<u32>,
+    healthy: [bool; SERVICES as usize],
+}
+
+impl Model {
+    /// Priors of no fault and of the faults, conditioned on what is assumed.
+    fn priors(&self, none: f64, prior: &[f64]) -> (f64, Vec<f64>) {
+        if self.failed.is_none() && !self.healthy.contains(&true) {
+            return (none, prior.to_vec());
+        }
+        let mut weights = vec![0.0; prior.len()];
+        for service in 0..prior.len() {
+            let possible = self.failed.map_or(!self.healthy[service], |failed| failed as usize == service);
+            weights[service] = if possible { prior[service] } else { 0.0 };
+        }
+        let none = if self.failed.is_some() { 0.0 } else { none };
+        let sum = weights.iter().fold(none, |sum, weight| sum + weight);
+        (none / sum, weights.iter().map(|weight| weight / sum).collect())
+    }
 }
 
 proptest! {
@@ -61,7 +86,7 @@ proptest! {
         }
         let n = SERVICES as usize;
         let (prior, none) = (vec![0.01; n], 1.0 - 0.01 * f64::from(SERVICES));
-        let mut model = Model { edges: unique, evidence: vec![0.0; n] };
+        let mut model = Model { edges: unique, evidence: vec![0.0; n], failed: None, healthy: [false; 9] };
         let mut what_if =
             WhatIf::new(SERVICES, &model.edges, leak.clone(), none, prior.clone(), model.evidence.clone()).unwrap();
         for step in steps {
@@ -90,7 +115,23 @@ proptest! {
                     model.edges.retain(|e| e.server != service);
                     prop_assert_eq!(what_if.drain(service).unwrap(), before - model.edges.len());
                 }
+                Step::AssumeFailed(service) => {
+                    what_if.assume_failed(service).unwrap();
+                    model.failed = Some(service);
+                    model.healthy[service as usize] = false;
+                }
+                Step::AssumeHealthy(service) => {
+                    what_if.assume_healthy(service).unwrap();
+                    model.failed = model.failed.filter(|&failed| failed != service);
+                    model.healthy[service as usize] = true;
+                }
+                Step::ClearAssumption(service) => {
+                    what_if.clear_assumption(service).unwrap();
+                    model.failed = model.failed.filter(|&failed| failed != service);
+                    model.healthy[service as usize] = false;
+                }
                 Step::Posterior => {
+                    let (none, prior) = model.priors(none, &prior);
                     let scratch = single_fault_posterior(&graph(), &leak, none, &prior, &model.evidence);
                     prop_assert_eq!(what_if.posterior(), scratch.map_err(WhatIfError::Inference));
                 }
@@ -143,6 +184,29 @@ fn a_drained_service_reaches_nobody_and_still_depends_on_what_it_calls() {
 }
 
 #[test]
+fn an_assumption_rules_hypotheses_out_until_it_is_taken_back() {
+    let mut what_if = chains();
+    what_if.set_evidence(4, 8.0).unwrap();
+    what_if.set_evidence(5, 8.0).unwrap();
+    let before = what_if.posterior().unwrap();
+    what_if.assume_healthy(5).unwrap();
+    let without = what_if.posterior().unwrap();
+    assert!(before.root_cause[5] > 0.5 && without.root_cause[5] == 0.0);
+    // Not at fault, yet anomalous through what it calls.
+    assert!(without.root_cause[6] > before.root_cause[6] && without.anomalous[5] > 0.9);
+    what_if.assume_failed(9).unwrap();
+    assert!((what_if.posterior().unwrap().root_cause[9] - 1.0).abs() < 1e-15);
+    what_if.assume_failed(5).unwrap();
+    assert!((what_if.posterior().unwrap().root_cause[5] - 1.0).abs() < 1e-15, "one fault at most: the later counts");
+    what_if.clear_assumption(5).unwrap();
+    assert_eq!(what_if.posterior().unwrap(), before);
+    // Nothing is left that could be: no fault has no prior, and the only suspect is cleared.
+    let mut one = WhatIf::new(1, &[], vec![0.0], 0.0, vec![1.0], vec![0.0]).unwrap();
+    one.assume_healthy(0).unwrap();
+    assert_eq!(one.posterior(), Err(WhatIfError::Inference(InferenceError::ContradictoryEvidence)));
+}
+
+#[test]
 fn a_refused_change_changes_nothing() {
     let mut what_if = chains();
     let before = what_if.posterior();
@@ -152,6 +216,7 @@ fn a_refused_change_changes_nothing() {
     let edge = CallEdge { client: 1, server: 2, strength: 1.5 };
     let strength = GraphError::StrengthOutOfRange { client: 1, server: 2, strength: 1.5 };
     assert_eq!(what_if.set_edge(edge), Err(WhatIfError::Graph(strength)));
+    assert!(what_if.assume_failed(200).is_err() && what_if.assume_healthy(200).is_err());
     assert!(what_if.drain(200).is_err() && !what_if.cut_edge(0, 199));
     assert_eq!(what_if.posterior(), before);
 }
