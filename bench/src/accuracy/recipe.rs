@@ -47,7 +47,7 @@ fn steps(entities: &[Entity], step_ms: i64, part: fn(&Entity) -> &Matrix, at_end
             .filter_map(|(service, matrix)| {
                 let row = if at_end { (t + matrix.rows).checked_sub(longest)? } else { t };
                 let values = (row < matrix.rows).then(|| matrix.row(row))?.iter().map(|v| f64::from(*v)).collect();
-                Some(ServiceStep { service: service.clone(), values, presence: Presence::Present })
+                Some(ServiceStep::new(service.clone(), values, Presence::Present))
             })
             .collect()
     };

@@ -1,8 +1,10 @@
 //! Closing one step: sums over series, features, presence and edges.
 
+use std::sync::Arc;
+
 use crate::presence::Signs;
 use crate::rules::{
-    BY_CLIENT, BY_SERVER, CONNECT_FAILURES, CONNECTS, EDGE_FIGURES, ERRORS, FeatureRule, LATENCY, REQUESTS, Rules,
+    BY_CLIENT, BY_SERVER, CONNECT_FAILURES, CONNECTS, EDGE_FIGURES, ERRORS, FeatureRule, LATENCY, REQUESTS, Rules, Sign,
 };
 use crate::step::{ClosedStep, EdgeStep, Presence, ServiceStep};
 use crate::windows::{FORGET_MS, ScopeWindows};
@@ -22,6 +24,14 @@ pub(crate) struct Sums {
     callers: Vec<Figures>,
     /// [client's report, server's report], by edge.
     edges: Vec<[Figures; 2]>,
+    /// Latest start of an instance in seconds since 1970, by service; NaN where nothing tells.
+    starts: Vec<f64>,
+    /// Instances asked for, by service; NaN where nothing tells.
+    replicas: Vec<f64>,
+    /// (service, entity) of instances that reported in this step.
+    reported: Vec<(u32, u32)>,
+    /// (service, entity) of instances described in this step.
+    described: Vec<(u32, u32)>,
 }
 
 impl Sums {
@@ -34,6 +44,12 @@ impl Sums {
         self.callers.resize(services, NO_FIGURES);
         self.edges.clear();
         self.edges.resize(edges, [NO_FIGURES; 2]);
+        for figures in [&mut self.starts, &mut self.replicas] {
+            figures.clear();
+            figures.resize(services, f64::NAN);
+        }
+        self.reported.clear();
+        self.described.clear();
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -41,6 +57,8 @@ impl Sums {
             + self.own.capacity() * size_of::<u32>()
             + self.callers.capacity() * size_of::<Figures>()
             + self.edges.capacity() * size_of::<[Figures; 2]>()
+            + (self.starts.capacity() + self.replicas.capacity()) * size_of::<f64>()
+            + (self.reported.capacity() + self.described.capacity()) * size_of::<(u32, u32)>()
     }
 }
 
@@ -56,6 +74,7 @@ impl ScopeWindows {
     pub(crate) fn close_step(&mut self, end_ms: i64) -> Option<i64> {
         let earliest_ms = self.sum_up(end_ms);
         self.registry.sort();
+        self.note_instances(end_ms);
         let services = self.services(end_ms);
         let edges = self.edges();
         self.closed.push(ClosedStep { end_ms, step_ms: self.step_ms, services, edges });
@@ -88,7 +107,7 @@ impl ScopeWindows {
             let ahead = series.newest_after(end_ms);
             let (entity, profile) = (series.entity, series.profile);
             if !value.is_nan() {
-                self.add_up(entity, profile, terms, value);
+                self.add_up(entity, profile, terms, value, end_ms);
             }
             let stays = silent_ms <= FORGET_MS.max(hold_ms);
             if !stays {
@@ -107,8 +126,8 @@ impl ScopeWindows {
     }
 
     #[inline]
-    fn add_up(&mut self, entity: u32, profile: u16, terms: usize, value: f64) {
-        let Some(entity) = self.registry.entity(entity) else { return };
+    fn add_up(&mut self, entity_slot: u32, profile: u16, terms: usize, value: f64, end_ms: i64) {
+        let Some(entity) = self.registry.entity_mut(entity_slot) else { return };
         let Some((_, profile)) = self.profiles.get(usize::from(profile)) else { return };
         for &(term, selector) in &profile.terms {
             // A selector that names nobody holds a slot beyond all services.
@@ -116,12 +135,28 @@ impl ScopeWindows {
             add(self.sums.terms.get_mut(service.saturating_mul(terms).saturating_add(usize::from(term))), value);
         }
         if profile.own != 0 {
+            let first = std::mem::replace(&mut entity.reported_ms, end_ms) != end_ms && entity.host.is_some();
             for (selector, &service) in entity.services.iter().enumerate() {
                 if profile.own & (1 << selector) != 0
                     && let Some(own) = self.sums.own.get_mut(service as usize)
                 {
                     *own += 1;
+                    if first {
+                        self.sums.reported.push((service, entity_slot));
+                    }
                 }
+            }
+        }
+        for &(sign, selector) in &profile.changes {
+            let service = entity.services[usize::from(selector)];
+            match sign {
+                Sign::Start => {
+                    if let Some(start) = self.sums.starts.get_mut(service as usize) {
+                        *start = start.max(value);
+                    }
+                }
+                Sign::Replicas => add(self.sums.replicas.get_mut(service as usize), value),
+                Sign::Info => self.sums.described.push((service, entity_slot)),
             }
         }
         for &(reporter, figure, scale) in &profile.edge {
@@ -131,6 +166,33 @@ impl ScopeWindows {
                 add(self.sums.callers.get_mut(entity.server as usize).map(|figures| &mut figures[figure]), value);
             }
         }
+    }
+
+    /// Hosts and descriptions, from the instances that showed them in this step.
+    fn note_instances(&mut self, end_ms: i64) {
+        let mut reported = std::mem::take(&mut self.sums.reported);
+        reported.sort_unstable();
+        for instances in reported.chunk_by(|a, b| a.0 == b.0) {
+            let hosts = instances.iter().filter_map(|&(_, entity)| self.registry.entity(entity)?.host.clone());
+            let mut hosts: Vec<Arc<str>> = hosts.collect();
+            hosts.sort_unstable();
+            hosts.dedup();
+            if let Some(known) = instances.first().and_then(|&(service, _)| self.registry.service_mut(service))
+                && known.hosts != hosts
+            {
+                known.hosts = hosts;
+            }
+        }
+        self.sums.reported = reported;
+        let mut described = std::mem::take(&mut self.sums.described);
+        described.sort_unstable();
+        for &(service, entity) in &described {
+            let info = self.registry.entity(entity).map(|entity| entity.info.clone()).unwrap_or_default();
+            if let Some(known) = self.registry.service_mut(service) {
+                known.trail.describe(end_ms, &info);
+            }
+        }
+        self.sums.described = described;
     }
 
     fn services(&mut self, end_ms: i64) -> Vec<ServiceStep> {
@@ -146,7 +208,10 @@ impl ScopeWindows {
             let step_ms = self.step_ms;
             let Some(known) = self.registry.service_mut(slot) else { continue };
             let presence: Presence = known.watch.step(end_ms, step_ms, signs);
-            services.push(ServiceStep { service: known.service.clone(), values, presence });
+            let (start, replicas) = (self.sums.starts[at], self.sums.replicas[at]);
+            let change = known.trail.step(end_ms, step_ms, start, replicas);
+            let (service, hosts) = (known.service.clone(), known.hosts.clone());
+            services.push(ServiceStep { service, values, presence, hosts, change });
         }
         services
     }
@@ -230,7 +295,9 @@ fn edge_step(edge: quoll_identity::Edge, reports: &[Figures; 2], connects_includ
     let (requests_per_second, errors_per_second, latency_seconds) = if has_requests {
         let count = requests[REQUESTS];
         let latency = if count > 0.0 { requests[LATENCY] / count } else { f64::NAN };
-        (count, or_zero(requests[ERRORS]), latency)
+        // Whoever got no connection could not even ask: a request that failed, and that no request metric
+        // counts.
+        (count + connect_failures_per_second, or_zero(requests[ERRORS]) + connect_failures_per_second, latency)
     } else {
         (connects_per_second, connect_failures_per_second, f64::NAN)
     };

@@ -67,10 +67,10 @@ pub enum PresetError {
         place: String,
     },
     /// A feature names service labels that the set does not define.
-    #[error("feature `{feature}`: `service: {asked}` is not defined; `service_labels` has: {known}")]
+    #[error("{place}: `service: {asked}` is not defined; `service_labels` has: {known}")]
     UnknownService {
-        /// The feature.
-        feature: String,
+        /// Which feature or change.
+        place: String,
         /// What it asked for.
         asked: String,
         /// What there is.
@@ -95,6 +95,15 @@ pub enum PresetError {
     BreakdownNames {
         /// The label.
         label: String,
+    },
+    /// An entry of `changes` is not of one kind.
+    #[error("changes: an entry has exactly one of `restart: METRIC`, `info: METRIC` and `replicas: METRIC`")]
+    NotOneChange,
+    /// Labels to watch go with `info`, and only there.
+    #[error("{place}: `info` names at least one of the labels `image`, `version` and `executable`; others name none")]
+    InfoLabels {
+        /// Which entry.
+        place: String,
     },
     /// A matcher that no value can pass.
     #[error("{place}: `match` on `{label}` lists no value, so nothing can pass it")]

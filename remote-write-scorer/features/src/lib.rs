@@ -15,6 +15,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+mod changes;
 mod close;
 mod error;
 mod membership;
@@ -35,5 +36,5 @@ pub use error::PresetError;
 pub use preset::{FeatureSet, is_own_output};
 pub use spec::{Direction, FeatureSpec, Role, SeenBy};
 pub use stats::WindowStats;
-pub use step::{ClosedStep, EdgeStep, Presence, ServiceStep};
+pub use step::{Change, ChangeKind, ClosedStep, EdgeStep, Presence, ServiceStep};
 pub use windows::{ScopeWindows, SeriesRef};

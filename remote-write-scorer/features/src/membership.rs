@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::registry::slot_number;
-use crate::rules::{Kind, Labels, Profile};
+use crate::rules::{Kind, Labels, Profile, Sign};
 use crate::series::{NONE, Series};
 use crate::windows::{FORGET_MS, ScopeWindows, SeriesRef};
 
@@ -149,7 +149,10 @@ impl ScopeWindows {
             rules.selectors.get(usize::from(selector)).is_some_and(|selector| rules.service(selector, labels).is_some())
         };
         let by_edge = || rules.edges.as_ref().is_some_and(|edges| rules.service(&edges.server, labels).is_some());
-        profile.terms.iter().any(by_term) || (!profile.edge.is_empty() && by_edge())
+        let by_change = |&(_, selector): &(Sign, u8)| by_term(&(0, selector));
+        profile.terms.iter().any(by_term)
+            || profile.changes.iter().any(by_change)
+            || (!profile.edge.is_empty() && by_edge())
     }
 
     /// `None` only after 65,535 distinct profiles, which the limits on terms keep out of reach in practice.

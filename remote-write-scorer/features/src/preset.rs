@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use crate::error::PresetError;
 use crate::rules::{
-    EDGE_FIGURES, EdgeRules, EdgeTerm, FeatureRule, Kind, MAX_SELECTORS, Reporter, Rules, Selector, Term,
+    ChangeRule, EDGE_FIGURES, EdgeRules, EdgeTerm, FeatureRule, Kind, MAX_SELECTORS, Reporter, Rules, Selector, Sign,
+    Term,
 };
 use crate::spec::FeatureSpec;
+use crate::step::ChangeKind;
 use crate::text::{Absent, EdgesText, ServiceLabelsText, SetText, TermText};
 
 /// The presets that ship with Quoll.
@@ -135,14 +137,8 @@ fn compile(text: &SetText) -> Result<FeatureSet, PresetError> {
                 return Err(PresetError::OutOfRange { feature, what, value, range: "finite and not negative" });
             }
         }
-        let Some(selector) = text.service_labels.keys().position(|key| *key == feature.service) else {
-            return Err(PresetError::UnknownService {
-                feature: feature.name.clone(),
-                asked: feature.service.clone(),
-                known: text.service_labels.keys().cloned().collect::<Vec<_>>().join(", "),
-            });
-        };
         let place = format!("feature `{}`", feature.name);
+        let selector = position(text, &place, &feature.service)?;
         if feature.value.is_empty() {
             return Err(PresetError::NoTerms { place });
         }
@@ -161,17 +157,73 @@ fn compile(text: &SetText) -> Result<FeatureSet, PresetError> {
         });
     }
     let edges = text.edges.as_ref().map(|edges| compile_edges(edges, &mut terms)).transpose()?;
+    let (changes, info_labels) = compile_changes(text, &mut terms)?;
     breakdown(text)?;
-    let rules = Rules::new(
+    let rules = Rules {
         selectors,
-        terms.terms,
-        feature_rules,
+        terms: terms.terms,
+        features: feature_rules,
         edges,
-        text.not_services.iter().map(|name| Arc::from(&**name)).collect(),
-        text.breakdown_labels.iter().map(|label| Arc::from(&**label)).collect(),
-        terms.kinds,
-    );
-    Ok(FeatureSet { features, rules, hash: digest(text)? })
+        changes,
+        info_labels,
+        not_services: text.not_services.iter().map(|name| Arc::from(&**name)).collect(),
+        breakdown: text.breakdown_labels.iter().map(|label| Arc::from(&**label)).collect(),
+        by_metric: BTreeMap::new(),
+        kinds: terms.kinds,
+    };
+    Ok(FeatureSet { features, rules: rules.index(), hash: digest(text)? })
+}
+
+fn position(text: &SetText, place: &str, asked: &str) -> Result<usize, PresetError> {
+    text.service_labels.keys().position(|key| key == asked).ok_or_else(|| PresetError::UnknownService {
+        place: place.to_owned(),
+        asked: asked.to_owned(),
+        known: text.service_labels.keys().cloned().collect::<Vec<_>>().join(", "),
+    })
+}
+
+type InfoLabels = Vec<(ChangeKind, Arc<str>)>;
+
+fn compile_changes(text: &SetText, terms: &mut Terms) -> Result<(Vec<ChangeRule>, InfoLabels), PresetError> {
+    let mut rules = Vec::with_capacity(text.changes.len());
+    let mut labels = InfoLabels::new();
+    for change in &text.changes {
+        let place = "changes".to_owned();
+        let (metric, sign) = match (&change.restart, &change.info, &change.replicas) {
+            (Some(metric), None, None) => (metric, Sign::Start),
+            (None, Some(metric), None) => (metric, Sign::Info),
+            (None, None, Some(metric)) => (metric, Sign::Replicas),
+            _ => return Err(PresetError::NotOneChange),
+        };
+        let place = format!("{place}: `{metric}`");
+        let told = [
+            (ChangeKind::Image, &change.image),
+            (ChangeKind::Version, &change.version),
+            (ChangeKind::Executable, &change.executable),
+        ];
+        let told = told.into_iter().filter_map(|(kind, label)| Some((kind, label.as_deref()?)));
+        let before = labels.len();
+        for (kind, label) in told {
+            name("label", label)?;
+            labels.push((kind, Arc::from(label)));
+        }
+        if (sign == Sign::Info) != (labels.len() > before) {
+            return Err(PresetError::InfoLabels { place });
+        }
+        let term = TermText {
+            gauge: Some(metric.clone()),
+            rate: None,
+            matchers: change.matchers.clone(),
+            scale: 1.0,
+            absent: Absent::Missing,
+        };
+        let selector = position(text, &place, &change.service)?;
+        let term = terms.check(&place, &term, selector)?;
+        rules.push(ChangeRule { metric: term.metric, matchers: term.matchers, sign, selector });
+    }
+    labels.sort();
+    labels.dedup();
+    Ok((rules, labels))
 }
 
 fn selectors(labels: &BTreeMap<String, ServiceLabelsText>) -> Result<Vec<Selector>, PresetError> {
@@ -186,7 +238,15 @@ fn selector(labels: &ServiceLabelsText, own: bool) -> Result<Selector, PresetErr
     if let Some(namespace) = &labels.namespace {
         name("label", namespace)?;
     }
-    Ok(Selector { name: Arc::from(&*labels.name), namespace: labels.namespace.as_deref().map(Arc::from), own })
+    for host in &labels.host {
+        name("label", host)?;
+    }
+    Ok(Selector {
+        name: Arc::from(&*labels.name),
+        namespace: labels.namespace.as_deref().map(Arc::from),
+        own,
+        host: labels.host.iter().map(|label| Arc::from(&**label)).collect(),
+    })
 }
 
 fn breakdown(text: &SetText) -> Result<(), PresetError> {

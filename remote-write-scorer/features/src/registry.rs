@@ -7,12 +7,16 @@
 //! Slots are counted: an entity lives while it has series, a service or edge while an entity names it.
 //! Lists in output order are rebuilt only after something came or went.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use quoll_identity::{Edge, Service};
 
+use crate::changes::Trail;
 use crate::presence::Watch;
 use crate::rules::{Labels, MAX_SELECTORS, Rules};
 use crate::series::NONE;
+use crate::step::ChangeKind;
 
 #[derive(Debug)]
 pub(crate) struct Entity {
@@ -23,6 +27,12 @@ pub(crate) struct Entity {
     pub edge: u32,
     /// The service at the server's end, though the client's may be nobody known.
     pub server: u32,
+    /// The host that the labels name.
+    pub host: Option<Arc<str>>,
+    /// What the labels describe, for series that tell of it.
+    pub info: Box<[(ChangeKind, Arc<str>)]>,
+    /// End of the last step in which one of its own series had a value.
+    pub reported_ms: i64,
     /// First of its series.
     pub head: u32,
     series: u32,
@@ -41,6 +51,15 @@ struct Slot<T> {
 pub(crate) struct Known {
     pub service: Service,
     pub watch: Watch,
+    pub trail: Trail,
+    /// Sorted; as last seen.
+    pub hosts: Vec<Arc<str>>,
+}
+
+impl Known {
+    fn new(service: &Service) -> Self {
+        Self { service: service.clone(), watch: Watch::default(), trail: Trail::default(), hosts: Vec::new() }
+    }
 }
 
 /// An edge with the slot of its client; its server's is the entity's.
@@ -176,6 +195,10 @@ impl Registry {
         self.entities.get(entity as usize)?.as_ref()
     }
 
+    pub fn entity_mut(&mut self, entity: u32) -> Option<&mut Entity> {
+        self.entities.get_mut(entity as usize)?.as_mut()
+    }
+
     /// The entity of these labels, made if new; one more series belongs to it.
     pub fn join(&mut self, key: u128, rules: &Rules, labels: &Labels<'_>, series: u32) -> (u32, u32) {
         let slot = match self.entity_index.get(&key) {
@@ -189,7 +212,7 @@ impl Registry {
     }
 
     fn add_entity(&mut self, key: u128, rules: &Rules, labels: &Labels<'_>) -> u32 {
-        let known = |service: &Service| Known { service: service.clone(), watch: Watch::default() };
+        let known = Known::new;
         let mut services = [NONE; MAX_SELECTORS];
         for (selector, slot) in rules.selectors.iter().zip(&mut services) {
             if let Some(service) = rules.service(selector, labels) {
@@ -209,7 +232,17 @@ impl Registry {
                     self.edges.intern(Edge { client, server }, |edge| Link { edge: edge.clone(), client: client_slot });
             }
         }
-        let entity = Some(Entity { key, services, edge, server: server_slot, head: NONE, series: 0 });
+        let entity = Some(Entity {
+            key,
+            services,
+            edge,
+            server: server_slot,
+            host: rules.host(labels),
+            info: rules.info(labels),
+            reported_ms: i64::MIN,
+            head: NONE,
+            series: 0,
+        });
         let slot = match self.free_entities.pop() {
             Some(slot) => {
                 self.entities[slot as usize] = entity;
@@ -259,7 +292,7 @@ impl Registry {
                 && !listed
                 && let Some(known) = self.services.get_mut(service)
             {
-                known.what.watch = Watch::default();
+                known.what = Known::new(&known.what.service.clone());
             }
         }
         self.edges.list(edge, listed);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use quoll_identity::Service;
 
+use crate::step::ChangeKind;
+
 /// A set tells services apart by at most this many pairs of labels.
 pub(crate) const MAX_SELECTORS: usize = 4;
 
@@ -36,6 +38,28 @@ pub(crate) struct Selector {
     pub namespace: Option<Arc<str>>,
     /// Whether series named so are the service's own: where they end, the service is gone.
     pub own: bool,
+    /// Labels that name an instance's host, the best first.
+    pub host: Vec<Arc<str>>,
+}
+
+/// What a gauge tells of a service's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// Seconds since 1970 at which an instance started.
+    Start,
+    /// Nothing by its value; its labels describe an instance.
+    Info,
+    /// Instances asked for.
+    Replicas,
+}
+
+/// One gauge that tells of changes.
+#[derive(Debug, Clone)]
+pub(crate) struct ChangeRule {
+    pub metric: Arc<str>,
+    pub matchers: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    pub sign: Sign,
+    pub selector: usize,
 }
 
 /// One metric, selected by labels, summed per service.
@@ -88,6 +112,7 @@ pub(crate) struct EdgeRules {
 pub(crate) struct MetricRules {
     pub terms: Vec<usize>,
     pub edge_terms: Vec<usize>,
+    pub changes: Vec<usize>,
 }
 
 /// A whole set, compiled.
@@ -97,6 +122,9 @@ pub(crate) struct Rules {
     pub terms: Vec<Term>,
     pub features: Vec<FeatureRule>,
     pub edges: Option<EdgeRules>,
+    pub changes: Vec<ChangeRule>,
+    /// Labels of info series, and what another value of them is.
+    pub info_labels: Vec<(ChangeKind, Arc<str>)>,
     pub not_services: Vec<Arc<str>>,
     pub breakdown: Vec<Arc<str>>,
     pub by_metric: BTreeMap<Arc<str>, MetricRules>,
@@ -110,6 +138,8 @@ pub(crate) struct Profile {
     pub terms: Vec<(u16, u8)>,
     /// (reporter, figure, scale): the series adds to the figure of its edge.
     pub edge: Vec<(u8, u8, f64)>,
+    /// (sign, selector): the series tells of changes of the service that the selector names.
+    pub changes: Vec<(Sign, u8)>,
     /// Bit per selector whose services the series is an own series of.
     pub own: u8,
 }
@@ -131,23 +161,20 @@ fn pass(matchers: &[(Arc<str>, Vec<Arc<str>>)], labels: &Labels<'_>) -> bool {
 }
 
 impl Rules {
-    pub fn new(
-        selectors: Vec<Selector>,
-        terms: Vec<Term>,
-        features: Vec<FeatureRule>,
-        edges: Option<EdgeRules>,
-        not_services: Vec<Arc<str>>,
-        breakdown: Vec<Arc<str>>,
-        kinds: BTreeMap<Arc<str>, Kind>,
-    ) -> Self {
+    /// Finds the rules of each metric.
+    pub fn index(mut self) -> Self {
         let mut by_metric: BTreeMap<Arc<str>, MetricRules> = BTreeMap::new();
-        for (index, term) in terms.iter().enumerate() {
+        for (index, term) in self.terms.iter().enumerate() {
             by_metric.entry(Arc::clone(&term.metric)).or_default().terms.push(index);
         }
-        for (index, term) in edges.iter().flat_map(|edges| &edges.terms).enumerate() {
+        for (index, term) in self.edges.iter().flat_map(|edges| &edges.terms).enumerate() {
             by_metric.entry(Arc::clone(&term.metric)).or_default().edge_terms.push(index);
         }
-        Self { selectors, terms, features, edges, not_services, breakdown, by_metric, kinds }
+        for (index, change) in self.changes.iter().enumerate() {
+            by_metric.entry(Arc::clone(&change.metric)).or_default().changes.push(index);
+        }
+        self.by_metric = by_metric;
+        self
     }
 
     /// What a series with these labels counts for, and how its samples are read; `None` where no rule
@@ -176,7 +203,45 @@ impl Rules {
                 }
             }
         }
-        (!profile.terms.is_empty() || !profile.edge.is_empty()).then_some((kind, profile))
+        for &index in &rules.changes {
+            let change = &self.changes[index];
+            if pass(&change.matchers, labels) {
+                profile.changes.push((change.sign, tiny(change.selector)));
+                if self.selectors[change.selector].own {
+                    profile.own |= 1 << change.selector;
+                }
+            }
+        }
+        let wanted = !profile.terms.is_empty() || !profile.edge.is_empty() || !profile.changes.is_empty();
+        wanted.then_some((kind, profile))
+    }
+
+    /// The host that these labels name as a service's own; a port is no part of it.
+    pub fn host(&self, labels: &Labels<'_>) -> Option<Arc<str>> {
+        let own = self.selectors.iter().filter(|selector| selector.own);
+        let value = own.flat_map(|selector| &selector.host).find_map(|name| {
+            let value = label(labels, name)?;
+            (!value.is_empty()).then_some(value)
+        })?;
+        let host = match value.rsplit_once(':') {
+            // The last group of a bare IPv6 address is no port.
+            Some((host, port))
+                if port.bytes().all(|b| b.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) =>
+            {
+                host
+            }
+            _ => value,
+        };
+        Some(Arc::from(host))
+    }
+
+    /// What these labels describe of an instance.
+    pub fn info(&self, labels: &Labels<'_>) -> Box<[(ChangeKind, Arc<str>)]> {
+        let known = self.info_labels.iter().filter_map(|(kind, name)| {
+            let value = label(labels, name)?;
+            (!value.is_empty()).then(|| (*kind, Arc::from(value)))
+        });
+        known.collect()
     }
 
     /// The service that `selector` names on these labels; `None` where the labels name none.

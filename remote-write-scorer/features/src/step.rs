@@ -1,5 +1,7 @@
 //! What comes out: all services and edges of one scope at one step.
 
+use std::sync::Arc;
+
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,44 @@ pub struct ServiceStep {
     pub values: Vec<f64>,
     /// Whether the service is there at all.
     pub presence: Presence,
+    /// The hosts that its instances run on, sorted, each once; empty where no label tells. A service whose
+    /// own series have ended keeps the hosts it was last seen on.
+    pub hosts: Vec<Arc<str>>,
+    /// What changed about the service during this step; told once, in the step that first shows it.
+    pub change: Option<Change>,
+}
+
+impl ServiceStep {
+    /// A step of a service of which no host is known and nothing changed.
+    #[must_use]
+    pub fn new(service: Service, values: Vec<f64>, presence: Presence) -> Self {
+        Self { service, values, presence, hosts: Vec::new(), change: None }
+    }
+}
+
+/// One change of a service: a deployment, a restart, a scaling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What kind it is. Where one step shows several kinds, the first of this order is told.
+    pub kind: ChangeKind,
+    /// A few words such as `image shop/cart:1.2 -> shop/cart:1.3`.
+    pub text: String,
+}
+
+/// Kinds of changes, the most telling first: a new image brings a restart and new instances with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// Another container image.
+    Image,
+    /// Another version.
+    Version,
+    /// Another executable.
+    Executable,
+    /// Another number of instances is asked for.
+    Replicas,
+    /// An instance was started anew.
+    Restart,
 }
 
 /// Whether a service is there.
@@ -45,9 +85,10 @@ pub enum Presence {
 pub struct EdgeStep {
     /// From whom to whom.
     pub edge: Edge,
-    /// Requests (connects where the edge carries no request metrics) per second.
+    /// Requests per second, those included that got no connection; connects where the edge carries no
+    /// request metrics.
     pub requests_per_second: f64,
-    /// Requests answered with a server error (5xx), or not at all, per second.
+    /// Of these: answered with a server error (5xx), not answered at all, or without a connection.
     pub errors_per_second: f64,
     /// Connections attempted per second, failed ones included.
     pub connects_per_second: f64,

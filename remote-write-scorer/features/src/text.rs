@@ -21,6 +21,9 @@ pub(crate) struct SetText {
     /// Which series tell who calls whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edges: Option<EdgesText>,
+    /// Which series tell of changes: deployments, restarts, scalings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeText>,
     /// The features, in the order of the value vector.
     pub features: Vec<FeatureText>,
 }
@@ -32,6 +35,35 @@ pub(crate) struct ServiceLabelsText {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Labels that name the host of an instance, the best first; a port is cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host: Vec<String>,
+}
+
+/// One gauge that tells of changes; exactly one of `restart`, `info` and `replicas`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeText {
+    /// When an instance started, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+    /// A constant gauge whose labels describe an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<String>,
+    /// How many instances are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<String>,
+    /// Key into `service_labels`.
+    pub service: String,
+    #[serde(default, rename = "match", skip_serializing_if = "BTreeMap::is_empty")]
+    pub matchers: BTreeMap<String, OneOrMany>,
+    /// For `info`: the labels that tell image, version and executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
 }
 
 /// One feature.

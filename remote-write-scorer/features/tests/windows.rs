@@ -396,3 +396,64 @@ fn after_an_outage_of_everything_the_first_step_is_whole() {
     let values: Vec<f64> = feed.steps.iter().map(|step| step.services[0].values[1]).collect();
     assert!(values.iter().all(|value| value.is_nan() || *value == 20.0), "{values:?}");
 }
+
+#[test]
+fn a_refused_connect_is_an_error_of_its_edge_beside_the_requests_that_got_through() {
+    let mut feed = Feed::new(1000);
+    let labels = "client=web server=cart reporter=client";
+    for t in 1..=8_i32 {
+        let at = i64::from(t) * 1000 - 300;
+        // From 4 on a quarter of the connects fail, from 6 on all.
+        let connects = f64::from(t) * 20.0;
+        let failures = f64::from((t - 3).clamp(0, 2) * 5 + (t - 5).max(0) * 20);
+        let answered = connects - failures;
+        feed.push(&format!("{COUNT} {labels} status_class=2xx"), at, answered);
+        feed.push(&format!("{CONNECTS} {labels}"), at, connects);
+        feed.push(&format!("{FAILURES} {labels} reason=refused"), at, failures);
+    }
+    for (end_ms, requests, errors) in [(3000, 20.0, 0.0), (4000, 20.0, 5.0), (6000, 20.0, 20.0), (7000, 20.0, 20.0)] {
+        let edge = feed.edge(end_ms, "web", "cart");
+        assert!(
+            close(edge.requests_per_second, requests) && close(edge.errors_per_second, errors),
+            "{end_ms}: {edge:?}"
+        );
+    }
+}
+
+#[test]
+fn hosts_are_the_nodes_of_the_instances_that_report_and_stay_known_after_a_crash() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=20_i64 {
+        let at = t * 1000 - 300;
+        for (instance, until) in [("10.0.0.1:9466", 10), ("10.0.0.2:9466", 5)] {
+            if t <= until {
+                feed.push(&format!("{MEMORY} service_name=cart instance={instance}"), at, 1.0);
+            }
+        }
+        feed.push(&format!("{MEMORY} service_name=web node=node-b instance=10.0.0.3:9466"), at, 1.0);
+        feed.push(&format!("{CONNECTS} client=web server=cart reporter=client"), at, 1.0);
+    }
+    let mut hosts = |end_ms: i64, name: &str| feed.service(end_ms, name).hosts.join(" ");
+    assert_eq!(hosts(4000, "cart"), "10.0.0.1 10.0.0.2");
+    assert_eq!(hosts(9000, "cart"), "10.0.0.1");
+    assert_eq!(hosts(17_000, "cart"), "10.0.0.1", "where it was last seen");
+    assert_eq!(hosts(17_000, "web"), "node-b");
+}
+
+#[test]
+fn a_restart_and_a_new_image_are_told_once_in_the_step_that_shows_them() {
+    let mut feed = Feed::new(1000);
+    let start = |t: i32| if t < 5 { 100.0 } else { 1_700_000_004.5 };
+    for t in 1..=12_i32 {
+        let at = 1_700_000_000_000 + i64::from(t) * 1000 - 300;
+        feed.push("quoll_service_start_time_seconds service_name=cart", at, start(t));
+        let image = if t < 8 { "cart:1" } else { "cart:2" };
+        feed.push(&format!("quoll_service_info service_name=cart image={image}"), at, 1.0);
+    }
+    feed.close();
+    let told: Vec<(i64, String)> = (feed.steps.iter())
+        .filter_map(|step| Some((step.end_ms - 1_700_000_000_000, step.services[0].change.as_ref()?.text.clone())))
+        .collect();
+    let expected = [(5000, "an instance was started anew".to_owned()), (8000, "image cart:1 -> cart:2".to_owned())];
+    assert_eq!(told, expected);
+}

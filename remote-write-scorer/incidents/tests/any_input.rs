@@ -68,11 +68,7 @@ fn play(incidents: &mut Incidents, ticks: &[Tick], from: i64) -> Vec<Diagnosis> 
     (ticks.iter().zip(from..))
         .map(|((services, edges, scores), at)| {
             let services = (services.iter())
-                .map(|(service, presence)| ServiceStep {
-                    service: service.clone(),
-                    values: Vec::new(),
-                    presence: *presence,
-                })
+                .map(|(service, presence)| ServiceStep::new(service.clone(), Vec::new(), *presence))
                 .collect();
             let step = ClosedStep { end_ms: at * 1000, step_ms: 1000, services, edges: edges.clone() };
             incidents.tick(&step, scores, at * 1000)

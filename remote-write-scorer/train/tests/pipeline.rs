@@ -86,7 +86,7 @@ fn shop(steps: usize, seed: u64) -> Vec<ClosedStep> {
                         0.0,
                         0.001 * noise(0.5),
                     ];
-                    ServiceStep { service: service(i), values, presence: Presence::Present }
+                    ServiceStep::new(service(i), values, Presence::Present)
                 })
                 .collect();
             ClosedStep { end_ms: 1_000 * (t as i64 + 1), step_ms: 1_000, services, edges: Vec::new() }

@@ -134,7 +134,7 @@ impl World {
             *level = self.correlation * *level + (1.0 - self.correlation.powi(2)).sqrt() * fresh;
             let crashed = self.faults.get(name) == Some(&Fault::Crash);
             let presence = if crashed { Presence::Vanished } else { Presence::Present };
-            services.push(ServiceStep { service: service(name), values: Vec::new(), presence });
+            services.push(ServiceStep::new(service(name), Vec::new(), presence));
             if crashed {
                 continue;
             }
