@@ -3,7 +3,7 @@
 //! - [`v1`], [`v2`]: the protobuf messages of remote write 1.0 (`prometheus.WriteRequest`) and 2.0
 //!   (`io.prometheus.write.v2.Request`), for encoding and as the oracle of the decoder's tests.
 //! - [`decode`]: a borrowed decoder of 1.0 bodies that allocates nothing.
-//! - [`encode`]: an encoder of 1.0 bodies that goes straight to bytes.
+//! - [`encode`], [`encode_v2`]: encoders of 1.0 and 2.0 bodies that go straight to bytes.
 //! - [`snappy`]: the block format, with the declared length checked before any memory is taken.
 //! - [`staleness`]: the marker by which Prometheus says that a series has ended.
 //!
@@ -16,6 +16,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod encode_v2;
 pub mod snappy;
 pub mod staleness;
 pub mod v1;
@@ -30,3 +31,9 @@ pub const VERSION_V1: &str = "0.1.0";
 pub const PROTO_V1: &str = "prometheus.WriteRequest";
 /// The `proto` parameter of the content type that names remote write 2.0.
 pub const PROTO_V2: &str = "io.prometheus.write.v2.Request";
+/// `Content-Type` of remote write 2.0.
+pub const CONTENT_TYPE_V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+/// Value of the `X-Prometheus-Remote-Write-Version` header of remote write 2.0.
+pub const VERSION_V2: &str = "2.0.0";
+/// Header in which a receiver of remote write 2.0 says how many samples it has written.
+pub const SAMPLES_WRITTEN: &str = "X-Prometheus-Remote-Write-Samples-Written";

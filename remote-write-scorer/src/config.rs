@@ -1,9 +1,7 @@
 //! The configuration file. Every setting has a default; unknown ones are errors with a suggestion.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use quoll_features::FeatureSet;
 use quoll_incidents::IncidentsConfig;
@@ -11,6 +9,8 @@ use quoll_ingest::IngestConfig;
 use quoll_queue::QueueConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use crate::remote_write::RemoteWriteConfig;
 
 /// Labels that outputs carry, which therefore cannot be partition labels.
 const OUTPUT_LABELS: [&str; 15] = [
@@ -115,30 +115,6 @@ impl Default for Config {
     }
 }
 
-/// Where results go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RemoteWriteConfig {
-    /// The receiver, such as `http://127.0.0.1:9090/api/v1/write`; without one nothing is written back.
-    pub url: Option<String>,
-    /// Headers of every request.
-    pub headers: BTreeMap<String, String>,
-    /// Age at which a result that could not be sent is dropped.
-    #[serde(rename = "max_age", serialize_with = "write_duration", deserialize_with = "read_duration")]
-    pub max_age_ms: i64,
-    /// Bytes of results that may wait on disk.
-    pub max_bytes: u64,
-    /// Time that one request may take.
-    #[serde(rename = "timeout", serialize_with = "write_duration", deserialize_with = "read_duration")]
-    pub timeout_ms: i64,
-}
-
-impl Default for RemoteWriteConfig {
-    fn default() -> Self {
-        Self { url: None, headers: BTreeMap::new(), max_age_ms: 3_000_000, max_bytes: 1 << 30, timeout_ms: 30_000 }
-    }
-}
-
 impl Config {
     /// Reads a file.
     ///
@@ -167,10 +143,7 @@ impl Config {
         };
         let step = self.step_ms;
         range("step", format!("{step} ms"), "between 100 ms and 1 h", (100..=3_600_000).contains(&step))?;
-        let age = self.remote_write.max_age_ms;
-        range("remote_write.max_age", format!("{age} ms"), "above 0", age > 0)?;
-        let timeout = self.remote_write.timeout_ms;
-        range("remote_write.timeout", format!("{timeout} ms"), "above 0", timeout > 0)?;
+        self.remote_write.check()?;
         for label in &self.ingest.partition_labels {
             let free = !OUTPUT_LABELS.contains(&label.as_str());
             range("ingest.partition_labels", label.clone(), "other than the labels of outputs", free)?;
@@ -197,14 +170,7 @@ impl Config {
     /// Settings of the outbound queue, if results go anywhere.
     #[must_use]
     pub fn queue(&self) -> Option<QueueConfig> {
-        let duration = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        let url = self.remote_write.url.as_ref()?;
-        let mut queue = QueueConfig::new(url.clone(), self.data_dir.join("outbound"));
-        queue.max_age = duration(self.remote_write.max_age_ms);
-        queue.max_bytes = self.remote_write.max_bytes;
-        queue.timeout = duration(self.remote_write.timeout_ms);
-        queue.headers = self.remote_write.headers.clone().into_iter().collect();
-        Some(queue)
+        self.remote_write.queue(&self.data_dir)
     }
 }
 
@@ -228,13 +194,13 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too long"))
 }
 
-fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+pub(crate) fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration_ms(&text).map_err(serde::de::Error::custom)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-fn write_duration<S: Serializer>(ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn write_duration<S: Serializer>(ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     let (number, unit) = if ms % 1000 == 0 { (ms / 1000, "s") } else { (*ms, "ms") };
     serializer.serialize_str(&format!("{number}{unit}"))
 }

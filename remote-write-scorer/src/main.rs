@@ -9,6 +9,7 @@ mod config;
 mod engine;
 mod metrics;
 mod outputs;
+mod remote_write;
 mod serve;
 mod state;
 mod view;

@@ -113,7 +113,7 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
 }
 
 fn sending(to: &mut Exposition, stats: &QueueStats) {
-    let metrics: [(&'static str, Kind, &str, f64); 12] = [
+    let metrics: [(&'static str, Kind, &str, f64); 14] = [
         (
             "quoll_scorer_queue_appended_samples_total",
             Kind::Counter,
@@ -151,6 +151,18 @@ fn sending(to: &mut Exposition, stats: &QueueStats) {
             Kind::Counter,
             "Damaged bytes cut off at start.",
             stats.truncated_bytes as f64,
+        ),
+        (
+            "quoll_scorer_queue_fallbacks_total",
+            Kind::Counter,
+            "Times that the peer did not prove that it stored remote write 2.0, and was sent 1.0.",
+            stats.fallbacks as f64,
+        ),
+        (
+            "quoll_scorer_queue_protocol_version",
+            Kind::Gauge,
+            "Remote write that the peer last took: 1 or 2.",
+            f64::from(stats.version),
         ),
         ("quoll_scorer_queue_samples", Kind::Gauge, "Results waiting.", stats.pending_samples as f64),
         ("quoll_scorer_queue_bytes", Kind::Gauge, "Outbound log on disk.", stats.pending_bytes as f64),

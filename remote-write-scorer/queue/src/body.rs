@@ -1,8 +1,12 @@
-//! Request bodies: from series to snappy-compressed `prometheus.WriteRequest`s, and apart again.
+//! Request bodies: from series to snappy-compressed messages of remote write 1.0 or 2.0, and apart again.
+//!
+//! Equal series give equal bytes, so a body that is made anew in the other version is also the same each
+//! time.
 
 use prost::Message;
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
-use quoll_prometheus_protocol::{snappy, v1};
+use quoll_prometheus_protocol::encode_v2::RequestEncoder;
+use quoll_prometheus_protocol::{snappy, v1, v2};
 
 use crate::error::QueueError;
 
@@ -16,6 +20,13 @@ pub struct OutSeries {
     pub timestamp_ms: i64,
     /// The value; any `f64`, stale markers included.
     pub value: f64,
+}
+
+/// Version of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
 }
 
 /// One request body and what the log has to know of it.
@@ -52,29 +63,68 @@ fn checked(series: &mut OutSeries) -> Result<(), QueueError> {
     Err(QueueError::Labels { series: display(&series.labels), reason })
 }
 
-/// Encodes a batch into bodies of at most `most` samples. All or nothing: one impossible series refuses
-/// the batch.
-pub(crate) fn encode(batch: &mut [OutSeries], most: usize) -> Result<Vec<Body>, QueueError> {
-    for series in &mut *batch {
-        checked(series)?;
-    }
-    let mut encoder = WriteRequestEncoder::new();
-    let mut bodies = Vec::with_capacity(batch.len().div_ceil(most.max(1)));
-    for part in batch.chunks(most.max(1)) {
-        encoder.clear();
-        for series in part {
-            encoder.push(&series.labels, &[(series.timestamp_ms, series.value)]);
+/// Adds the labels that the series does not have.
+fn complete(series: &mut OutSeries, external: &[(String, String)]) {
+    for (name, value) in external {
+        if !series.labels.iter().any(|(own, _)| own == name) {
+            series.labels.push((name.clone(), value.clone()));
         }
-        let newest_ms = part.iter().map(|series| series.timestamp_ms).max().unwrap_or(i64::MIN);
-        let samples = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        bodies.push(Body { bytes: compress(encoder.as_bytes())?, newest_ms, samples });
     }
-    Ok(bodies)
 }
 
-fn compress(bytes: &[u8]) -> Result<Vec<u8>, QueueError> {
+/// Encodes a batch, completed by `external` labels, into bodies of at most `most` samples. All or nothing:
+/// one impossible series refuses the batch.
+pub(crate) fn encode(
+    batch: &mut [OutSeries],
+    external: &[(String, String)],
+    most: usize,
+    version: Version,
+) -> Result<Vec<Body>, QueueError> {
+    for series in &mut *batch {
+        complete(series, external);
+        checked(series)?;
+    }
+    batch.chunks(most.max(1)).map(|part| encode_part(part, version)).collect()
+}
+
+fn encode_part(part: &[OutSeries], version: Version) -> Result<Body, QueueError> {
+    let bytes = match version {
+        Version::V1 => {
+            let mut encoder = WriteRequestEncoder::new();
+            for series in part {
+                encoder.push(&series.labels, &[(series.timestamp_ms, series.value)]);
+            }
+            encoder.finish()
+        }
+        Version::V2 => {
+            let mut encoder = RequestEncoder::new();
+            for series in part {
+                encoder.push(&series.labels, &[(series.timestamp_ms, series.value)], v1::MetricType::Gauge);
+            }
+            encoder.finish()
+        }
+    };
+    let newest_ms = part.iter().map(|series| series.timestamp_ms).max().unwrap_or(i64::MIN);
+    let samples = u32::try_from(part.len()).unwrap_or(u32::MAX);
     let too_large = |_| QueueError::TooLarge { bytes: bytes.len() as u64, limit: u64::from(u32::MAX) };
-    snappy::compress(bytes).map_err(too_large)
+    Ok(Body { bytes: snappy::compress(&bytes).map_err(too_large)?, newest_ms, samples })
+}
+
+/// The body in this version: itself where it is, made anew where it is not; `None` for bytes that are no
+/// body of ours.
+pub(crate) fn as_version(body: &[u8], version: Version) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let mut buffer = Vec::new();
+    let bytes = snappy::decompress(body, &mut buffer, crate::log::MAX_BODY).ok()?;
+    if version_of(bytes) == version {
+        return Some(body.into());
+    }
+    let series = decode(body)?;
+    Some(encode_part(&series, version).ok()?.bytes.into())
+}
+
+/// A request of 2.0 begins with its symbols, field 4; one of 1.0 with its series, field 1.
+fn version_of(bytes: &[u8]) -> Version {
+    if bytes.first() == Some(&0x22) { Version::V2 } else { Version::V1 }
 }
 
 /// The samples of a body, one entry per sample in the order in which they are in it; `None` for bytes
@@ -82,13 +132,26 @@ fn compress(bytes: &[u8]) -> Result<Vec<u8>, QueueError> {
 pub(crate) fn decode(body: &[u8]) -> Option<Vec<OutSeries>> {
     let mut buffer = Vec::new();
     let bytes = snappy::decompress(body, &mut buffer, crate::log::MAX_BODY).ok()?;
-    let request = v1::WriteRequest::decode(bytes).ok()?;
-    let mut all = Vec::with_capacity(request.timeseries.len());
-    for series in request.timeseries {
-        let labels: Vec<(String, String)> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
-        for sample in series.samples {
-            all.push(OutSeries { labels: labels.clone(), timestamp_ms: sample.timestamp, value: sample.value });
+    let mut all = Vec::new();
+    if version_of(bytes) == Version::V1 {
+        for series in v1::WriteRequest::decode(bytes).ok()?.timeseries {
+            let labels: Vec<_> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
+            let samples = series.samples.iter();
+            all.extend(samples.map(|at| OutSeries {
+                labels: labels.clone(),
+                timestamp_ms: at.timestamp,
+                value: at.value,
+            }));
         }
+        return Some(all);
+    }
+    let request = v2::Request::decode(bytes).ok()?;
+    let symbol = |index: &u32| request.symbols.get(*index as usize).cloned();
+    for series in &request.timeseries {
+        let pair = |pair: &[u32]| Some((symbol(pair.first()?)?, symbol(pair.get(1)?)?));
+        let labels: Vec<_> = series.labels_refs.chunks(2).map(pair).collect::<Option<_>>()?;
+        let samples = series.samples.iter();
+        all.extend(samples.map(|at| OutSeries { labels: labels.clone(), timestamp_ms: at.timestamp, value: at.value }));
     }
     Some(all)
 }
@@ -103,35 +166,51 @@ mod tests {
     }
 
     #[test]
-    fn a_body_comes_apart_as_it_was_put_together() {
+    fn a_body_comes_apart_as_it_was_put_together_in_either_version() {
         let stale = f64::from_bits(0x7ff0_0000_0000_0002);
         let mut batch = vec![
             series(&[("__name__", "a"), ("x", "é\"\n")], 1.5),
             series(&[("__name__", "b")], stale),
             series(&[("__name__", "c")], -0.0),
         ];
-        let bodies = encode(&mut batch, 2).unwrap();
-        assert_eq!(bodies.iter().map(|body| body.samples).collect::<Vec<_>>(), [2, 1]);
-        let back: Vec<OutSeries> = bodies.iter().flat_map(|body| decode(&body.bytes).unwrap()).collect();
         let bits = |all: &[OutSeries]| -> Vec<_> {
             all.iter().map(|s| (s.labels.clone(), s.timestamp_ms, s.value.to_bits())).collect()
         };
-        assert_eq!(bits(&back), bits(&batch));
+        for version in [Version::V1, Version::V2] {
+            let bodies = encode(&mut batch, &[], 2, version).unwrap();
+            assert_eq!(bodies.iter().map(|body| body.samples).collect::<Vec<_>>(), [2, 1]);
+            let back: Vec<OutSeries> = bodies.iter().flat_map(|body| decode(&body.bytes).unwrap()).collect();
+            assert_eq!(bits(&back), bits(&batch));
+        }
     }
 
     #[test]
-    fn labels_are_sorted_and_empty_ones_left_out() {
+    fn a_body_made_anew_in_the_other_version_is_the_one_made_directly() {
+        let mut batch = vec![series(&[("__name__", "a"), ("x", "1")], 1.5), series(&[("__name__", "b")], -0.0)];
+        let [one, two] = [Version::V1, Version::V2].map(|version| encode(&mut batch, &[], 9, version).unwrap());
+        assert_ne!(one[0].bytes, two[0].bytes);
+        for (from, version, to) in
+            [(&one, Version::V2, &two), (&two, Version::V1, &one), (&one, Version::V1, &one), (&two, Version::V2, &two)]
+        {
+            assert_eq!(as_version(&from[0].bytes, version).unwrap(), to[0].bytes);
+        }
+        assert!(as_version(b"nonsense", Version::V1).is_none());
+    }
+
+    #[test]
+    fn labels_are_sorted_and_empty_ones_left_out_and_external_ones_fill_gaps() {
         let mut batch = vec![series(&[("b", "2"), ("a", ""), ("__name__", "m")], 1.0)];
-        let bodies = encode(&mut batch, 10).unwrap();
+        let external = [("b".to_owned(), "9".to_owned()), ("c".to_owned(), "3".to_owned())];
+        let bodies = encode(&mut batch, &external, 10, Version::V1).unwrap();
         let back = decode(&bodies[0].bytes).unwrap();
-        assert_eq!(back[0].labels, series(&[("__name__", "m"), ("b", "2")], 1.0).labels);
+        assert_eq!(back[0].labels, series(&[("__name__", "m"), ("b", "2"), ("c", "3")], 1.0).labels);
     }
 
     #[test]
     fn impossible_labels_are_refused_with_the_series_named() {
         for labels in [&[("a", "1")][..], &[("__name__", "m"), ("a", "1"), ("a", "2")], &[("", "x"), ("__name__", "m")]]
         {
-            let error = encode(&mut [series(labels, 1.0)], 10).unwrap_err();
+            let error = encode(&mut [series(labels, 1.0)], &[], 10, Version::V2).unwrap_err();
             assert!(matches!(error, QueueError::Labels { .. }), "{error}");
         }
     }

@@ -24,8 +24,82 @@ pub struct QueueConfig {
     /// First and longest wait between two tries of one request (default 100 ms and 10 s). The wait
     /// doubles with each failure, less a random part of up to a half.
     pub backoff: (Duration, Duration),
-    /// Headers for every request, such as `Authorization` or `X-Scope-OrgID`.
+    /// Headers for every request, such as `X-Scope-OrgID`.
     pub headers: Vec<(String, String)>,
+    /// Labels added to every series that does not have them (none by default).
+    pub external_labels: Vec<(String, String)>,
+    /// Which remote write to speak.
+    pub protocol: Protocol,
+    /// How long a peer that did not prove that it stored remote write 2.0 is sent 1.0 before 2.0 is tried
+    /// again (default 1 h).
+    pub try_again_after: Duration,
+    /// Who we are to the peer.
+    pub credentials: Credentials,
+    /// How to trust a peer with an `https` address, and our own certificate for it.
+    pub tls: Tls,
+}
+
+/// Which remote write to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// 2.0 to peers that prove, by the count of samples written, that they stored it; 1.0 to others.
+    #[default]
+    Auto,
+    /// Always 1.0.
+    V1,
+}
+
+/// Who we are to the peer.
+#[derive(Debug, Clone, Default)]
+pub enum Credentials {
+    /// Nobody.
+    #[default]
+    None,
+    /// A user with a password (RFC 7617).
+    Basic {
+        /// Name; without a colon.
+        username: String,
+        /// Password.
+        password: Secret,
+    },
+    /// `Authorization: <scheme> <token>`, such as `Bearer` (RFC 6750).
+    Token {
+        /// The scheme.
+        scheme: String,
+        /// The token.
+        token: Secret,
+    },
+}
+
+/// A secret, which is never shown.
+#[derive(Clone)]
+pub enum Secret {
+    /// The secret itself.
+    Text(String),
+    /// A file that holds it, read for each request, so that a new one counts at once. White space around it
+    /// does not belong to it.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(_) => formatter.write_str("Text(...)"),
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+/// How to trust a peer with an `https` address, and our own certificate for it. The files are PEM, and are
+/// read again when they change.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Certificates of the authorities to trust; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate with its chain, and its key: for peers that ask for one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether to trust whoever answers.
+    pub insecure_skip_verify: bool,
 }
 
 impl QueueConfig {
@@ -41,6 +115,11 @@ impl QueueConfig {
             timeout: Duration::from_secs(30),
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             headers: Vec::new(),
+            external_labels: Vec::new(),
+            protocol: Protocol::Auto,
+            try_again_after: Duration::from_secs(3600),
+            credentials: Credentials::None,
+            tls: Tls::default(),
         }
     }
 }

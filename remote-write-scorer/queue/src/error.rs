@@ -36,6 +36,14 @@ pub enum QueueError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A certificate or key cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Certificate {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A series to be sent has no name, a label twice, or an empty label name.
     #[error("series {series}: {reason}")]
     Labels {

@@ -4,8 +4,10 @@
 //! - What [`Queue::append`] took is on disk (`write(2)`: it survives the end of the process, not the
 //!   machine's loss of power) and leaves only after the peer's 2xx, or counted: refused for ever by the
 //!   peer, older than `max_age`, or the oldest when the log reached `max_bytes`.
+//! - Remote write 2.0 is spoken to peers that prove that they stored it, 1.0 to others (see `peer`).
 //! - Entries go out in the order in which they came, one request at a time, so each series' samples
-//!   arrive in order; labels are sorted. A retry sends the same bytes, also after a restart.
+//!   arrive in order; labels are sorted. A retry sends the same bytes, also after a restart (but for the one
+//!   change from 2.0 to 1.0, with the same samples).
 //! - A permanent refusal is bisected to the offending samples; all others go through.
 //!
 //! # Failure behaviour
@@ -20,20 +22,23 @@
 
 mod body;
 mod config;
+mod credentials;
 mod error;
 mod log;
 mod peer;
 mod sender;
 mod stats;
+mod tls;
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use body::OutSeries;
-pub use config::QueueConfig;
+pub use config::{Credentials, Protocol, QueueConfig, Secret, Tls};
 pub use error::QueueError;
 pub use stats::QueueStats;
 
+use body::Version;
 use log::{Entry, Log, Losses, MAX_BODY};
 use sender::{Sender, Shared, State, now_ms};
 
@@ -42,6 +47,8 @@ use sender::{Sender, Shared, State, now_ms};
 pub struct Queue {
     shared: Arc<Shared>,
     max_samples_per_request: usize,
+    external_labels: Vec<(String, String)>,
+    always_v1: bool,
 }
 
 impl Queue {
@@ -49,6 +56,7 @@ impl Queue {
     ///
     /// # Errors
     /// - [`QueueError::Url`], [`QueueError::Header`]: the peer cannot be addressed so.
+    /// - [`QueueError::Certificate`]: a certificate or key cannot be used.
     /// - [`QueueError::Locked`]: another process has the directory.
     /// - [`QueueError::Io`]: the directory or its files cannot be used.
     pub fn open(config: QueueConfig) -> Result<Self, QueueError> {
@@ -61,13 +69,15 @@ impl Queue {
         }
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), finished: Condvar::new() });
         let max_samples_per_request = config.max_samples_per_request.max(1);
+        let external_labels = config.external_labels.clone();
+        let always_v1 = config.protocol == Protocol::V1;
         let of_sender = Arc::clone(&shared);
         let failed = QueueError::io(&config.dir);
         std::thread::Builder::new()
             .name("remote-write".to_owned())
             .spawn(move || Sender { shared: &of_sender, peer, config: &config }.run())
             .map_err(failed)?;
-        Ok(Self { shared, max_samples_per_request })
+        Ok(Self { shared, max_samples_per_request, external_labels, always_v1 })
     }
 
     /// Writes the batch to the log, all of it or nothing; what returns `Ok` survives the end of the
@@ -82,7 +92,9 @@ impl Queue {
         if batch.is_empty() {
             return Ok(());
         }
-        let bodies = body::encode(&mut batch, self.max_samples_per_request)?;
+        // What the peer was last seen to take, so that the bytes need not be made anew on their way out.
+        let version = if self.always_v1 || self.shared.lock().stats.version == 1 { Version::V1 } else { Version::V2 };
+        let bodies = body::encode(&mut batch, &self.external_labels, self.max_samples_per_request, version)?;
         let mut entries = Vec::with_capacity(bodies.len());
         for body in &bodies {
             if body.bytes.len() > MAX_BODY {

@@ -1,11 +1,22 @@
-//! One request to the peer and what its answer means.
+//! One request to the peer, in which version, and what its answer means.
+//!
+//! # Which version
+//! A peer that stored remote write 2.0 says how many samples it has written
+//! (<https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>, "Required Written Response Headers"). A 2xx
+//! without that count, or with a smaller one, proves nothing: Prometheus 2.42 and VictoriaMetrics 1.79 answer
+//! 204 to a 2.0 body, which is an empty 1.0 one to them, and lose it. Such an answer, 415, and a refusal by a
+//! peer that never proved anything, mean 1.0, with the same samples at once, and for a while after.
 
-use std::time::{Duration, SystemTime};
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant, SystemTime};
 
+use quoll_prometheus_protocol as protocol;
 use ureq::http::{HeaderName, HeaderValue, Uri, header};
 
-use crate::config::QueueConfig;
+use crate::body::Version;
+use crate::config::{Credentials, Protocol, QueueConfig, Tls};
 use crate::error::QueueError;
+use crate::tls::Stamp;
 
 /// Of an answer's text this much is read and logged.
 const MESSAGE_BYTES: u64 = 1 << 10;
@@ -22,25 +33,36 @@ pub(crate) enum Answer {
     /// Not now: no answer, 5xx, 429; or an answer that speaks of the peer's set-up and not of the data
     /// (a wrong path or credentials, 3xx and the other 4xx), which somebody may repair.
     Later { reason: String, retry_after: Option<Duration> },
+    /// The peer does not show that it understands remote write 2.0: the same again, as 1.0, at once.
+    Unproven { reason: String },
 }
 
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    agent: ureq::Agent,
+    agent: RefCell<(Stamp, ureq::Agent)>,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
+    credentials: Credentials,
+    tls: Option<Tls>,
+    timeout: Duration,
+    try_again_after: Duration,
+    /// Whether the last answer to 2.0 proved that it was stored.
+    proven: Cell<bool>,
+    /// 1.0 alone until then; `None` for no such time.
+    only_v1_until: Cell<Option<Instant>>,
+    always_v1: bool,
 }
 
 impl Peer {
     pub fn new(config: &QueueConfig) -> Result<Self, QueueError> {
         let bad_url = |reason: String| QueueError::Url { url: config.url.clone(), reason };
         let uri: Uri = config.url.parse().map_err(|error| bad_url(format!("{error}")))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad_url("TLS is not built in; put a local proxy in front".to_owned())),
-            _ => return Err(bad_url("write it as http://HOST:PORT/api/v1/write".to_owned())),
-        }
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => Some(config.tls.clone()),
+            _ => return Err(bad_url("write it as http://HOST:PORT/api/v1/write, or https".to_owned())),
+        };
         if uri.host().is_none_or(str::is_empty) {
             return Err(bad_url("it names no host".to_owned()));
         }
@@ -51,42 +73,131 @@ impl Peer {
             let value = HeaderValue::from_str(value).map_err(|error| bad(error.to_string()))?;
             headers.push((parsed, value));
         }
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(config.timeout))
-            .http_status_as_error(false)
-            // A redirect would turn the POST into a GET, or send data where nobody said it may go.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("quoll-scorer/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Ok(Self { agent, uri, headers })
+        // A file that is not there yet may come; a secret that can never be sent is refused now.
+        let in_file = match &config.credentials {
+            Credentials::None => true,
+            Credentials::Basic { password, .. } => matches!(password, crate::config::Secret::File(_)),
+            Credentials::Token { token, .. } => matches!(token, crate::config::Secret::File(_)),
+        };
+        if let Err(reason) = config.credentials.header()
+            && !in_file
+        {
+            return Err(QueueError::Header { name: "Authorization".to_owned(), reason });
+        }
+        let stamp = tls.as_ref().map(Tls::stamp).unwrap_or_default();
+        let agent = agent(config.timeout, tls.as_ref())?;
+        Ok(Self {
+            agent: RefCell::new((stamp, agent)),
+            uri,
+            headers,
+            credentials: config.credentials.clone(),
+            tls,
+            timeout: config.timeout,
+            try_again_after: config.try_again_after,
+            proven: Cell::new(false),
+            only_v1_until: Cell::new(None),
+            always_v1: config.protocol == Protocol::V1,
+        })
     }
 
-    /// Sends one body by remote write 1.0
-    /// (<https://prometheus.io/docs/specs/prw/remote_write_spec/>).
-    pub fn send(&self, body: &[u8]) -> Answer {
+    /// The version to send now.
+    pub fn version(&self) -> Version {
+        let now = Instant::now();
+        if self.always_v1 || self.only_v1_until.get().is_some_and(|until| now < until) {
+            Version::V1
+        } else {
+            Version::V2
+        }
+    }
+
+    fn fall_back(&self) {
+        self.proven.set(false);
+        self.only_v1_until.set(Some(Instant::now() + self.try_again_after));
+    }
+
+    /// The agent, made anew where certificates have changed; one that cannot be used leaves the old ones.
+    fn agent(&self) -> ureq::Agent {
+        let mut held = self.agent.borrow_mut();
+        if let Some(tls) = &self.tls {
+            let stamp = tls.stamp();
+            if stamp != held.0 {
+                match agent(self.timeout, Some(tls)) {
+                    Ok(agent) => *held = (stamp, agent),
+                    Err(error) => tracing::warn!(%error, "changed certificates are not used"),
+                }
+            }
+        }
+        held.1.clone()
+    }
+
+    /// Sends one body of `samples` samples.
+    pub fn send(&self, body: &[u8], version: Version, samples: u64) -> Answer {
+        let (content_type, number) = match version {
+            Version::V1 => (protocol::CONTENT_TYPE_V1, protocol::VERSION_V1),
+            Version::V2 => (protocol::CONTENT_TYPE_V2, protocol::VERSION_V2),
+        };
         let mut request = self
-            .agent
+            .agent()
             .post(&self.uri)
-            .header(header::CONTENT_TYPE, quoll_prometheus_protocol::CONTENT_TYPE_V1)
+            .header(header::CONTENT_TYPE, content_type)
             .header(header::CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Write-Version", quoll_prometheus_protocol::VERSION_V1);
+            .header("X-Prometheus-Remote-Write-Version", number);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        match request.send(body) {
-            Ok(mut answer) => {
-                let status = answer.status().as_u16();
-                let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let retry_after = retry_after.and_then(|value| parse_retry_after(value, SystemTime::now()));
-                // Read to its end where it is short, so that the connection can be used again.
-                let message = answer.body_mut().with_config().limit(MESSAGE_BYTES).lossy_utf8(true).read_to_string();
-                classify(status, message.unwrap_or_default().trim(), retry_after)
-            }
-            Err(error) => Answer::Later { reason: error.to_string(), retry_after: None },
+        match self.credentials.header() {
+            Ok(None) => {}
+            Ok(Some(value)) => request = request.header(header::AUTHORIZATION, value),
+            Err(reason) => return Answer::Later { reason, retry_after: None },
+        }
+        let mut answer = match request.send(body) {
+            Ok(answer) => answer,
+            Err(error) => return Answer::Later { reason: error.to_string(), retry_after: None },
+        };
+        let status = answer.status().as_u16();
+        let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = text("retry-after").and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let written = text(protocol::SAMPLES_WRITTEN).and_then(|value| value.trim().parse::<u64>().ok());
+        // Read to its end where it is short, so that the connection can be used again.
+        let message = answer.body_mut().with_config().limit(MESSAGE_BYTES).lossy_utf8(true).read_to_string();
+        let meaning = classify(status, message.unwrap_or_default().trim(), retry_after);
+        match version {
+            Version::V1 => meaning,
+            Version::V2 => self.judge(meaning, status, written, samples),
         }
     }
+
+    /// What an answer to a body of 2.0 means.
+    fn judge(&self, meaning: Answer, status: u16, written: Option<u64>, samples: u64) -> Answer {
+        let unproven = match (&meaning, written) {
+            (Answer::Taken, Some(written)) if written >= samples => {
+                self.proven.set(true);
+                self.only_v1_until.set(None);
+                return meaning;
+            }
+            (Answer::Taken, Some(written)) => format!("{status}, but only {written} of {samples} samples written"),
+            (Answer::Taken, None) => format!("{status} without a count of samples written"),
+            (Answer::Later { reason, .. }, _) if status == 415 => reason.clone(),
+            (Answer::Refused { message, .. }, None) if !self.proven.get() => format!("{status}: {message}"),
+            _ => return meaning,
+        };
+        self.fall_back();
+        Answer::Unproven { reason: unproven }
+    }
+}
+
+fn agent(timeout: Duration, tls: Option<&Tls>) -> Result<ureq::Agent, QueueError> {
+    let mut builder = ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        // A redirect would turn the POST into a GET, or send data where nobody said it may go.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("quoll-scorer/", env!("CARGO_PKG_VERSION")));
+    if let Some(tls) = tls {
+        builder = builder.tls_config(tls.load()?);
+    }
+    Ok(builder.build().new_agent())
 }
 
 fn classify(status: u16, message: &str, retry_after: Option<Duration>) -> Answer {
@@ -180,7 +291,7 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_work_is_refused_with_a_reason() {
-        for url in ["", "localhost:9090", "ftp://x/", "https://x/api/v1/write", "/api/v1/write", "http:///x"] {
+        for url in ["", "localhost:9090", "ftp://x/", "/api/v1/write", "http:///x"] {
             assert!(matches!(Peer::new(&QueueConfig::new(url, "/nowhere")), Err(QueueError::Url { .. })), "{url}");
         }
     }

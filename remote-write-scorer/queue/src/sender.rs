@@ -2,14 +2,14 @@
 //!
 //! One entry at a time, oldest first, so that each series' samples arrive in order. An entry is tried,
 //! with the same bytes each time, until the peer takes it, refuses it for ever, or it is older than
-//! `max_age`. A refused entry is halved until the offending samples stand alone; those are counted and
+//! `max_age`. (A peer that turns out not to speak remote write 2.0 gets the same samples as 1.0.) A refused entry is halved until the offending samples stand alone; those are counted and
 //! logged, all others are delivered. Halves wait out failures like whole entries.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::body::{self, OutSeries};
+use crate::body::{self, OutSeries, Version};
 use crate::config::QueueConfig;
 use crate::log::{Header, Log, Losses};
 use crate::peer::{Answer, Peer};
@@ -155,12 +155,22 @@ impl Sender<'_> {
     fn deliver(&self, body: &[u8], samples: u64, newest_ms: i64) -> Delivery {
         let mut failures = 0_u32;
         loop {
-            match self.peer.send(body) {
+            let version = self.peer.version();
+            // What is no body of ours goes out as it is; the peer will say what it thinks of it.
+            let bytes = body::as_version(body, version).unwrap_or(body.into());
+            match self.peer.send(&bytes, version, samples) {
+                Answer::Unproven { reason } => {
+                    let mut state = self.shared.lock();
+                    state.stats.fallbacks += 1;
+                    state.stats.version = 1;
+                    tracing::info!(reason, "remote-write peer is sent 1.0 from here on");
+                }
                 Answer::Taken => {
                     let mut state = self.shared.lock();
                     state.stats.requests_ok += 1;
                     state.stats.sent_samples += samples;
                     state.stats.last_success_ms = now_ms();
+                    state.stats.version = if version == Version::V2 { 2 } else { 1 };
                     return Delivery::Done;
                 }
                 Answer::Refused { status, message } => {
@@ -208,7 +218,7 @@ impl Sender<'_> {
     }
 
     fn deliver_half(&self, half: &[OutSeries]) -> Delivery {
-        match body::encode(&mut half.to_vec(), half.len()) {
+        match body::encode(&mut half.to_vec(), &[], half.len(), self.peer.version()) {
             Ok(bodies) => {
                 for body in bodies {
                     let delivery = self.deliver(&body.bytes, u64::from(body.samples), body.newest_ms);

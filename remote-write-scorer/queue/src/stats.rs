@@ -22,6 +22,10 @@ pub struct QueueStats {
     pub requests_retried: u64,
     /// Requests that the peer refused for ever, those of a bisection included.
     pub requests_refused: u64,
+    /// Times that the peer did not prove that it stored remote write 2.0, and was sent 1.0 instead.
+    pub fallbacks: u64,
+    /// Remote write spoken at the last success: 1 or 2; 0 before the first one.
+    pub version: u8,
     /// Bytes cut from the log's files at opening because they were damaged.
     pub truncated_bytes: u64,
     /// Samples waiting.
