@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CapabilitySet;
 use tokio::sync::oneshot;
 
 use crate::collectors::{self, Collector, World};
@@ -17,8 +18,9 @@ use crate::directory::Directory;
 use crate::edges::Edges;
 use crate::exposition::{Exposition, Kind, Labels, Metric};
 use crate::kernel::Settings;
+use crate::privileges;
 use crate::rules::{Rules, RulesFile};
-use crate::source::{Report, Source, ebpf::EbpfSource, procfs::ProcfsSource};
+use crate::source::{Report, Source, SourceKind, ebpf::EbpfSource, procfs::ProcfsSource};
 
 /// Pause between two looks at the ring; at 10,000 connections a second it is then a quarter full.
 const DRAIN_EVERY: Duration = Duration::from_millis(100);
@@ -107,6 +109,7 @@ enum Command {
 #[derive(Clone)]
 pub struct AgentHandle {
     commands: Sender<Command>,
+    kept: CapabilitySet,
 }
 
 /// The agent has stopped.
@@ -115,6 +118,12 @@ pub struct AgentHandle {
 pub struct Stopped;
 
 impl AgentHandle {
+    /// The capabilities that the agent's thread kept.
+    #[must_use]
+    pub fn kept(&self) -> CapabilitySet {
+        self.kept
+    }
+
     /// Asks for a page; it arrives through the receiver.
     ///
     /// # Errors
@@ -135,15 +144,15 @@ pub fn start(config: AgentConfig) -> anyhow::Result<(AgentHandle, JoinHandle<()>
     let (started, outcome) = channel();
     let thread = thread::Builder::new().name("agent".to_owned()).spawn(move || match Agent::new(&config) {
         Ok(mut agent) => {
-            let _ = started.send(Ok(()));
+            let _ = started.send(Ok(agent.kept));
             agent.run(&inbox);
         }
         Err(error) => {
             let _ = started.send(Err(error));
         }
     })?;
-    outcome.recv()??;
-    Ok((AgentHandle { commands }, thread))
+    let kept = outcome.recv()??;
+    Ok((AgentHandle { commands, kept }, thread))
 }
 
 struct Agent {
@@ -155,6 +164,7 @@ struct Agent {
     names_at: Option<Instant>,
     processes_at: Option<Instant>,
     ended: Vec<Report>,
+    kept: CapabilitySet,
 }
 
 impl Agent {
@@ -178,9 +188,8 @@ impl Agent {
         };
         let with_requests = collectors.iter().any(|collector| collector.name() == "http");
         let source = open_source(config.source, config.settings, with_requests)?;
-        if source.name() == "procfs" {
-            collectors.retain(|collector| collector.name() != "http");
-        }
+        collectors.retain(|collector| collector.needs(source.kind()).is_some());
+        let kept = give_up_capabilities(source.as_ref(), &collectors)?;
         let mut agent = Self {
             source,
             rules_file,
@@ -190,6 +199,7 @@ impl Agent {
             names_at: None,
             processes_at: None,
             ended: Vec::new(),
+            kept,
         };
         // The first page is for nobody: it takes what the kernel counted so far as the starting point.
         agent.look()?;
@@ -303,20 +313,11 @@ impl Agent {
             directory: &self.directory,
             edges: &self.edges,
             source_error: source_error.as_deref(),
-            sees_requests: self.source.name() == "ebpf",
+            sees_requests: self.source.kind() == SourceKind::Ebpf,
         };
-        for collector in &mut self.collectors {
-            let began = Instant::now();
-            let result = collector.collect(&world, &mut page);
-            rows.push((collector.name(), result.is_ok(), began.elapsed()));
-            if let Err(error) = result
-                && source_error.is_none()
-            {
-                tracing::warn!("collector {}: {error:#}", collector.name());
-            }
-        }
+        rows.extend(run_collectors(&mut self.collectors, &world, &mut page));
         let version = env!("CARGO_PKG_VERSION");
-        let labels = Labels::new(&[("version", Some(version)), ("source", Some(self.source.name()))]);
+        let labels = Labels::new(&[("version", Some(version)), ("source", Some(self.source.kind().name()))]);
         page.family(&BUILD_INFO).sample(&labels, 1.0);
         let of = |name| Labels::new(&[("collector", Some(name))]);
         let mut family = page.family(&SUCCESS);
@@ -334,6 +335,26 @@ impl Agent {
         page.family(&LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
         page.into_text()
     }
+}
+
+/// Runs one after the other; gives the name, the success and the duration of each. One that fails leaves
+/// the others working.
+fn run_collectors(
+    collectors: &mut [Box<dyn Collector>],
+    world: &World<'_>,
+    page: &mut Exposition,
+) -> Vec<(&'static str, bool, Duration)> {
+    let run = |collector: &mut Box<dyn Collector>| {
+        let began = Instant::now();
+        let result = collector.collect(world, page);
+        if let Err(error) = &result
+            && world.source_error.is_none()
+        {
+            tracing::warn!("collector {}: {error:#}", collector.name());
+        }
+        (collector.name(), result.is_ok(), began.elapsed())
+    };
+    collectors.iter_mut().map(run).collect()
 }
 
 /// Tells each open connection who holds its other end, if that is in the list too; the kernel side
@@ -357,14 +378,30 @@ fn introduce(live: &mut [Report]) {
     }
 }
 
+/// Leaves this thread with what the collectors keep. Gives what that is.
+fn give_up_capabilities(source: &dyn Source, collectors: &[Box<dyn Collector>]) -> io::Result<CapabilitySet> {
+    let needs = collectors.iter().filter_map(|collector| collector.needs(source.kind()));
+    let mut kept = needs.fold(CapabilitySet::empty(), |all, needs| all | needs.to_run);
+    if !privileges::without(|| source.can_be_read())? {
+        // Before 5.19 `kernel.unprivileged_bpf_disabled` forbids look-ups on held descriptors too.
+        kept |= CapabilitySet::BPF;
+    }
+    let kept = privileges::limit_thread(kept)?;
+    tracing::info!("capabilities kept: {}", privileges::names(kept));
+    Ok(kept)
+}
+
 fn open_source(choice: SourceChoice, settings: Settings, with_requests: bool) -> anyhow::Result<Box<dyn Source>> {
     if choice != SourceChoice::Procfs {
+        if let Some(warning) = privileges::prepare_memlock(&settings) {
+            tracing::warn!("{warning}");
+        }
         match EbpfSource::start(settings, with_requests) {
             Ok(source) => return Ok(Box::new(source)),
-            Err(error) if choice == SourceChoice::Ebpf => return Err(error.into()),
             Err(error) => {
-                let cause = error.to_string();
-                let cause = cause.lines().next().unwrap_or_default();
+                tracing::debug!("eBPF: {error}");
+                let cause = privileges::explain(&error);
+                anyhow::ensure!(choice == SourceChoice::Auto, "eBPF cannot be used ({cause})");
                 tracing::warn!(
                     "eBPF cannot be used ({cause}); falling back to --source procfs, which sees no bytes, requests, \
                      failures, round-trip times or queue limits, and misses connections shorter than a scrape interval"
@@ -373,4 +410,49 @@ fn open_source(choice: SourceChoice, settings: Settings, with_requests: bool) ->
         }
     }
     Ok(Box::new(ProcfsSource::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privileges::Needs;
+
+    struct Failing;
+
+    impl Collector for Failing {
+        fn name(&self) -> &'static str {
+            "failing"
+        }
+
+        fn needs(&self, _: SourceKind) -> Option<Needs> {
+            Some(Needs::NONE)
+        }
+
+        fn metrics(&self) -> &'static [&'static Metric] {
+            &[]
+        }
+
+        fn collect(&mut self, _: &World<'_>, _: &mut Exposition) -> anyhow::Result<()> {
+            anyhow::bail!("it is Monday")
+        }
+    }
+
+    #[test]
+    fn a_failing_collector_leaves_the_others_working() {
+        let config = AgentConfig { source: SourceChoice::Procfs, show_self: true, ..AgentConfig::default() };
+        // On a thread of its own, since an agent gives up its thread's capabilities.
+        let run = move || {
+            let mut agent = Agent::new(&config).unwrap();
+            agent.collectors.insert(0, Box::new(Failing));
+            agent.page()
+        };
+        let page = thread::spawn(run).join().unwrap();
+        assert!(page.contains("quoll_exporter_collector_success{collector=\"failing\"} 0"), "{page}");
+        for collector in ["source", "tcp", "listeners", "resources"] {
+            assert!(
+                page.contains(&format!("quoll_exporter_collector_success{{collector=\"{collector}\"}} 1")),
+                "{page}"
+            );
+        }
+    }
 }

@@ -9,6 +9,8 @@ use crate::agent::{AgentConfig, SELF_METRICS, SourceChoice};
 use crate::collectors;
 use crate::exposition::Kind;
 use crate::kernel::Settings;
+use crate::privileges::{self, Needs};
+use crate::source::SourceKind;
 
 /// TCP connections, HTTP requests, accept queues and resources per service, for Prometheus.
 #[derive(Debug, Parser)]
@@ -84,13 +86,31 @@ fn describe(text: &mut String, metric: &crate::exposition::Metric) {
     *text += &format!("{} {kind} {{{}}}\n    {}\n", metric.name, metric.labels, metric.help);
 }
 
-/// What each collector needs and keeps.
+/// What each collector needs and keeps, with each source, and all of them together: the last word for
+/// whoever writes a service file.
 #[must_use]
-pub fn capabilities_text() -> String {
+pub fn capabilities_text(disabled: &[String]) -> String {
     let mut text = String::new();
-    for collector in collectors::all() {
-        text += &format!("{}\n    {}\n", collector.name(), collector.needs());
+    for source in [SourceKind::Ebpf, SourceKind::Procfs] {
+        text += &format!("with --source {}:\n", source.name());
+        let mut all = Needs::NONE;
+        for collector in collectors::all().iter().filter(|one| !disabled.iter().any(|name| name == one.name())) {
+            let Some(needs) = collector.needs(source) else {
+                text += &format!("  {:<10} sees nothing with it\n", collector.name());
+                continue;
+            };
+            all.to_start |= needs.to_start;
+            all.to_run |= needs.to_run;
+            let (start, life) = (privileges::names(needs.to_start), privileges::names(needs.to_run));
+            text += &format!("  {:<10} to start: {start}; for life: {life}", collector.name());
+            text +=
+                &if needs.otherwise.is_empty() { "\n".to_owned() } else { format!(" (else {})\n", needs.otherwise) };
+        }
+        let (start, life) = (privileges::names(all.to_start), privileges::names(all.to_run));
+        text += &format!("  {:<10} to start: {start}; for life: {life}\n", "together");
     }
+    text += "What is not for life is given up as soon as the programs are attached. Linux 5.9 to 5.18 with \
+             kernel.unprivileged_bpf_disabled set asks for CAP_BPF at each look: there it is kept.\n";
     text
 }
 

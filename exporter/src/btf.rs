@@ -1,12 +1,13 @@
 //! A small reader of BTF, the kernel's description of its own types.
 //!
-//! It answers one question: at which byte a field lies in a structure of the running kernel. aya's
-//! own reader resolves types by name, but does not give members away.
+//! It answers two questions: at which byte a field lies in a structure of the running kernel, and which
+//! number a function or type has, which is what a program is attached by. aya's own reader answers the
+//! second only, and takes four times the memory of the data; this one keeps the data as it is and an
+//! index of 12 bytes per type.
 //!
 //! Format: `Documentation/bpf/btf.rst` in the kernel's sources. The data is not trusted: each read is
 //! checked, and a malformed blob gives an error, never a panic or an endless loop.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 /// Where the kernel publishes its types (since 5.4, with `CONFIG_DEBUG_INFO_BTF`).
@@ -20,6 +21,7 @@ const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -56,6 +58,9 @@ pub enum BtfError {
         /// Dotted path of the field.
         path: String,
     },
+    /// This kernel has no such function or type, so nothing can be attached to it.
+    #[error("this kernel's types have no {0}")]
+    NoType(&'static str),
 }
 
 /// All types of one kernel.
@@ -63,9 +68,9 @@ pub struct Btf {
     data: Vec<u8>,
     strings: usize,
     /// Byte offset of each type's header; index 0 is `void`.
-    types: Vec<usize>,
-    /// Structures and unions by name.
-    by_name: HashMap<Vec<u8>, Vec<u32>>,
+    types: Vec<u32>,
+    /// Hash of the name and number of each structure, union, function and typedef, sorted.
+    by_name: Vec<(u32, u32)>,
 }
 
 struct Header {
@@ -102,17 +107,21 @@ impl Btf {
         let strings = header.checked_add(string_offset).ok_or(malformed(16, "offset out of range"))?;
         let mut position = header.checked_add(type_offset).ok_or(malformed(8, "offset out of range"))?;
         let end = position.checked_add(type_length).ok_or(malformed(12, "length out of range"))?;
-        let mut btf = Self { data, strings, types: vec![0], by_name: HashMap::new() };
+        // The shortest type takes 12 bytes: nothing grows by doubling.
+        let most = type_length.min(data.len()) / 12;
+        let mut types = Vec::with_capacity(most + 1);
+        types.push(0);
+        let mut btf = Self { data, strings, types, by_name: Vec::new() };
         while position < end {
             let truncated = malformed(position, "truncated type");
             let name = u32_at(&btf.data, position).ok_or(truncated)?;
             let Header { kind, members, .. } = btf.header(position).ok_or(malformed(position, "truncated type"))?;
-            if kind == KIND_STRUCT || kind == KIND_UNION {
+            if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_FUNC | KIND_TYPEDEF) {
                 let id = btf.types.len() as u32;
-                let name = btf.string(name).ok_or(malformed(position, "name out of range"))?.to_vec();
-                btf.by_name.entry(name).or_default().push(id);
+                let name = btf.string(name).ok_or(malformed(position, "name out of range"))?;
+                btf.by_name.push((hash(name), id));
             }
-            btf.types.push(position);
+            btf.types.push(position as u32);
             position += 12
                 + match kind {
                     KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
@@ -124,7 +133,42 @@ impl Btf {
                     _ => 0,
                 };
         }
+        btf.by_name.sort_unstable();
         Ok(btf)
+    }
+
+    /// How many types there are, `void` included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.types.len()
+    }
+
+    /// Number of the function called `name`.
+    ///
+    /// # Errors
+    /// [`BtfError::NoType`].
+    pub fn function(&self, name: &'static str) -> Result<u32, BtfError> {
+        self.named(name.as_bytes(), &[KIND_FUNC]).next().ok_or(BtfError::NoType(name))
+    }
+
+    /// Number of the typedef called `name`.
+    ///
+    /// # Errors
+    /// [`BtfError::NoType`].
+    pub fn typedef(&self, name: &'static str) -> Result<u32, BtfError> {
+        self.named(name.as_bytes(), &[KIND_TYPEDEF]).next().ok_or(BtfError::NoType(name))
+    }
+
+    /// Types of one name and some kinds, in the order of their numbers.
+    fn named<'a>(&'a self, name: &'a [u8], kinds: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+        let hash = hash(name);
+        let first = self.by_name.partition_point(|entry| entry.0 < hash);
+        let same_hash = self.by_name[first..].iter().take_while(move |entry| entry.0 == hash);
+        same_hash.map(|entry| entry.1).filter(move |id| {
+            let Some(&position) = self.types.get(*id as usize) else { return false };
+            let is_kind = self.header(position as usize).is_some_and(|header| kinds.contains(&header.kind));
+            is_kind && u32_at(&self.data, position as usize).and_then(|name| self.string(name)) == Some(name)
+        })
     }
 
     /// Byte offset of a field, such as `("sock", "__sk_common.skc_num")`. Anonymous members are
@@ -133,10 +177,8 @@ impl Btf {
     /// # Errors
     /// [`BtfError::NoField`].
     pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
-        let candidates = self.by_name.get(structure.as_bytes()).map_or(&[][..], Vec::as_slice);
-        candidates
-            .iter()
-            .find_map(|&id| {
+        self.named(structure.as_bytes(), &[KIND_STRUCT, KIND_UNION])
+            .find_map(|id| {
                 path.split('.')
                     .try_fold((id, 0), |(id, bytes), field| {
                         let (offset, id) = self.member(self.resolve(id)?, field, MAX_DEPTH)?;
@@ -149,7 +191,7 @@ impl Btf {
 
     /// Byte offset and type of one member, or of a member of an anonymous one.
     fn member(&self, id: u32, field: &str, depth: usize) -> Option<(u32, u32)> {
-        let position = *self.types.get(id as usize)?;
+        let position = *self.types.get(id as usize)? as usize;
         let header = self.header(position)?;
         if depth == 0 || (header.kind != KIND_STRUCT && header.kind != KIND_UNION) {
             return None;
@@ -178,8 +220,8 @@ impl Btf {
             if id == 0 {
                 return None;
             }
-            match self.header(position)?.kind {
-                KIND_TYPEDEF..=KIND_RESTRICT | KIND_TYPE_TAG => id = u32_at(&self.data, position + 8)?,
+            match self.header(position as usize)?.kind {
+                KIND_TYPEDEF..=KIND_RESTRICT | KIND_TYPE_TAG => id = u32_at(&self.data, position as usize + 8)?,
                 _ => return Some(id),
             }
         }
@@ -195,6 +237,11 @@ impl Btf {
         let rest = self.data.get(self.strings.checked_add(offset as usize)?..)?;
         Some(&rest[..rest.iter().position(|byte| *byte == 0)?])
     }
+}
+
+/// FNV-1a of 32 bits.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn u32_at(data: &[u8], offset: usize) -> Option<u32> {
@@ -215,6 +262,8 @@ mod tests {
         types.extend([char, KIND_INT << 24, 1, 8]); // 2
         types.extend([0, KIND_UNION << 24 | 2, 4, b, 2, 0, c, 1, 0]); // 3
         types.extend([s, KIND_STRUCT << 24 | 2, 8, a, 1, 0, 0, 3, 32]); // 4
+        types.extend([a, KIND_TYPEDEF << 24, 4]); // 5
+        types.extend([a, KIND_FUNC << 24, 0]); // 6
         let mut blob = Vec::new();
         blob.extend(MAGIC.to_ne_bytes());
         blob.extend([1, 0]);
@@ -233,6 +282,13 @@ mod tests {
         assert_eq!(btf.offset("s", "a").unwrap(), 0);
         assert_eq!(btf.offset("s", "b").unwrap(), 4);
         assert_eq!(btf.offset("s", "c").unwrap(), 4);
+    }
+
+    #[test]
+    fn functions_and_typedefs_of_one_name_are_told_apart() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!((btf.typedef("a").unwrap(), btf.function("a").unwrap(), btf.count()), (5, 6, 7));
+        assert_eq!(btf.function("s").unwrap_err().to_string(), "this kernel's types have no s");
     }
 
     #[test]

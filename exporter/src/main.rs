@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use quoll_exporter::args::{Args, capabilities_text, metrics_text};
-use quoll_exporter::{agent, server};
+use quoll_exporter::{agent, memory, privileges, server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
             print!("{}", metrics_text());
         }
         if args.print_capabilities {
-            print!("{}", capabilities_text());
+            print!("{}", capabilities_text(&args.disable));
         }
         return ExitCode::SUCCESS;
     }
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    memory::be_frugal();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // The port first: a second exporter should say so before it attaches anything.
@@ -38,6 +39,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (handle, thread) = agent::start(args.agent_config())?;
+        // The agent's thread has done so already. No other was started before.
+        privileges::limit_thread(handle.kept())?;
         tracing::info!("serving http://{}/metrics", listener.local_addr()?);
         server::serve(listener, handle, async move {
             tokio::select! {

@@ -171,27 +171,87 @@ fn without_any_privilege_it_falls_back_to_procfs_and_says_so() {
     assert_eq!(lines, 1, "{log:?}");
 }
 
+/// What `--print-capabilities` says that all collectors together need with eBPF: to start, and for life.
+fn printed_capabilities() -> [Vec<String>; 2] {
+    let output = Command::new(env!("CARGO_BIN_EXE_quoll-exporter")).arg("--print-capabilities").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.trim().starts_with("together")).unwrap();
+    let (start, life) = line.split_once("to start: ").unwrap().1.split_once("; for life: ").unwrap();
+    [start, life].map(|words| words.split(' ').filter(|word| *word != "-").map(str::to_owned).collect())
+}
+
+/// Bits of `CapEff` and its sisters, `include/uapi/linux/capability.h`.
+fn bits(capabilities: &[String]) -> u64 {
+    let bit = |name: &String| match name.as_str() {
+        "CAP_DAC_READ_SEARCH" => 2,
+        "CAP_SYS_PTRACE" => 19,
+        "CAP_PERFMON" => 38,
+        "CAP_BPF" => 39,
+        other => panic!("{other}"),
+    };
+    capabilities.iter().map(|name| 1 << bit(name)).sum()
+}
+
 #[test]
-fn with_exactly_the_printed_capabilities_it_sees_connections_and_requests() {
+fn with_exactly_the_printed_capabilities_it_sees_others_and_keeps_less() {
     if !can_load() {
         return;
     }
-    let capable = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--inh-caps=-all,+bpf,+perfmon",
-        "--ambient-caps=-all,+bpf,+perfmon",
-        "--bounding-set=-all,+bpf,+perfmon",
-    ];
-    let exporter = Running::start(&capable, &["--source", "ebpf", "--show-self"], &two_services(23));
+    let [start, life] = printed_capabilities();
+    let needed = start.iter().chain(&life).map(|name| name.trim_start_matches("CAP_").to_lowercase());
+    let set = needed.fold("-all".to_owned(), |set, name| set + ",+" + &name);
+    let sets = [format!("--inh-caps={set}"), format!("--ambient-caps={set}"), format!("--bounding-set={set}")];
+    let mut prefix = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    prefix.extend(sets.iter().map(String::as_str));
+    let exporter = Running::start(&prefix, &["--source", "ebpf", "--show-self"], &two_services(23));
+    for thread in std::fs::read_dir(format!("/proc/{}/task", exporter.child.id())).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for field in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            let has = u64::from_str_radix(line.trim(), 16).unwrap();
+            let may_have = if field.starts_with("CapInh") || field.starts_with("CapAmb") { 0 } else { bits(&life) };
+            assert_eq!(has, may_have, "{field}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
+    // These sockets are another user's. Everything is still seen by an exporter that gave up what it loaded with.
     traffic(23);
     let page = Page::parse(&exporter.metrics());
     let labels = "{client=\"web\",server=\"a\\\"p\\\\i\",reporter=\"client\"";
     assert_eq!(page.get(&format!("tcp_connects_total{labels}}}")), 2.0);
     assert_eq!(page.get(&format!("http_request_duration_seconds_count{labels},status_class=\"5xx\"}}")), 1.0);
+    for collector in ["source", "tcp", "http", "listeners", "resources"] {
+        let success = page.get(&format!("exporter_collector_success{{collector=\"{collector}\"}}"));
+        assert_eq!(success, 1.0, "{collector}");
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 40 * 1024, "{peak} KiB, the reading of the kernel's types included");
     exporter.stop();
+}
+
+#[test]
+fn a_missing_capability_is_named_in_one_line() {
+    if !can_load() {
+        return;
+    }
+    let nobody =
+        ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+bpf", "--ambient-caps=-all,+bpf"];
+    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let binary = folder.path().join("quoll-exporter");
+    std::fs::copy(env!("CARGO_BIN_EXE_quoll-exporter"), &binary).unwrap();
+    let output = Command::new("setpriv")
+        .args(nobody)
+        .arg(&binary)
+        .args(["--listen", "127.0.0.1:0", "--source", "ebpf"])
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("eBPF cannot be used (missing: CAP_PERFMON)"), "{said}");
 }
 
 #[test]

@@ -12,7 +12,9 @@ pub mod tcp;
 use crate::directory::Directory;
 use crate::edges::Edges;
 use crate::exposition::{Exposition, Labels, Metric};
+use crate::privileges::Needs;
 use crate::service::Service;
+use crate::source::SourceKind;
 
 /// What collectors may read; it is brought up to date before they run.
 pub struct World<'a> {
@@ -31,8 +33,8 @@ pub trait Collector {
     /// Its name, as in `--disable` and in the label `collector`.
     fn name(&self) -> &'static str;
 
-    /// What it needs to work, for `--print-capabilities`.
-    fn needs(&self) -> &'static str;
+    /// What it needs with each source, for `--print-capabilities`; `None` where it sees nothing with it.
+    fn needs(&self, source: SourceKind) -> Option<Needs>;
 
     /// Every family it may write.
     fn metrics(&self) -> &'static [&'static Metric];

@@ -6,6 +6,7 @@
 
 mod map_iterator;
 mod offsets;
+mod targets;
 
 use std::io::{self, Read};
 
@@ -13,11 +14,12 @@ use aya::maps::{Map, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::{
-    COUNTERS, ConnectionHttpRecord, ConnectionRecord, HttpStats, LOST_CONNECTIONS, LOST_HTTP, LOST_LISTENERS,
-    LOST_RECORDS, ListenerRecord,
+    COUNTERS, Connection, ConnectionHttpRecord, ConnectionRecord, HttpStats, LOST_CONNECTIONS, LOST_HTTP,
+    LOST_LISTENERS, LOST_RECORDS, Listener, ListenerRecord,
 };
 
 use crate::btf::{Btf, BtfError};
+use crate::memory;
 use map_iterator::MapIterator;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
@@ -43,15 +45,25 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Kernel memory that the maps take: entries with their keys and about 64 bytes for the table's own
+    /// use (`struct htab_elem` and its bucket, `kernel/bpf/hashtab.c`).
+    #[must_use]
+    pub fn kernel_bytes(&self) -> u64 {
+        let map = |entries: u32, value: usize| u64::from(entries) * (value as u64 + 72);
+        map(self.connections, size_of::<Connection>())
+            + map(self.http_connections, size_of::<HttpStats>())
+            + map(self.listeners, size_of::<Listener>())
+            + u64::from(self.ring_bytes)
+    }
+}
+
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The kernel's types could not be read or lack a field.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// aya's own reader of the kernel's types failed.
-    #[error("cannot read the kernel's types: {0}")]
-    Types(#[from] aya::BtfError),
     /// The object was refused as a whole.
     #[error("cannot load the kernel-side programs: {0}")]
     Load(#[from] aya::EbpfError),
@@ -125,10 +137,16 @@ impl Kernel {
     /// # Errors
     /// One variant of [`KernelError`] per cause; nothing stays attached.
     pub fn load(settings: Settings, http: bool) -> Result<Self, KernelError> {
-        let offsets = offsets::find(&Btf::of_running_kernel()?)?;
-        let types = aya::Btf::from_sys_fs()?;
-        let mut ebpf = EbpfLoader::new()
-            .btf(Some(&types))
+        // A new loader reads all of the kernel's types by itself, some 25 MB. Nothing here needs them,
+        // so they go before anything else comes.
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        memory::give_back();
+        let btf = Btf::of_running_kernel()?;
+        let offsets = offsets::find(&btf)?;
+        let types = targets::list(&btf)?;
+        drop(btf);
+        let mut ebpf = loader
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .map_max_entries("CONNECTIONS", settings.connections)
             .map_max_entries("HTTP", settings.http_connections)
@@ -147,7 +165,8 @@ impl Kernel {
         take_up_open_sockets(&mut ebpf, &types)?;
 
         drop(types);
-        give_back_freed_memory();
+        drop(loader);
+        memory::give_back();
 
         let ended = take_map(&mut ebpf, "ENDED")?;
         let lost = take_map(&mut ebpf, "LOST")?;
@@ -197,6 +216,12 @@ impl Kernel {
         Ok(records.iter().map(|record| bytemuck::pod_read_unaligned(record)).collect())
     }
 
+    /// Whether everything that is done for life works with the capabilities in effect now.
+    #[must_use]
+    pub fn can_be_read(&self) -> bool {
+        self.connections.open().is_ok() && self.listeners.open().is_ok() && self.lost.get(&LOST_RECORDS, 0).is_ok()
+    }
+
     /// What was lost so far.
     #[must_use]
     pub fn losses(&self) -> Losses {
@@ -220,19 +245,6 @@ impl Kernel {
         Ok(())
     }
 }
-
-/// Reading the kernel's types takes some 20 MB for a moment, which the C library would keep for good.
-#[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "malloc_trim has no safe wrapper")]
-fn give_back_freed_memory() {
-    // SAFETY: no preconditions; it only returns pages that nobody holds.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn give_back_freed_memory() {}
 
 /// Attaches the tp_btf form if there are `types` for it, else the raw_tracepoint form.
 fn attach_tracepoint(

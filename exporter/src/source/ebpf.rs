@@ -2,7 +2,9 @@
 
 use quoll_ebpf_abi::{ConnectionRecord, FLAG_PREEXISTING, HttpStats, ROLE_CLIENT, ROLE_SERVER, tcp_state};
 
-use super::{ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, endpoint};
+use super::{
+    ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, SourceKind, endpoint,
+};
 use crate::inventory::Inventory;
 use crate::kernel::{Kernel, KernelError, Settings};
 
@@ -22,8 +24,8 @@ impl EbpfSource {
 }
 
 impl Source for EbpfSource {
-    fn name(&self) -> &'static str {
-        "ebpf"
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
     }
 
     fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
@@ -49,6 +51,10 @@ impl Source for EbpfSource {
                 drops: Some(record.drops),
             })
             .collect())
+    }
+
+    fn can_be_read(&self) -> bool {
+        self.kernel.can_be_read()
     }
 
     fn losses(&self) -> Losses {

@@ -129,13 +129,33 @@ pub struct Listening {
     pub drops: Option<u32>,
 }
 
+/// The kinds of source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The kernel-side programs.
+    Ebpf,
+    /// `/proc` and the sockets' tables in it.
+    Procfs,
+}
+
+impl SourceKind {
+    /// As on the command line and in labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ebpf => "ebpf",
+            Self::Procfs => "procfs",
+        }
+    }
+}
+
 /// What a source lost, by what it was.
 pub type Losses = Vec<(&'static str, u64)>;
 
 /// A source; used by one thread.
 pub trait Source {
-    /// `ebpf` or `procfs`.
-    fn name(&self) -> &'static str;
+    /// Which it is.
+    fn kind(&self) -> SourceKind;
 
     /// Reports everything that ended since the last call.
     fn ended(&mut self, receive: &mut dyn FnMut(Report));
@@ -151,6 +171,9 @@ pub trait Source {
     /// # Errors
     /// Where the source cannot be read at all.
     fn listening(&mut self, inventory: &Inventory) -> anyhow::Result<Vec<Listening>>;
+
+    /// Whether it can be read with the capabilities in effect now.
+    fn can_be_read(&self) -> bool;
 
     /// What was lost since the start.
     fn losses(&self) -> Losses;

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::Ipv6Addr;
 
-use super::{ConnectionId, Listening, Losses, Owner, Phase, Report, Role, Source};
+use super::{ConnectionId, Listening, Losses, Owner, Phase, Report, Role, Source, SourceKind};
 use crate::inventory::Inventory;
 use crate::net::Endpoint;
 
@@ -57,8 +57,8 @@ struct Row {
 }
 
 impl Source for ProcfsSource {
-    fn name(&self) -> &'static str {
-        "procfs"
+    fn kind(&self) -> SourceKind {
+        SourceKind::Procfs
     }
 
     fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
@@ -122,6 +122,10 @@ impl Source for ProcfsSource {
             }
         }
         Ok(listening)
+    }
+
+    fn can_be_read(&self) -> bool {
+        true
     }
 
     fn losses(&self) -> Losses {

@@ -8,6 +8,8 @@ use quoll_ebpf_abi::http::CLASS_NAMES;
 
 use crate::collectors::{Collector, World, edge_labels};
 use crate::exposition::{Exposition, Kind, Metric};
+use crate::privileges::Needs;
+use crate::source::SourceKind;
 
 /// The kernel side's buckets, in seconds.
 pub const BOUNDS: &[f64] = &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
@@ -28,8 +30,8 @@ impl Collector for Http {
         "http"
     }
 
-    fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, kept. procfs cannot see requests"
+    fn needs(&self, source: SourceKind) -> Option<Needs> {
+        (source == SourceKind::Ebpf).then_some(Needs::attaching())
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use crate::collectors::{Collector, World, service_labels};
 use crate::exposition::{Exposition, Kind, Metric};
 use crate::inventory::netstat_overflows;
+use crate::privileges::Needs;
 use crate::service::Service;
-use crate::source::ConnectionId;
+use crate::source::{ConnectionId, SourceKind};
+use rustix::thread::CapabilitySet;
 
 const LABELS: &str = "service_name, service_namespace, port";
 
@@ -66,9 +68,17 @@ impl Collector for Listeners {
         "listeners"
     }
 
-    fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, kept; for overflows a readable process in each network namespace. procfs: \
-         nothing for queue lengths; limits and drops cannot be seen"
+    fn needs(&self, source: SourceKind) -> Option<Needs> {
+        Some(match source {
+            SourceKind::Ebpf => Needs::attaching().and_for_life(
+                CapabilitySet::SYS_PTRACE,
+                "no overflows of network namespaces where only other users' processes live",
+            ),
+            SourceKind::Procfs => Needs::NONE.and_for_life(
+                CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH),
+                "only listeners of its own network namespace and those of the same user's processes",
+            ),
+        })
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {

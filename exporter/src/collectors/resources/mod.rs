@@ -9,8 +9,10 @@ use std::sync::Arc;
 use crate::collectors::{Collector, World, service_labels};
 use crate::exposition::{Exposition, Kind, Metric};
 use crate::inventory::{descriptors, resident_bytes, times};
+use crate::privileges::Needs;
 use crate::service::Service;
-use crate::source::Owner;
+use crate::source::{Owner, SourceKind};
+use rustix::thread::CapabilitySet;
 
 const LABELS: &str = "service_name, service_namespace";
 
@@ -58,9 +60,11 @@ impl Collector for Resources {
         "resources"
     }
 
-    fn needs(&self) -> &'static str {
-        "nothing for CPU, memory and start time of services named by cgroup; CAP_SYS_PTRACE for descriptors of other \
-         users' processes and for services named by network namespace"
+    fn needs(&self, _: SourceKind) -> Option<Needs> {
+        Some(Needs::NONE.and_for_life(
+            CapabilitySet::SYS_PTRACE,
+            "only services with a cgroup; before Linux 6.2 no descriptors of other users' processes",
+        ))
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {

@@ -6,6 +6,9 @@
 use crate::collectors::{Collector, World, edge_labels};
 use crate::edges::{EdgeTotals, REASONS};
 use crate::exposition::{Exposition, Kind, Labels, Metric};
+use crate::privileges::Needs;
+use crate::source::SourceKind;
+use rustix::thread::CapabilitySet;
 
 /// Handshakes: from within one host to a third repeated SYN (after 1, 3 and 7 s).
 pub const CONNECT_BOUNDS: &[f64] = &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
@@ -85,9 +88,17 @@ impl Collector for Tcp {
         "tcp"
     }
 
-    fn needs(&self) -> &'static str {
-        "ebpf: CAP_BPF and CAP_PERFMON, kept. procfs: the right to read /proc/<pid>/fd of the \
-         services (the same user, or CAP_SYS_PTRACE)"
+    fn needs(&self, source: SourceKind) -> Option<Needs> {
+        Some(match source {
+            SourceKind::Ebpf => Needs::attaching().and_for_life(
+                CapabilitySet::SYS_PTRACE,
+                "services that are named by executable or network namespace only if of the same user",
+            ),
+            SourceKind::Procfs => Needs::NONE.and_for_life(
+                CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH),
+                "sockets of other users' processes are named by their addresses only",
+            ),
+        })
     }
 
     fn metrics(&self) -> &'static [&'static Metric] {
