@@ -10,6 +10,7 @@ use quoll_queue::QueueConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::listeners::{ListenersConfig, WebSettings};
 use crate::remote_write::RemoteWriteConfig;
 
 /// Labels that outputs carry, which therefore cannot be partition labels.
@@ -74,6 +75,10 @@ pub enum ConfigError {
 pub struct Config {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Addresses of their own for some routes.
+    pub listeners: ListenersConfig,
+    /// Who may connect, and how much they may ask.
+    pub web: WebSettings,
     /// Directory for the logs and the state.
     pub data_dir: PathBuf,
     /// Length of a step.
@@ -101,6 +106,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9467)),
+            listeners: ListenersConfig::default(),
+            web: WebSettings::default(),
             data_dir: PathBuf::from("quoll-scorer-data"),
             step_ms: 15_000,
             preset: "quoll".to_owned(),

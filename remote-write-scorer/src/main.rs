@@ -7,6 +7,7 @@
 
 mod config;
 mod engine;
+mod listeners;
 mod metrics;
 mod outputs;
 mod remote_write;
@@ -56,6 +57,9 @@ struct ServeArgs {
     /// Address to listen on.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// TLS and users, in the format of Prometheus' file of that name.
+    #[arg(long, alias = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// Directory for the logs and the state.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -84,6 +88,7 @@ impl ServeArgs {
             None => Config::default(),
         };
         config.listen = self.listen.unwrap_or(config.listen);
+        config.web.config_file = self.web_config_file.or(config.web.config_file);
         config.data_dir = self.data_dir.unwrap_or(config.data_dir);
         config.step_ms = self.step.unwrap_or(config.step_ms);
         config.remote_write.url = self.remote_write_url.or(config.remote_write.url);
@@ -126,6 +131,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = Config::load(&config)?;
             config.check()?;
             let set = config.feature_set()?;
+            if let Some(path) = &config.web.config_file {
+                println!("{}: {}", path.display(), quoll_web_config::check(path)?);
+            }
             println!("configuration is good: step {} ms, {} features", config.step_ms, set.features.len());
             Ok(())
         }

@@ -3,16 +3,18 @@
 use quoll_api::{Exposition, Kind};
 use quoll_ingest::{IngestStats, Rejection};
 use quoll_queue::QueueStats;
+use quoll_web_config::Counters;
 
 use crate::engine::EngineStats;
 
 /// All metrics with their help texts, as they stand before anything has happened.
 pub fn reference() -> String {
-    render(&IngestStats::default(), &EngineStats::default(), Some(&QueueStats::default()))
+    let web = Counters::default();
+    render(&IngestStats::default(), &EngineStats::default(), Some(&QueueStats::default()), &web)
 }
 
 /// All metrics as of now.
-pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueStats>) -> String {
+pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueStats>, web: &Counters) -> String {
     let mut exposition = Exposition::default();
     exposition
         .family("quoll_scorer_build_info", Kind::Gauge, "Version of the scorer; always 1.")
@@ -22,6 +24,10 @@ pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueSt
     scoring(&mut exposition, engine);
     if let Some(queue) = queue {
         sending(&mut exposition, queue);
+    }
+    for figure in web.figures() {
+        let kind = if figure.counter { Kind::Counter } else { Kind::Gauge };
+        exposition.single(format!("quoll_scorer_{}", figure.name), kind, figure.help, figure.value as f64);
     }
     exposition.finish()
 }

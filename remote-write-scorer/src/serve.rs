@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use quoll_api::{Api, Host, Published};
+use quoll_api::{Api, Host, Published, Surface};
 use quoll_ingest::{Receiver, SharedReceiver};
 use quoll_queue::Queue;
+use quoll_web_config::{ServeLimits, Web};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
@@ -39,13 +40,14 @@ struct Process {
     queue: Option<Weak<Queue>>,
     reload: Mutex<mpsc::Sender<ReloadReply>>,
     stopping: Arc<AtomicBool>,
+    web: Web,
 }
 
 impl Host for Process {
     fn metrics(&self) -> String {
         let engine = self.stats.lock().map(|stats| stats.clone()).unwrap_or_default();
         let queue = self.queue.as_ref().and_then(Weak::upgrade).map(|queue| queue.stats());
-        metrics::render(&self.receiver.stats(), &engine, queue.as_ref())
+        metrics::render(&self.receiver.stats(), &engine, queue.as_ref(), self.web.counters())
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -65,9 +67,8 @@ impl Host for Process {
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     let set = Arc::new(config.feature_set()?);
     let _lock = lock_data_dir(config)?;
-    let listener =
-        std::net::TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    listener.set_nonblocking(true)?;
+    let web = Web::open(config.web.config_file.as_deref())?;
+    let listeners = listen(config)?;
 
     let queue = config.queue().map(Queue::open).transpose()?.map(Arc::new);
     let published = Arc::new(ArcSwap::from_pointee(Published::default()));
@@ -107,9 +108,10 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         queue: weak_queue,
         reload: Mutex::new(reload),
         stopping: Arc::clone(&stopping),
+        web: web.clone(),
     };
     let api = Api::new(Arc::clone(&receiver), published, Arc::new(host), config.console_dir.clone());
-    answer_requests(listener, &api, &stopping)?;
+    answer_requests(listeners, &api, &web, &config.web.limits, &stopping)?;
 
     drained.store(true, Ordering::Release);
     receiver.wake();
@@ -135,28 +137,51 @@ fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
     }
 }
 
+/// Takes every address.
+fn listen(config: &Config) -> anyhow::Result<Vec<(std::net::TcpListener, Surface)>> {
+    let open = |(address, surface)| {
+        let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        listener.set_nonblocking(true)?;
+        Ok((listener, surface))
+    };
+    config.surfaces().into_iter().map(open).collect()
+}
+
 /// Serves until a signal, then lets requests under way finish.
-fn answer_requests(listener: std::net::TcpListener, api: &Api, stopping: &AtomicBool) -> anyhow::Result<()> {
+fn answer_requests(
+    listeners: Vec<(std::net::TcpListener, Surface)>,
+    api: &Api,
+    web: &Web,
+    limits: &ServeLimits,
+    stopping: &AtomicBool,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tracing::info!(address = %listener.local_addr()?, "listening");
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = warp::serve(api.routes()).incoming(listener).graceful(async move {
-            // Either the signal, or the sender dropped: stop in both cases.
-            let _ = stopped.await;
-        });
-        let server = tokio::spawn(server.run());
+        let (stop, stopped) = tokio::sync::watch::channel(());
+        let mut servers = tokio::task::JoinSet::new();
+        for (listener, surface) in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let address = listener.local_addr()?;
+            tracing::info!(%address, ?surface, "listening: {}", web.summary());
+            if !address.ip().is_loopback() && !web.authenticates() {
+                tracing::warn!(%address, "whoever reaches this address is served: set a web configuration file");
+            }
+            let mut stopped = stopped.clone();
+            let service = warp::service(api.routes(surface));
+            // The channel closes when the sender is dropped: stop in both cases.
+            let stopped = async move { drop(stopped.changed().await) };
+            servers.spawn(quoll_web_config::serve(listener, service, web.clone(), limits.clone(), stopped));
+        }
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
         stopping.store(true, Ordering::Relaxed);
-        let _ = stop.send(());
-        if tokio::time::timeout(DRAIN, server).await.is_err() {
+        drop(stop);
+        if tokio::time::timeout(DRAIN, servers.join_all()).await.is_err() {
             tracing::warn!("some requests did not finish in time");
         }
         anyhow::Ok(())

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Addresses that have a bucket of their own at a time; beyond it newcomers share one.
 const MAX_BUCKETS: usize = 8192;
+/// How often full buckets are looked for, at most.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// A rate and what may come at once above it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +51,13 @@ impl Bucket {
 #[derive(Debug)]
 pub(crate) struct Buckets {
     rate: Rate,
-    by_address: Mutex<HashMap<IpAddr, Bucket>>,
+    by_address: Mutex<ByAddress>,
+}
+
+#[derive(Debug, Default)]
+struct ByAddress {
+    buckets: HashMap<IpAddr, Bucket>,
+    swept: Option<Instant>,
 }
 
 impl Buckets {
@@ -62,14 +70,18 @@ impl Buckets {
         if self.rate.per_second <= 0.0 {
             return true;
         }
-        let mut buckets = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let ByAddress { buckets, swept } = &mut *by_address;
         let mut key = subject(address);
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
-            // A full bucket says nothing: its address may come back as if new.
-            buckets.retain(|_, bucket| {
-                bucket.fill(self.rate, now);
-                bucket.tokens < self.rate.burst.max(1.0)
-            });
+            if swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
+                *swept = Some(now);
+                // A full bucket says nothing: its address may come back as if new.
+                buckets.retain(|_, bucket| {
+                    bucket.fill(self.rate, now);
+                    bucket.tokens < self.rate.burst.max(1.0)
+                });
+            }
             if buckets.len() >= MAX_BUCKETS {
                 key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             }
@@ -125,6 +137,6 @@ mod tests {
         for address in 0..100_000_u32 {
             buckets.admit(IpAddr::from(address.to_be_bytes()), now);
         }
-        assert!(buckets.by_address.lock().unwrap().len() <= MAX_BUCKETS + 1);
+        assert!(buckets.by_address.lock().unwrap().buckets.len() <= MAX_BUCKETS + 1);
     }
 }

@@ -8,6 +8,8 @@ use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTEN
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
+use crate::guard::Forbidden;
+
 /// Seconds after which a sender that was asked to wait should come back.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -53,7 +55,9 @@ pub(crate) fn json(value: &impl Serialize) -> Response {
 
 /// The answer where no route took the request.
 pub(crate) async fn rejection(rejection: Rejection) -> Result<Response, Infallible> {
-    Ok(if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+    Ok(if let Some(Forbidden(reason)) = rejection.find() {
+        text(StatusCode::FORBIDDEN, reason)
+    } else if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
         only("GET")
     } else if rejection.is_not_found() {
         text(StatusCode::NOT_FOUND, "no such page")

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Content type of the text format.
@@ -20,12 +21,13 @@ pub enum Kind {
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 impl Exposition {
     /// Begins a metric; its samples follow.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Self {
+    pub fn family(&mut self, name: impl Into<Cow<'static, str>>, kind: Kind, help: &str) -> &mut Self {
+        let name = name.into();
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -38,7 +40,7 @@ impl Exposition {
 
     /// Adds a sample to the metric begun last.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
-        self.text.push_str(self.name);
+        self.text.push_str(&self.name);
         for (index, (name, value)) in labels.iter().enumerate() {
             let _ = write!(self.text, "{}{name}=\"", if index == 0 { '{' } else { ',' });
             for character in value.chars() {
@@ -64,7 +66,7 @@ impl Exposition {
     }
 
     /// A metric of one sample without labels.
-    pub fn single(&mut self, name: &'static str, kind: Kind, help: &str, value: f64) -> &mut Self {
+    pub fn single(&mut self, name: impl Into<Cow<'static, str>>, kind: Kind, help: &str, value: f64) -> &mut Self {
         self.family(name, kind, help).sample(&[], value)
     }
 

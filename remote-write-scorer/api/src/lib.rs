@@ -5,12 +5,12 @@
 //! | `POST /api/v1/write` | remote write 1.0 ([`write`]) |
 //! | `GET /api/v1/graph`, `services`, `incidents`, `explain` | what the last tick says ([`query`]) |
 //! | `GET /metrics`, `/-/healthy`, `/-/ready` | about the process itself ([`admin`]) |
-//! | `POST /-/reload` | loads the model anew; from this machine only |
+//! | `POST /-/reload` | loads the model anew; from this machine, or with authentication (`guard`) |
 //! | `GET /`, `/console/...` | the console's files ([`console`]) |
 //!
 //! # Guarantees
-//! - No answer allows another origin to read it, and calls that change state are refused unless they come
-//!   from this machine and not from a page of another site.
+//! - No answer allows another origin to read it, and calls that change state are refused unless whoever asks
+//!   is on this machine or has authenticated, and is no page of another site.
 //! - Readers never wait for scoring, nor it for them: they see the last whole tick ([`view`]).
 //! - Every refusal says why, in one line.
 
@@ -20,6 +20,7 @@ pub mod admin;
 mod answer;
 pub mod console;
 pub mod exposition;
+mod guard;
 pub mod query;
 pub mod view;
 pub mod write;
@@ -79,10 +80,40 @@ impl Api {
         Self { receiver, published, host, console_dir, in_flight: Arc::new(tokio::sync::Semaphore::new(64)) }
     }
 
-    /// All routes.
+    /// The routes of one listener.
     #[must_use]
-    pub fn routes(&self) -> BoxedFilter<(Response,)> {
-        let routes = write::route(self).or(query::routes(self)).unify().or(admin::routes(self)).unify();
-        routes.or(console::route(self)).unify().recover(answer::rejection).unify().boxed()
+    pub fn routes(&self, surface: Surface) -> BoxedFilter<(Response,)> {
+        let mut routes = admin::health(self);
+        let mut add = |wanted: bool, more: fn(&Self) -> BoxedFilter<(Response,)>| {
+            if wanted {
+                routes = routes.clone().or(more(self)).unify().boxed();
+            }
+        };
+        add(surface.write, write::route);
+        add(surface.metrics, admin::metrics);
+        add(surface.admin, admin::reload);
+        add(surface.read, query::routes);
+        add(surface.read, console::route);
+        routes.recover(answer::rejection).unify().boxed()
     }
+}
+
+/// What a listener serves beside `/-/healthy` and `/-/ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surface {
+    /// Remote write.
+    pub write: bool,
+    /// `/metrics`.
+    pub metrics: bool,
+    /// Calls that change state.
+    pub admin: bool,
+    /// Queries and the console.
+    pub read: bool,
+}
+
+impl Surface {
+    /// Everything.
+    pub const ALL: Self = Self { write: true, metrics: true, admin: true, read: true };
+    /// Only health.
+    pub const NONE: Self = Self { write: false, metrics: false, admin: false, read: false };
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use quoll_api::view::{ScopeKey, ScopeView};
-use quoll_api::{Api, Host, Published};
+use quoll_api::{Api, Host, Published, Surface};
 use quoll_features::FeatureSet;
 use quoll_ingest::{IngestConfig, Receiver, SharedReceiver};
 use quoll_prometheus_protocol::snappy;
+use quoll_web_config::Peer;
 use warp::http::StatusCode;
 
 struct Fake;
@@ -36,7 +37,7 @@ fn api(console_dir: Option<PathBuf>) -> Api {
 }
 
 async fn get(api: &Api, path: &str) -> (StatusCode, String, String) {
-    let response = warp::test::request().path(path).reply(&api.routes()).await;
+    let response = warp::test::request().path(path).reply(&api.routes(Surface::ALL)).await;
     let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     (response.status(), header("content-type"), String::from_utf8_lossy(response.body()).into_owned())
 }
@@ -73,10 +74,11 @@ async fn without_a_console_a_page_says_how_to_get_it() {
 
 #[tokio::test]
 async fn state_is_changed_from_this_machine_and_from_no_foreign_page() {
-    let routes = api(None).routes();
+    let routes = api(None).routes(Surface::ALL);
     let reload = |peer: &str, origin: Option<&str>| {
         let request = warp::test::request().method("POST").path("/-/reload").header("host", "127.0.0.1:9467");
-        let request = request.remote_addr(peer.parse().unwrap());
+        let peer = Peer { address: peer.parse().unwrap(), user: None, certificate: false };
+        let request = request.extension(peer);
         let request = if let Some(origin) = origin { request.header("origin", origin) } else { request };
         let routes = routes.clone();
         async move { request.reply(&routes).await.status() }
@@ -90,7 +92,7 @@ async fn state_is_changed_from_this_machine_and_from_no_foreign_page() {
 
 #[tokio::test]
 async fn no_answer_lets_another_origin_read_it() {
-    let routes = api(None).routes();
+    let routes = api(None).routes(Surface::ALL);
     for path in ["/", "/metrics", "/api/v1/graph", "/-/healthy"] {
         let response = warp::test::request().path(path).header("origin", "http://evil.example").reply(&routes).await;
         assert!(response.headers().get("access-control-allow-origin").is_none(), "{path}");
@@ -123,7 +125,7 @@ async fn a_scope_is_chosen_by_tenant_and_partition() {
 
 #[tokio::test]
 async fn what_is_not_ready_says_so_and_for_how_long_to_wait() {
-    let response = warp::test::request().path("/-/ready").reply(&api(None).routes()).await;
+    let response = warp::test::request().path("/-/ready").reply(&api(None).routes(Surface::ALL)).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["retry-after"], "1");
 }
@@ -134,9 +136,31 @@ async fn writers_beyond_those_in_flight_are_asked_to_wait() {
     let all = api.in_flight.clone().acquire_many_owned(64).await.unwrap();
     let body = snappy::compress(&[]).unwrap();
     let write = || warp::test::request().method("POST").path("/api/v1/write").body(&body);
-    let refused = write().reply(&api.routes()).await;
+    let refused = write().reply(&api.routes(Surface::ALL)).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["retry-after"], "1");
     drop(all);
-    assert_eq!(write().reply(&api.routes()).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(write().reply(&api.routes(Surface::ALL)).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_listener_serves_its_part_and_health() {
+    let api = api(None);
+    let all = [("POST", "/api/v1/write"), ("GET", "/metrics"), ("POST", "/-/reload"), ("GET", "/api/v1/graph")];
+    let parts = [
+        (Surface { write: true, ..Surface::NONE }, 0),
+        (Surface { metrics: true, ..Surface::NONE }, 1),
+        (Surface { admin: true, ..Surface::NONE }, 2),
+        (Surface { read: true, ..Surface::NONE }, 3),
+    ];
+    for (surface, part) in parts {
+        let routes = api.routes(surface);
+        for (index, (method, path)) in all.into_iter().enumerate() {
+            let status = warp::test::request().method(method).path(path).reply(&routes).await.status();
+            let served = !matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(served, index == part, "{surface:?} {path} {status}");
+        }
+        let health = warp::test::request().path("/-/healthy").reply(&routes).await;
+        assert_eq!(health.status(), StatusCode::OK);
+    }
 }
