@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::step::{Change, ChangeKind};
 use crate::windows::FORGET_MS;
 
@@ -22,7 +24,7 @@ const CLOCKS_MS: i64 = 60_000;
 const MAX_VALUES: usize = 8;
 
 /// What is remembered of one service from step to step.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Trail {
     /// Latest start in seconds since 1970, and the end of the step that last showed a start.
     start: Option<(f64, i64)>,
@@ -32,7 +34,7 @@ pub(crate) struct Trail {
     found: Option<Change>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Value {
     kind: ChangeKind,
     value: Arc<str>,

@@ -25,6 +25,7 @@ mod preset;
 mod registry;
 mod rules;
 mod series;
+mod snapshot;
 mod spec;
 mod stats;
 mod step;
@@ -34,6 +35,7 @@ mod windows;
 
 pub use error::PresetError;
 pub use preset::{FeatureSet, is_own_output};
+pub use snapshot::{RestoreError, StoredWindows};
 pub use spec::{Direction, FeatureSpec, Role, SeenBy};
 pub use stats::WindowStats;
 pub use step::{Change, ChangeKind, ClosedStep, EdgeStep, Presence, ServiceStep};

@@ -63,6 +63,13 @@ impl Pending {
         due
     }
 
+    /// All that waits, as (series, time, value), in an order in which [`Pending::keep`] takes it back.
+    pub fn waiting(&self, open_end_ms: i64, step_ms: i64) -> impl Iterator<Item = (u32, i64, f64)> {
+        let next = std::iter::once((open_end_ms + step_ms, &self.next));
+        let all = next.chain(self.later.iter().map(|(&end_ms, buffer)| (end_ms, buffer)));
+        all.flat_map(|(end_ms, buffer)| buffer.iter().map(move |one| (one.series, one.timestamp_ms(end_ms), one.value)))
+    }
+
     pub fn recycle(&mut self, mut buffer: Vec<Waiting>) {
         if self.spare.len() < SPARE {
             buffer.clear();

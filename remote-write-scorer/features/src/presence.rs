@@ -8,6 +8,8 @@
 //! - **Idle**: its own series ended, and nobody tried for 15 seconds or two steps: planned.
 //! - **Present**: otherwise, also where nothing but calls to it is known.
 
+use serde::{Deserialize, Serialize};
+
 use crate::step::Presence;
 
 /// Share of attempts that must fail.
@@ -33,7 +35,7 @@ pub(crate) struct Signs {
 }
 
 /// What is remembered of one service from step to step.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Watch {
     had_own_series: bool,
     had_success: bool,

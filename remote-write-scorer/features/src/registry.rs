@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use quoll_identity::{Edge, Service};
+use serde::{Deserialize, Serialize};
 
 use crate::changes::Trail;
 use crate::presence::Watch;
@@ -47,7 +48,7 @@ struct Slot<T> {
 }
 
 /// A service and what is remembered of its presence.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub service: Service,
     pub watch: Watch,
@@ -63,7 +64,7 @@ impl Known {
 }
 
 /// An edge with the slot of its client; its server's is the entity's.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Link {
     pub edge: Edge,
     client: u32,
@@ -296,6 +297,37 @@ impl Registry {
             }
         }
         self.edges.list(edge, listed);
+    }
+
+    /// Every service and what is remembered of it.
+    pub fn services(&self) -> impl Iterator<Item = &Known> {
+        self.services.slots.iter().flatten().map(|slot| &slot.what)
+    }
+
+    /// Every edge and what is remembered of it.
+    pub fn edges(&self) -> impl Iterator<Item = &Link> {
+        self.edges.slots.iter().flatten().map(|slot| &slot.what)
+    }
+
+    /// The first series of each entity.
+    pub fn heads(&self) -> impl Iterator<Item = u32> {
+        self.entities.iter().flatten().map(|entity| entity.head)
+    }
+
+    /// Takes over what is remembered of services and edges that series name again.
+    pub fn resume(&mut self, services: Vec<Known>, edges: Vec<Link>) {
+        for known in services {
+            let slot = self.services.index.get(&known.service).copied();
+            if let Some(held) = slot.and_then(|slot| self.services.get_mut(slot)) {
+                held.what = known;
+            }
+        }
+        for link in edges {
+            let slot = self.edges.index.get(&link.edge).copied();
+            if let Some(held) = slot.and_then(|slot| self.edges.get_mut(slot)) {
+                held.what = Link { client: held.what.client, ..link };
+            }
+        }
     }
 
     /// Brings the lists in output order up to date.

@@ -16,6 +16,8 @@
 //! millionth of the value are rounding in a sum of floats (seen with CPU seconds summed over
 //! processors), not resets, and count as no change.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::Kind;
 
 /// Bits of the stale marker: a series ends here
@@ -39,7 +41,7 @@ const EXPECTED: u8 = 8;
 const LISTED: u8 = 16;
 
 /// One series. Exactly one cache line, since `push` touches one at random per sample.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[repr(align(64))]
 pub(crate) struct Series {
     /// Time of the newest sample taken into this state.
@@ -94,6 +96,11 @@ impl Series {
             flags: if kind == Kind::Counter { COUNTER } else { 0 },
             oldest_distance: 0,
         }
+    }
+
+    /// Takes over what is remembered of the samples, and stays whose series it is.
+    pub fn resume(&mut self, stored: Self) {
+        *self = Self { entity: self.entity, sibling: self.sibling, profile: self.profile, ..stored };
     }
 
     /// Back to before the first sample.

@@ -1,7 +1,9 @@
 //! What happened to samples and series, and how large the state is.
 
+use serde::{Deserialize, Serialize};
+
 /// Counters since the windows were made, and present sizes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WindowStats {
     /// Samples taken (late ones and stale markers included).

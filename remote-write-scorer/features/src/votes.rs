@@ -7,13 +7,17 @@
 //! voting within a round, and series that are far ahead are outvoted as long as they send less than
 //! half of the samples.
 
+use serde::{Deserialize, Serialize};
+
 /// Votes remembered.
 const VOTES: usize = 64;
 
 /// The latest votes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Votes {
+    #[serde(with = "crate::snapshot::array")]
     time_ms: [i64; VOTES],
+    #[serde(with = "crate::snapshot::array")]
     interval_ms: [i64; VOTES],
     cast: usize,
     /// Samples until the next vote.

@@ -88,8 +88,8 @@ pub struct ScopeWindows {
     pub(crate) open_end_ms: Option<i64>,
     pub(crate) closed_any: bool,
     /// The scope's clock.
-    clock_ms: i64,
-    votes: Votes,
+    pub(crate) clock_ms: i64,
+    pub(crate) votes: Votes,
     /// What to take for the interval of a series with one sample.
     pub(crate) typical_interval_ms: i64,
     /// Series waited for, and how many of them have passed the open step's end.

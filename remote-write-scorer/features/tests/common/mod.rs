@@ -10,17 +10,22 @@ pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
 pub struct Feed {
     pub windows: ScopeWindows,
+    step_ms: i64,
     pub steps: Vec<ClosedStep>,
 }
 
 impl Feed {
     pub fn new(step_ms: i64) -> Self {
         static PRESET: LazyLock<Arc<FeatureSet>> = LazyLock::new(|| Arc::new(FeatureSet::preset("quoll").unwrap()));
-        Self { windows: ScopeWindows::new(Arc::clone(&PRESET), step_ms), steps: Vec::new() }
+        Self { windows: ScopeWindows::new(Arc::clone(&PRESET), step_ms), step_ms, steps: Vec::new() }
     }
 
     pub fn of(set: FeatureSet, step_ms: i64) -> Self {
-        Self { windows: ScopeWindows::new(Arc::new(set), step_ms), steps: Vec::new() }
+        Self { windows: ScopeWindows::new(Arc::new(set), step_ms), step_ms, steps: Vec::new() }
+    }
+
+    pub fn step_ms(&self) -> i64 {
+        self.step_ms
     }
 
     /// `metric{a="b",c="d"}` in a short form: `metric a=b c=d`.
