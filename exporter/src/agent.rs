@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::collectors::{self, Collector, World};
 use crate::directory::Directory;
 use crate::edges::Edges;
-use crate::exposition::{Exposition, Kind, Labels, Metric};
+use crate::exposition::{Kind, Labels, Metric, Page};
 use crate::kernel::Settings;
 use crate::privileges;
 use crate::rules::{Rules, RulesFile};
@@ -102,7 +102,7 @@ impl Default for AgentConfig {
 }
 
 enum Command {
-    Scrape(oneshot::Sender<String>),
+    Scrape(oneshot::Sender<Page>),
 }
 
 /// A running agent. It stops, and the kernel-side programs with it, when the last handle is gone.
@@ -128,7 +128,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub fn scrape(&self) -> Result<oneshot::Receiver<String>, Stopped> {
+    pub fn scrape(&self) -> Result<oneshot::Receiver<Page>, Stopped> {
         let (sender, receiver) = oneshot::channel();
         self.commands.send(Command::Scrape(sender)).map_err(|_| Stopped)?;
         Ok(receiver)
@@ -273,18 +273,19 @@ impl Agent {
         // In this order: what ends in between is in the ring at the next look, and nothing that is
         // still reported open was reported as ended.
         self.drain();
-        let mut live = Vec::new();
-        self.source.live(&self.directory.inventory, &mut |report| live.push(report))?;
-        let is_stranger = |report: &Report| self.directory.is_stranger(report.owner);
-        if live.iter().any(is_stranger) {
-            self.directory.inventory.cgroups.walk();
-        }
-        introduce(&mut live);
-        self.edges.begin_look();
-        for report in &live {
-            self.edges.take(report, &self.directory);
-        }
-        self.edges.end_look();
+        let (directory, edges) = (&mut self.directory, &mut self.edges);
+        directory.inventory.cgroups.tidy();
+        directory.set_present();
+        edges.begin_look();
+        let mut has_walked = false;
+        self.source.live(&mut |report| {
+            if directory.is_stranger(report.owner) && !has_walked {
+                has_walked = true;
+                directory.inventory.cgroups.walk();
+            }
+            edges.take(&report, directory);
+        })?;
+        edges.end_look(&directory.gone());
         Ok(())
     }
 
@@ -301,14 +302,14 @@ impl Agent {
         }
     }
 
-    fn page(&mut self) -> String {
+    fn page(&mut self) -> Page {
         let began = Instant::now();
         let source_error = self.look().err().map(|error| format!("{error:#}"));
         let mut rows = vec![("source", source_error.is_none(), began.elapsed())];
         if let Some(error) = &source_error {
             tracing::warn!("cannot read the source: {error}");
         }
-        let mut page = Exposition::default();
+        let mut page = Page::default();
         let world = World {
             directory: &self.directory,
             edges: &self.edges,
@@ -333,7 +334,7 @@ impl Agent {
             family.sample(&Labels::new(&[("event", Some(event))]), count as f64);
         }
         page.family(&LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
-        page.into_text()
+        page
     }
 }
 
@@ -342,7 +343,7 @@ impl Agent {
 fn run_collectors(
     collectors: &mut [Box<dyn Collector>],
     world: &World<'_>,
-    page: &mut Exposition,
+    page: &mut Page,
 ) -> Vec<(&'static str, bool, Duration)> {
     let run = |collector: &mut Box<dyn Collector>| {
         let began = Instant::now();
@@ -355,27 +356,6 @@ fn run_collectors(
         (collector.name(), result.is_ok(), began.elapsed())
     };
     collectors.iter_mut().map(run).collect()
-}
-
-/// Tells each open connection who holds its other end, if that is in the list too; the kernel side
-/// knows this only of connections that were made after it was attached.
-fn introduce(live: &mut [Report]) {
-    use crate::net::is_loopback;
-    use std::collections::HashMap;
-    if live.iter().all(|report| report.peer.is_some()) {
-        return;
-    }
-    let netns = |report: &Report| if is_loopback(report.remote.address) { report.owner.netns } else { 0 };
-    let holders: HashMap<_, _> = live
-        .iter()
-        .map(|report| ((netns(report), report.local, report.remote), (report.owner, report.processes[0])))
-        .collect();
-    for report in live.iter_mut().filter(|report| report.peer.is_none()) {
-        if let Some((owner, process)) = holders.get(&(netns(report), report.remote, report.local)) {
-            report.peer = Some(*owner);
-            report.processes[1] = *process;
-        }
-    }
 }
 
 /// Leaves this thread with what the collectors keep. Gives what that is.
@@ -432,7 +412,7 @@ mod tests {
             &[]
         }
 
-        fn collect(&mut self, _: &World<'_>, _: &mut Exposition) -> anyhow::Result<()> {
+        fn collect(&mut self, _: &World<'_>, _: &mut Page) -> anyhow::Result<()> {
             anyhow::bail!("it is Monday")
         }
     }
@@ -444,7 +424,7 @@ mod tests {
         let run = move || {
             let mut agent = Agent::new(&config).unwrap();
             agent.collectors.insert(0, Box::new(Failing));
-            agent.page()
+            agent.page().into_text()
         };
         let page = thread::spawn(run).join().unwrap();
         assert!(page.contains("quoll_exporter_collector_success{collector=\"failing\"} 0"), "{page}");

@@ -8,8 +8,10 @@
 //! 3. by the rules for its address, or for the network namespace that has this address;
 //! 4. as `unknown` inside (an address of this node or of a private network) or `external`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::inventory::{Inventory, cgroups};
 use crate::net::{Endpoint, is_loopback, is_private};
@@ -19,6 +21,18 @@ use crate::source::{Listening, Owner, Report, Role};
 
 /// Listeners that are remembered after they are gone; beyond that all but the present are forgotten.
 const MAX_ENDPOINTS: usize = 16_384;
+
+/// A service of which nothing ran here for so long is gone, and its series end.
+pub const GONE_AFTER: Duration = Duration::from_secs(300);
+
+/// What belongs to a service on this node.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// Number and start (clock ticks after boot) of each process.
+    pub processes: Vec<(u32, u64)>,
+    /// Paths in the unified hierarchy.
+    pub cgroups: BTreeSet<Arc<str>>,
+}
 
 /// Names of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +67,10 @@ pub struct Directory {
     owners: HashMap<Owner, Option<Service>>,
     /// The same by network namespace.
     namespaces: HashMap<u32, Option<Service>>,
+    /// Services with processes on this node.
+    members: BTreeMap<Service, Members>,
+    /// When something of a service was last seen on this node.
+    last_seen: HashMap<Service, Instant>,
     show_own: bool,
 }
 
@@ -67,6 +85,49 @@ impl Directory {
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
         self.places.clear();
+    }
+
+    /// Finds out which services are present; processes and listeners are up to date.
+    pub fn set_present(&mut self) {
+        self.set_present_at(Instant::now());
+    }
+
+    fn set_present_at(&mut self, now: Instant) {
+        let mut members: BTreeMap<Service, Members> = BTreeMap::new();
+        for (pid, process) in &self.inventory.processes {
+            let owner = Owner { cgroup_id: process.cgroup_id, netns: process.netns };
+            if let Some(service) = self.process(owner, process.is_own) {
+                let one = members.entry(service).or_default();
+                one.processes.push((*pid, process.start_ticks));
+                if !one.cgroups.contains(&process.cgroup) {
+                    one.cgroups.insert(process.cgroup.clone());
+                }
+            }
+        }
+        let listening: Vec<Service> = self.listening.iter().filter_map(|one| self.listener(one)).collect();
+        for service in members.keys().cloned().chain(listening) {
+            self.last_seen.insert(service, now);
+        }
+        self.members = members;
+    }
+
+    /// Services with processes on this node, and what belongs to them.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<Service, Members> {
+        &self.members
+    }
+
+    /// Services that were here and of which nothing was seen for [`GONE_AFTER`]. They are told for as long
+    /// again, since the last records of their connections may come late.
+    pub fn gone(&mut self) -> HashSet<Service> {
+        self.gone_at(Instant::now())
+    }
+
+    fn gone_at(&mut self, now: Instant) -> HashSet<Service> {
+        let age = |seen: &Instant| now.saturating_duration_since(*seen);
+        self.last_seen.retain(|_, seen| age(seen) < 2 * GONE_AFTER);
+        let gone = self.last_seen.iter().filter(|(_, seen)| age(seen) >= GONE_AFTER);
+        gone.map(|(service, _)| service.clone()).collect()
     }
 
     /// Present listeners, as last given.
@@ -295,6 +356,20 @@ services:
         assert_eq!(directory.ends(&inside).unwrap().server.to_string(), "db");
         let elsewhere = report(7, at("127.0.0.1", 40_000), at("127.0.0.1", 5432), Some(Role::Client));
         assert_eq!(directory.ends(&elsewhere).unwrap().server.to_string(), "unknown");
+    }
+
+    #[test]
+    fn a_service_is_gone_some_minutes_after_it_was_last_seen_and_then_forgotten() {
+        let mut directory = directory();
+        let db = Service::new(None, "db").unwrap();
+        let start = Instant::now();
+        directory.set_listening(vec![listening(9, at("10.0.0.9", 5432))]);
+        directory.set_present_at(start);
+        directory.set_listening(Vec::new());
+        directory.set_present_at(start + GONE_AFTER / 2);
+        assert!(directory.gone_at(start + GONE_AFTER - Duration::from_secs(1)).is_empty());
+        assert_eq!(directory.gone_at(start + GONE_AFTER), HashSet::from([db]));
+        assert!(directory.gone_at(start + 2 * GONE_AFTER).is_empty());
     }
 
     #[test]

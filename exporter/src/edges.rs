@@ -5,23 +5,29 @@
 //! their edge's counters while they live, and a connection's end adds only the rest. Whether a
 //! connection is first seen open or already ended makes no difference to the totals.
 //!
-//! Counters of an edge never fall. When there are too many edges, new ones are not opened and the
+//! Counters of an edge never fall. An edge ends, and its series with it, when nothing happened on it for
+//! [`IDLE_AFTER`] and no connection of it is open; or for [`GONE_AFTER`] where one of its services is gone
+//! from this node. So churn leaves nothing behind. When there are too many edges, new ones are not opened and the
 //! reports that would have gone there are counted.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use quoll_ebpf_abi::HttpStats;
 use quoll_ebpf_abi::http::CLASSES;
 
 use crate::collectors::{http, tcp};
-use crate::directory::{Directory, Ends};
+use crate::directory::{Directory, Ends, GONE_AFTER};
 use crate::histogram::Histogram;
 use crate::service::Service;
 use crate::source::{ConnectionId, Counters, Failure, Phase, Report, Role};
 
 /// Edges that are kept at most; each takes about 2 KiB here and 50 to 110 series in Prometheus.
 pub const MAX_EDGES: usize = 20_000;
+
+/// Edges without an open connection end after so long without an event.
+pub const IDLE_AFTER: Duration = Duration::from_secs(3600);
 
 /// An edge as one of its ends sees it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +67,8 @@ pub struct EdgeTotals {
     pub active: u64,
     /// Requests by status class.
     pub requests: [Option<Box<Histogram>>; CLASSES],
+    /// When it was last part of a report.
+    moved: Instant,
 }
 
 impl EdgeTotals {
@@ -78,18 +86,19 @@ impl EdgeTotals {
             has_counters: false,
             active: 0,
             requests: [const { None }; CLASSES],
+            moved: Instant::now(),
         }
     }
 
     /// Adds what grew between two totals of one connection.
-    fn grow(&mut self, before: &Counters, after: &Counters) {
+    fn grow(&mut self, before: &Past, after: &Counters) {
         self.has_counters = true;
         self.sent_bytes += after.sent_bytes.saturating_sub(before.sent_bytes);
         self.received_bytes += after.received_bytes.saturating_sub(before.received_bytes);
         self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
         let Some(after) = &after.http else { return };
         let nothing = HttpStats::default();
-        let before = before.http.as_ref().unwrap_or(&nothing);
+        let before = before.http.as_deref().unwrap_or(&nothing);
         for class in 0..CLASSES {
             let grown = after.counts[class].iter().zip(&before.counts[class]);
             let grown = grown.map(|(after, before)| u64::from(after.wrapping_sub(*before)));
@@ -102,13 +111,37 @@ impl EdgeTotals {
     }
 }
 
-/// An open connection.
+/// Totals of an open connection when it was last reported; most carry no requests.
+#[derive(Debug, Default)]
+struct Past {
+    sent_bytes: u64,
+    received_bytes: u64,
+    retransmits: u32,
+    http: Option<Box<HttpStats>>,
+}
+
+impl Past {
+    /// Of `counters`, in the memory of the totals before.
+    fn renew(&mut self, counters: &Counters) {
+        self.sent_bytes = counters.sent_bytes;
+        self.received_bytes = counters.received_bytes;
+        self.retransmits = counters.retransmits;
+        if let Some(stats) = counters.http {
+            match &mut self.http {
+                Some(known) => **known = stats,
+                None => self.http = Some(Box::new(stats)),
+            }
+        }
+    }
+}
+
+/// An open connection; about 70 bytes.
 #[derive(Debug)]
 struct Known {
     /// Index of its edge; `None` where it is hidden or there were too many edges.
-    edge: Option<usize>,
+    edge: Option<u32>,
     is_complete: bool,
-    counters: Counters,
+    past: Past,
     /// Number of the last look that saw it.
     look: u64,
 }
@@ -116,7 +149,7 @@ struct Known {
 /// All edges.
 #[derive(Debug, Default)]
 pub struct Edges {
-    index: HashMap<EdgeKey, usize>,
+    index: HashMap<EdgeKey, u32>,
     totals: Vec<(EdgeKey, EdgeTotals)>,
     known: HashMap<ConnectionId, Known>,
     look: u64,
@@ -150,11 +183,49 @@ impl Edges {
     }
 
     /// Ends a look. A connection that this look and the one before did not see is forgotten: the
-    /// record of its end was lost.
-    pub fn end_look(&mut self) {
+    /// record of its end was lost. Edges end that are idle, those of services that are `gone` sooner.
+    pub fn end_look(&mut self, gone: &HashSet<Service>) {
+        self.end_look_at(gone, Instant::now());
+    }
+
+    fn end_look_at(&mut self, gone: &HashSet<Service>, now: Instant) {
         let look = self.look;
         self.known.retain(|_, known| known.look + 1 >= look);
         self.rules_changed = false;
+        let is_over = |(key, totals): &(EdgeKey, EdgeTotals)| {
+            let is_gone = gone.contains(&key.client) || gone.contains(&key.server);
+            let patience = if is_gone { GONE_AFTER } else { IDLE_AFTER };
+            totals.active == 0 && now.saturating_duration_since(totals.moved) >= patience
+        };
+        if self.totals.iter().any(is_over) {
+            self.drop_edges(is_over);
+        }
+    }
+
+    /// Removes edges that no known connection belongs to, and moves the others up.
+    fn drop_edges(&mut self, is_over: impl Fn(&(EdgeKey, EdgeTotals)) -> bool) {
+        let mut is_in_use = vec![false; self.totals.len()];
+        for known in self.known.values() {
+            if let Some(edge) = known.edge {
+                is_in_use[edge as usize] = true;
+            }
+        }
+        let before = std::mem::take(&mut self.totals);
+        self.index.clear();
+        let mut places = vec![None; before.len()];
+        for (place, edge) in before.into_iter().enumerate() {
+            if is_in_use[place] || !is_over(&edge) {
+                let kept = self.totals.len() as u32;
+                places[place] = Some(kept);
+                self.index.insert(edge.0.clone(), kept);
+                self.totals.push(edge);
+            }
+        }
+        self.totals.shrink_to(2 * self.totals.len());
+        self.index.shrink_to(2 * self.index.len());
+        for known in self.known.values_mut() {
+            known.edge = known.edge.and_then(|edge| places[edge as usize]);
+        }
     }
 
     /// Takes in one report.
@@ -162,7 +233,9 @@ impl Edges {
         match report.phase {
             Phase::Connecting => {}
             Phase::Failed(failure) => {
-                if let Some(totals) = self.find(directory.ends(report).as_ref()).map(|edge| &mut self.totals[edge].1) {
+                let edge = self.find(directory.ends(report).as_ref());
+                if let Some(totals) = edge.map(|edge| &mut self.totals[edge as usize].1) {
+                    totals.moved = Instant::now();
                     totals.connects += 1;
                     totals.failures[failure as usize] += 1;
                 }
@@ -175,7 +248,7 @@ impl Edges {
                 if is_repeated {
                     return;
                 }
-                let totals = &mut self.totals[edge].1;
+                let totals = &mut self.totals[edge as usize].1;
                 totals.active += 1;
                 if let Some(seconds) = report.rtt_seconds {
                     totals.rtt_seconds.observe(seconds);
@@ -184,7 +257,7 @@ impl Edges {
             Phase::Ended { by_reset } => {
                 let edge = self.advance(report, directory);
                 self.known.remove(&report.id);
-                let Some(totals) = edge.map(|edge| &mut self.totals[edge].1) else { return };
+                let Some(totals) = edge.map(|edge| &mut self.totals[edge as usize].1) else { return };
                 totals.resets += u64::from(by_reset);
                 if let Some(seconds) = report.rtt_seconds {
                     totals.rtt_seconds.observe(seconds);
@@ -197,7 +270,7 @@ impl Edges {
     }
 
     /// Counts a connection that is new, adds what grew of one that is not, and gives its edge.
-    fn advance(&mut self, report: &Report, directory: &Directory) -> Option<usize> {
+    fn advance(&mut self, report: &Report, directory: &Directory) -> Option<u32> {
         let needs_name = match self.known.get(&report.id) {
             None => true,
             Some(known) => !known.is_complete || self.rules_changed,
@@ -206,39 +279,39 @@ impl Edges {
         let named = needs_name.then(|| self.find(ends.as_ref()));
         let is_complete = ends.is_none_or(|ends| ends.is_complete);
         let counters = report.counters.unwrap_or_default();
-        let (edge, before, is_new) = match self.known.entry(report.id) {
-            Entry::Vacant(vacant) => {
-                let edge = named.flatten();
-                vacant.insert(Known { edge, is_complete, counters, look: self.look });
+        let is_new = !self.known.contains_key(&report.id);
+        let known = self.known.entry(report.id).or_insert_with(|| {
+            let mut past = Past::default();
+            if report.preexisting {
                 // Totals of a connection that was there before us are not of our time.
-                let before = if report.preexisting { counters } else { Counters::default() };
-                (edge, before, true)
+                past.renew(&counters);
             }
-            Entry::Occupied(mut occupied) => {
-                let known = occupied.get_mut();
-                if let Some(edge) = named {
-                    known.edge = edge;
-                    known.is_complete = is_complete;
+            Known { edge: None, is_complete, past, look: 0 }
+        });
+        if let Some(edge) = named {
+            known.edge = edge;
+            known.is_complete = is_complete;
+        }
+        known.look = self.look;
+        if let Some(edge) = known.edge {
+            let totals = &mut self.totals[edge as usize].1;
+            totals.moved = Instant::now();
+            if is_new && !report.preexisting {
+                totals.connects += 1;
+                if let Some(seconds) = report.connect_seconds {
+                    totals.connect_seconds.observe(seconds);
                 }
-                known.look = self.look;
-                (known.edge, std::mem::replace(&mut known.counters, counters), false)
             }
-        };
-        let totals = &mut self.totals[edge?].1;
-        if is_new && !report.preexisting {
-            totals.connects += 1;
-            if let Some(seconds) = report.connect_seconds {
-                totals.connect_seconds.observe(seconds);
+            if report.counters.is_some() {
+                totals.grow(&known.past, &counters);
             }
         }
-        if report.counters.is_some() {
-            totals.grow(&before, &counters);
-        }
-        edge
+        known.past.renew(&counters);
+        known.edge
     }
 
     /// The index of an edge, opened if there is room.
-    fn find(&mut self, ends: Option<&Ends>) -> Option<usize> {
+    fn find(&mut self, ends: Option<&Ends>) -> Option<u32> {
         let Ends { client, server, reporter, .. } = ends?.clone();
         let count = self.totals.len();
         match self.index.entry(EdgeKey { client, server, reporter }) {
@@ -249,8 +322,8 @@ impl Edges {
             }
             Entry::Vacant(vacant) => {
                 self.totals.push((vacant.key().clone(), EdgeTotals::new()));
-                vacant.insert(count);
-                Some(count)
+                vacant.insert(count as u32);
+                Some(count as u32)
             }
         }
     }
@@ -311,7 +384,7 @@ mod tests {
         for sent in [10, 30, 30] {
             watched.begin_look();
             watched.take(&report(1, Phase::Open, sent), &directory);
-            watched.end_look();
+            watched.end_look(&HashSet::new());
         }
         assert_eq!((only(&watched).sent_bytes, only(&watched).active), (30, 1));
         watched.take(&report(1, ENDED, 50), &directory);
@@ -321,7 +394,7 @@ mod tests {
             assert_eq!((only(edges).connects, only(edges).sent_bytes), (1, 50));
         }
         watched.begin_look();
-        watched.end_look();
+        watched.end_look(&HashSet::new());
         assert_eq!(only(&watched).active, 0);
     }
 
@@ -343,7 +416,7 @@ mod tests {
         for sent in [10, 12] {
             edges.take(&report(1, Phase::Open, sent), &directory);
         }
-        edges.end_look();
+        edges.end_look(&HashSet::new());
         assert_eq!((only(&edges).active, only(&edges).sent_bytes), (1, 12));
     }
 
@@ -363,12 +436,54 @@ mod tests {
         let mut edges = Edges::default();
         edges.begin_look();
         edges.take(&report(1, Phase::Open, 1), &directory);
-        edges.end_look();
+        edges.end_look(&HashSet::new());
         for _ in 0..2 {
             edges.begin_look();
-            edges.end_look();
+            edges.end_look(&HashSet::new());
         }
         assert!(edges.known.is_empty());
+    }
+
+    #[test]
+    fn idle_edges_end_and_those_in_use_keep_their_totals() {
+        let directory = directory();
+        let mut edges = Edges::default();
+        let start = Instant::now();
+        let reversed = |report: Report| Report { local: report.remote, remote: report.local, ..report };
+        edges.begin_look();
+        edges.take(&report(1, ENDED, 5), &directory);
+        edges.take(&reversed(report(2, Phase::Open, 7)), &directory);
+        edges.end_look_at(&HashSet::new(), start + IDLE_AFTER / 2);
+        assert_eq!(edges.totals.len(), 2);
+        for later in [2, 3] {
+            edges.begin_look();
+            edges.take(&reversed(report(2, Phase::Open, 7 * u64::from(later))), &directory);
+            edges.end_look_at(&HashSet::new(), start + IDLE_AFTER * later);
+        }
+        assert_eq!(only(&edges).sent_bytes, 21);
+        assert_eq!((edges.index.len(), only(&edges).active), (1, 1));
+        edges.take(&reversed(report(2, ENDED, 30)), &directory);
+        assert_eq!((only(&edges).sent_bytes, only(&edges).connects), (30, 1));
+    }
+
+    #[test]
+    fn edges_of_a_service_that_is_gone_end_sooner_and_churn_leaves_nothing() {
+        let mut edges = Edges::default();
+        let start = Instant::now();
+        for number in 0..500 {
+            let name = format!("job-{number}");
+            let rules = format!("services: [{{name: {name}, match: [{{address: 127.77.0.1}}]}}]\n");
+            let directory = Directory::new(Rules::parse(&rules).unwrap(), true);
+            edges.begin_look();
+            edges.take(&report(number, ENDED, 5), &directory);
+            let gone = Service::new(None, &name).unwrap();
+            edges.end_look_at(&HashSet::from([gone.clone()]), start);
+            assert_eq!(edges.totals.len(), 1, "it may come back");
+            edges.begin_look();
+            edges.end_look_at(&HashSet::from([gone]), start + GONE_AFTER + Duration::from_secs(60));
+            assert!(edges.totals.is_empty() && edges.index.is_empty() && edges.known.is_empty());
+        }
+        assert!(edges.totals.capacity() < 8);
     }
 
     #[test]

@@ -1,4 +1,8 @@
-//! Writes the Prometheus text format 0.0.4.
+//! A page of metrics, and its text form (Prometheus text format 0.0.4).
+//!
+//! Collectors fill a [`Page`]: samples with shared labels, not text, which would be ten times as large. The
+//! text is made while it is sent, in pieces of about [`CHUNK_BYTES`], so that a page of any size takes
+//! little memory.
 //!
 //! Guarantees: each family is written once, with its help and type, and with its samples together;
 //! label values are escaped; histograms have cumulative buckets that end with `+Inf`, a sum and a
@@ -7,6 +11,10 @@
 //! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use std::fmt::Write;
+use std::sync::Arc;
+
+/// Size that a piece of text reaches before it is sent.
+pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,139 +53,196 @@ impl Metric {
 
 /// Rendered labels: `name="value"` joined by commas, without braces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Labels(String);
+pub struct Labels(Arc<str>);
 
 impl Labels {
     /// Labels from names and values, in the order given; a value of `None` leaves its label out.
     #[must_use]
     pub fn new(pairs: &[(&str, Option<&str>)]) -> Self {
-        let mut labels = Self::default();
+        let mut text = String::new();
         for (name, value) in pairs {
             if let Some(value) = value {
-                labels.push(name, value);
+                push(&mut text, name, value);
             }
         }
-        labels
+        Self(Arc::from(text))
     }
 
     /// These labels and one more.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let mut labels = self.clone();
-        labels.push(name, value);
-        labels
-    }
-
-    fn push(&mut self, name: &str, value: &str) {
-        if !self.0.is_empty() {
-            self.0.push(',');
-        }
-        self.0.push_str(name);
-        self.0.push_str("=\"");
-        for character in value.chars() {
-            match character {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                other => self.0.push(other),
-            }
-        }
-        self.0.push('"');
+        let mut text = self.0.to_string();
+        push(&mut text, name, value);
+        Self(Arc::from(text))
     }
 }
 
-/// A page under construction.
+fn push(text: &mut String, name: &str, value: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.push_str(name);
+    text.push_str("=\"");
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+    text.push('"');
+}
+
+/// The value of one sample.
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Number(f64),
+    /// Counts per bucket, not cumulative, the last one being unbounded; and the sum.
+    Histogram(Box<[u64]>, f64),
+}
+
+/// A family with its samples.
+#[derive(Debug)]
+struct Samples {
+    metric: Metric,
+    samples: Vec<(Labels, Value)>,
+}
+
+/// All families of one scrape.
 #[derive(Debug, Default)]
-pub struct Exposition {
-    text: String,
-    series: usize,
+pub struct Page {
+    families: Vec<Samples>,
 }
 
-impl Exposition {
-    /// Begins a family. Its samples must all be written before the next family begins, which the
-    /// borrow makes sure of; begin each family once per page.
+impl Page {
+    /// Begins a family; begin each once per page.
     pub fn family(&mut self, metric: &Metric) -> Family<'_> {
-        Family { page: self, metric: *metric, begun: false }
+        // Most families of a page have a sample per edge: none of them grows by doubling.
+        let capacity = self.families.last().map_or(0, |last| last.samples.len());
+        let place = self.families.len();
+        self.families.push(Samples { metric: *metric, samples: Vec::with_capacity(capacity) });
+        Family { samples: &mut self.families[place] }
     }
 
-    /// Series written so far.
+    /// Series on the page.
     #[must_use]
     pub fn series(&self) -> usize {
-        self.series
+        self.families.iter().map(|family| family.metric.series() * family.samples.len()).sum()
     }
 
-    /// The finished page.
+    /// The page as text, piece by piece.
+    #[must_use]
+    pub fn into_text_chunks(self) -> TextChunks {
+        TextChunks { families: self.families.into_iter(), current: None }
+    }
+
+    /// The page as one text.
     #[must_use]
     pub fn into_text(self) -> String {
-        self.text
+        self.into_text_chunks().collect()
+    }
+}
+
+/// See [`Page::into_text_chunks`].
+#[derive(Debug)]
+pub struct TextChunks {
+    families: std::vec::IntoIter<Samples>,
+    current: Option<(Metric, std::vec::IntoIter<(Labels, Value)>)>,
+}
+
+impl Iterator for TextChunks {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut text = String::new();
+        while text.len() < CHUNK_BYTES {
+            let Some((metric, samples)) = &mut self.current else {
+                let Some(family) = self.families.next() else { break };
+                if !family.samples.is_empty() {
+                    head(&mut text, &family.metric);
+                    self.current = Some((family.metric, family.samples.into_iter()));
+                }
+                continue;
+            };
+            if text.capacity() < CHUNK_BYTES {
+                // Room for the sample that goes past the limit, too.
+                text.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
+            }
+            match samples.next() {
+                Some((labels, value)) => sample(&mut text, metric, &labels, &value),
+                None => self.current = None,
+            }
+        }
+        (!text.is_empty()).then_some(text)
     }
 }
 
 /// One family of a page.
 pub struct Family<'a> {
-    page: &'a mut Exposition,
-    metric: Metric,
-    begun: bool,
+    samples: &'a mut Samples,
 }
 
 impl Family<'_> {
-    /// Writes a sample of a counter or gauge.
+    /// Adds a sample of a counter or gauge.
     pub fn sample(&mut self, labels: &Labels, value: f64) {
-        self.begin();
-        self.line("", labels, None, value);
+        self.samples.samples.push((labels.clone(), Value::Number(value)));
     }
 
-    /// Writes a histogram. `counts` are per bucket, not cumulative, the last one being unbounded.
+    /// Adds a histogram. `counts` are per bucket, not cumulative, the last one being unbounded.
     pub fn histogram(&mut self, labels: &Labels, counts: &[u64], sum: f64) {
-        let Kind::Histogram(bounds) = self.metric.kind else { return };
-        self.begin();
-        let mut total = 0;
-        for (index, count) in counts.iter().enumerate().take(bounds.len() + 1) {
-            total += count;
-            self.line("_bucket", labels, Some(bounds.get(index).copied().unwrap_or(f64::INFINITY)), total as f64);
-        }
-        self.line("_sum", labels, None, sum);
-        self.line("_count", labels, None, total as f64);
+        self.samples.samples.push((labels.clone(), Value::Histogram(counts.into(), sum)));
     }
+}
 
-    fn begin(&mut self) {
-        if self.begun {
-            return;
-        }
-        self.begun = true;
-        let kind = match self.metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
-        };
-        let Metric { name, help, .. } = self.metric;
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.page.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
+fn head(text: &mut String, metric: &Metric) {
+    let kind = match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    };
+    let Metric { name, help, .. } = metric;
+    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
 
-    fn line(&mut self, suffix: &str, labels: &Labels, bound: Option<f64>, value: f64) {
-        self.page.series += 1;
-        let text = &mut self.page.text;
-        text.push_str(self.metric.name);
-        text.push_str(suffix);
-        if bound.is_some() || !labels.0.is_empty() {
-            text.push('{');
-            text.push_str(&labels.0);
-            if let Some(bound) = bound {
-                if !labels.0.is_empty() {
-                    text.push(',');
-                }
-                text.push_str("le=\"");
-                number(text, bound);
-                text.push('"');
+fn sample(text: &mut String, metric: &Metric, labels: &Labels, value: &Value) {
+    match value {
+        Value::Number(value) => line(text, metric.name, "", labels, None, *value),
+        Value::Histogram(counts, sum) => {
+            let Kind::Histogram(bounds) = metric.kind else { return };
+            let mut total = 0;
+            for (index, count) in counts.iter().enumerate().take(bounds.len() + 1) {
+                total += count;
+                let bound = bounds.get(index).copied().unwrap_or(f64::INFINITY);
+                line(text, metric.name, "_bucket", labels, Some(bound), total as f64);
             }
-            text.push('}');
+            line(text, metric.name, "_sum", labels, None, *sum);
+            line(text, metric.name, "_count", labels, None, total as f64);
         }
-        text.push(' ');
-        number(text, value);
-        text.push('\n');
     }
+}
+
+fn line(text: &mut String, name: &str, suffix: &str, labels: &Labels, bound: Option<f64>, value: f64) {
+    text.push_str(name);
+    text.push_str(suffix);
+    if bound.is_some() || !labels.0.is_empty() {
+        text.push('{');
+        text.push_str(&labels.0);
+        if let Some(bound) = bound {
+            if !labels.0.is_empty() {
+                text.push(',');
+            }
+            text.push_str("le=\"");
+            number(text, bound);
+            text.push('"');
+        }
+        text.push('}');
+    }
+    text.push(' ');
+    number(text, value);
+    text.push('\n');
 }
 
 fn number(text: &mut String, value: f64) {
@@ -201,7 +266,7 @@ mod tests {
 
     #[test]
     fn help_and_type_come_once_and_are_escaped() {
-        let mut page = Exposition::default();
+        let mut page = Page::default();
         let mut family = page.family(&COUNTER);
         family.sample(&Labels::new(&[("a", Some("1"))]), 1.0);
         family.sample(&Labels::new(&[("a", Some("2")), ("b", None)]), 2.5);
@@ -215,12 +280,12 @@ mod tests {
     #[test]
     fn label_values_are_escaped() {
         let labels = Labels::new(&[("path", Some("a\\b\"c\nd"))]);
-        assert_eq!(labels.0, "path=\"a\\\\b\\\"c\\nd\"");
+        assert_eq!(&*labels.0, "path=\"a\\\\b\\\"c\\nd\"");
     }
 
     #[test]
     fn histograms_are_cumulative_and_end_with_infinity() {
-        let mut page = Exposition::default();
+        let mut page = Page::default();
         page.family(&HISTOGRAM).histogram(&Labels::default(), &[1, 2, 3], 4.5);
         assert_eq!(page.series(), HISTOGRAM.series());
         let text = page.into_text();
@@ -231,8 +296,24 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_a_large_page_are_small_and_make_up_the_whole() {
+        let fill = || {
+            let mut page = Page::default();
+            for _ in 0..2 {
+                let mut family = page.family(&HISTOGRAM);
+                (0..5000).for_each(|_| family.histogram(&Labels::new(&[("a", Some("b"))]), &[1, 2, 3], 4.5));
+            }
+            page
+        };
+        let pieces: Vec<String> = fill().into_text_chunks().collect();
+        assert!(pieces.len() > 10 && pieces.iter().all(|piece| piece.len() < 2 * CHUNK_BYTES));
+        let lines: usize = pieces.concat().lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(lines, fill().series());
+    }
+
+    #[test]
     fn families_without_samples_are_left_out() {
-        let mut page = Exposition::default();
+        let mut page = Page::default();
         let _ = page.family(&COUNTER);
         assert_eq!(page.into_text(), "");
     }

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use futures_util::stream;
 use tokio::net::TcpListener;
 use warp::Filter;
 use warp::http::StatusCode;
@@ -13,6 +14,7 @@ use warp::http::header::CONTENT_TYPE;
 use warp::reply::{Reply, Response};
 
 use crate::agent::AgentHandle;
+use crate::exposition::Page;
 
 /// Content type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -39,13 +41,16 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!("cannot listen at {address}: {error}"))
 }
 
-async fn page(agent: AgentHandle) -> Option<String> {
+async fn page(agent: AgentHandle) -> Option<Page> {
     agent.scrape().ok()?.await.ok()
 }
 
 async fn metrics(agent: AgentHandle) -> Result<Response, Infallible> {
     Ok(match page(agent).await {
-        Some(text) => warp::reply::with_header(text, CONTENT_TYPE, TEXT_FORMAT).into_response(),
+        Some(page) => {
+            let chunks = stream::iter(page.into_text_chunks().map(Ok::<_, Infallible>));
+            warp::reply::with_header(warp::reply::stream(chunks), CONTENT_TYPE, TEXT_FORMAT).into_response()
+        }
         None => unavailable(),
     })
 }

@@ -41,7 +41,7 @@ fn cpu_seconds(pid: u32) -> f64 {
 
 fn scrape(port: u16) -> Page {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     Page::parse(text.split_once("\r\n\r\n").unwrap().1)

@@ -11,7 +11,7 @@ pub mod tcp;
 
 use crate::directory::Directory;
 use crate::edges::Edges;
-use crate::exposition::{Exposition, Labels, Metric};
+use crate::exposition::{Labels, Metric, Page};
 use crate::privileges::Needs;
 use crate::service::Service;
 use crate::source::SourceKind;
@@ -43,7 +43,7 @@ pub trait Collector {
     ///
     /// # Errors
     /// Where it could not read what it needs; what it wrote before stays on the page.
-    fn collect(&mut self, world: &World<'_>, page: &mut Exposition) -> anyhow::Result<()>;
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()>;
 }
 
 /// One of each.

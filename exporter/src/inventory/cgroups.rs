@@ -5,6 +5,7 @@
 //! hierarchies in a directory of the same name ("hybrid" machines have both).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// An inode that is not known is looked for at most this often: the cgroup may be gone already.
 const WALK_EVERY: Duration = Duration::from_secs(1);
+/// A cgroup that is gone stays known for so long: its sockets may still be closing.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// Those that are gone are looked for at least this often.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// Deeper nesting does not occur, and a loop of bind mounts must not hold us up.
 const MAX_DEPTH: usize = 12;
 
@@ -22,7 +27,8 @@ pub struct Cgroups {
     unified: Option<PathBuf>,
     cpuacct: Option<PathBuf>,
     memory: Option<PathBuf>,
-    by_id: HashMap<u64, Arc<str>>,
+    /// Path, and when it was last there.
+    by_id: HashMap<u64, (Arc<str>, Instant)>,
     walked: Option<Instant>,
 }
 
@@ -72,18 +78,25 @@ impl Cgroups {
                 .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
             hash | 1 << 63
         });
-        self.by_id.entry(id).or_insert_with(|| path.clone());
+        let now = Instant::now();
+        self.by_id.entry(id).and_modify(|known| known.1 = now).or_insert_with(|| (path.clone(), now));
         id
     }
 
     /// Path of the cgroup with this inode, if it is known.
     #[must_use]
     pub fn path_of(&self, id: u64) -> Option<&Arc<str>> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|(path, _)| path)
     }
 
-    /// Looks for new cgroups, if that was not done just now. Those that are gone stay known: their
-    /// sockets may still be closing.
+    /// Looks for new cgroups and forgets old ones, if that was not done for a minute.
+    pub fn tidy(&mut self) {
+        if self.walked.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
+            self.walk();
+        }
+    }
+
+    /// Looks for new cgroups, if that was not done just now.
     pub fn walk(&mut self) -> bool {
         if self.walked.is_some_and(|at| at.elapsed() < WALK_EVERY) {
             return false;
@@ -92,13 +105,19 @@ impl Cgroups {
         if let Some(root) = self.unified.clone() {
             self.visit(&root, "/", MAX_DEPTH);
         }
+        self.by_id.retain(|_, (_, seen)| seen.elapsed() < FORGET_AFTER);
         true
     }
 
     fn visit(&mut self, directory: &Path, path: &str, depth: usize) {
         let Ok(metadata) = fs::metadata(directory) else { return };
         // Inodes of the root stay; those of others may be given to a new cgroup.
-        self.by_id.insert(metadata.ino(), Arc::from(path));
+        match self.by_id.entry(metadata.ino()) {
+            Entry::Occupied(mut known) if known.get().0.as_ref() == path => known.get_mut().1 = Instant::now(),
+            entry => {
+                entry.insert_entry((Arc::from(path), Instant::now()));
+            }
+        }
         let Ok(entries) = fs::read_dir(directory) else { return };
         for entry in entries.flatten() {
             if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -24,6 +24,9 @@ use map_iterator::MapIterator;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
 
+/// Read from an iterator at once; the kernel's own buffer is 8 pages (`kernel/bpf/bpf_iter.c`).
+const READ_BYTES: usize = 64 * 1024;
+
 /// What is remembered at most, how large the ring is, and which hooks are used.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -184,26 +187,26 @@ impl Kernel {
         }
     }
 
-    /// Hands over every connection that is being made or open now.
+    /// Hands over every connection that is being made or open now, as the kernel walks over them.
     ///
     /// # Errors
     /// [`KernelError::Iterator`].
     pub fn live_connections(&mut self, mut receive: impl FnMut(Reported)) -> Result<(), KernelError> {
-        const RECORD: usize = size_of::<ConnectionRecord>();
-        self.read_all("live_connections", |kernel| &kernel.connections)?;
-        let mut rest = self.buffer.as_slice();
-        while let Some((head, tail)) = rest.split_at_checked(RECORD) {
-            let record: ConnectionRecord = bytemuck::pod_read_unaligned(head);
-            rest = tail;
-            let mut http = None;
-            if record.has_http == 1 {
-                let Some((stats, tail)) = rest.split_at_checked(size_of::<HttpStats>()) else { break };
-                http = Some(bytemuck::pod_read_unaligned(stats));
-                rest = tail;
+        let error = |source| KernelError::Iterator { program: "live_connections", source };
+        let mut file = self.connections.open().map_err(error)?;
+        self.buffer.resize(READ_BYTES, 0);
+        let mut filled = 0;
+        loop {
+            let count = file.read(&mut self.buffer[filled..]).map_err(error)?;
+            filled += count;
+            let taken = take_records(&self.buffer[..filled], &mut receive);
+            if count == 0 {
+                return Ok(());
             }
-            receive(Reported { record, http });
+            // What is left is less than one record.
+            self.buffer.copy_within(taken..filled, 0);
+            filled -= taken;
         }
-        Ok(())
     }
 
     /// All listening sockets.
@@ -211,7 +214,9 @@ impl Kernel {
     /// # Errors
     /// [`KernelError::Iterator`].
     pub fn live_listeners(&mut self) -> Result<Vec<ListenerRecord>, KernelError> {
-        self.read_all("live_listeners", |kernel| &kernel.listeners)?;
+        self.buffer.clear();
+        let error = |source| KernelError::Iterator { program: "live_listeners", source };
+        self.listeners.open().and_then(|mut file| file.read_to_end(&mut self.buffer)).map_err(error)?;
         let (records, _) = self.buffer.as_chunks::<{ size_of::<ListenerRecord>() }>();
         Ok(records.iter().map(|record| bytemuck::pod_read_unaligned(record)).collect())
     }
@@ -236,14 +241,24 @@ impl Kernel {
             listeners: count(LOST_LISTENERS),
         }
     }
+}
 
-    fn read_all(&mut self, program: &'static str, iterator: fn(&Self) -> &MapIterator) -> Result<(), KernelError> {
-        self.buffer.clear();
-        let error = |source| KernelError::Iterator { program, source };
-        let mut file = iterator(self).open().map_err(error)?;
-        file.read_to_end(&mut self.buffer).map_err(error)?;
-        Ok(())
+/// Hands over the whole records in `bytes`; gives how many bytes these are.
+fn take_records(bytes: &[u8], receive: &mut impl FnMut(Reported)) -> usize {
+    let mut rest = bytes;
+    while let Some((head, tail)) = rest.split_at_checked(size_of::<ConnectionRecord>()) {
+        let record: ConnectionRecord = bytemuck::pod_read_unaligned(head);
+        let mut http = None;
+        let mut after = tail;
+        if record.has_http == 1 {
+            let Some((stats, tail)) = tail.split_at_checked(size_of::<HttpStats>()) else { break };
+            http = Some(bytemuck::pod_read_unaligned(stats));
+            after = tail;
+        }
+        receive(Reported { record, http });
+        rest = after;
     }
+    bytes.len() - rest.len()
 }
 
 /// Attaches the tp_btf form if there are `types` for it, else the raw_tracepoint form.
@@ -318,4 +333,24 @@ fn take_map<T: TryFrom<Map, Error = aya::maps::MapError>>(
 ) -> Result<T, KernelError> {
     let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
     T::try_from(map).map_err(|error| KernelError::Map { map: name, reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_taken_whole_however_the_reads_cut_them() {
+        let plain = ConnectionRecord { socket: 1, ..Default::default() };
+        let record = ConnectionRecord { socket: 2, has_http: 1, ..Default::default() };
+        let both = ConnectionHttpRecord { record, http: HttpStats::default() };
+        let bytes = [bytemuck::bytes_of(&plain), bytemuck::bytes_of(&both), bytemuck::bytes_of(&plain)].concat();
+        for cut in 0..=bytes.len() {
+            let mut seen = Vec::new();
+            let mut receive = |reported: Reported| seen.push((reported.record.socket, reported.http.is_some()));
+            let taken = take_records(&bytes[..cut], &mut receive);
+            assert_eq!(taken + take_records(&bytes[taken..], &mut receive), bytes.len());
+            assert_eq!(seen, [(1, false), (2, true), (1, false)], "cut at {cut}");
+        }
+    }
 }

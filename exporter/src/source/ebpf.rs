@@ -1,16 +1,25 @@
 //! The kernel-side programs as a source.
 
+use std::collections::HashMap;
+
 use quoll_ebpf_abi::{ConnectionRecord, FLAG_PREEXISTING, HttpStats, ROLE_CLIENT, ROLE_SERVER, tcp_state};
 
+use super::introduce::Holders;
 use super::{
     ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, SourceKind, endpoint,
 };
 use crate::inventory::Inventory;
-use crate::kernel::{Kernel, KernelError, Settings};
+use crate::kernel::{Kernel, KernelError, Reported, Settings};
 
 /// See [`Kernel`].
+///
+/// The kernel side introduces the two ends of connections that are made after it was attached. Those that
+/// were there before are introduced here, once.
 pub struct EbpfSource {
     kernel: Kernel,
+    /// Who holds the other end of old connections, with the look that last saw them.
+    introduced: HashMap<ConnectionId, (Owner, u32, u64)>,
+    look: u64,
 }
 
 impl EbpfSource {
@@ -19,7 +28,7 @@ impl EbpfSource {
     /// # Errors
     /// [`KernelError`].
     pub fn start(settings: Settings, http: bool) -> Result<Self, KernelError> {
-        Kernel::load(settings, http).map(|kernel| Self { kernel })
+        Kernel::load(settings, http).map(|kernel| Self { kernel, introduced: HashMap::new(), look: 0 })
     }
 }
 
@@ -32,8 +41,34 @@ impl Source for EbpfSource {
         self.kernel.drain_ended(|reported| receive(report(&reported.record, reported.http)));
     }
 
-    fn live(&mut self, _: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
-        self.kernel.live_connections(|reported| receive(report(&reported.record, reported.http)))?;
+    fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+        self.look += 1;
+        let (look, introduced) = (self.look, &mut self.introduced);
+        let mut strangers: Vec<Reported> = Vec::new();
+        self.kernel.live_connections(|reported| {
+            let mut report = report(&reported.record, reported.http);
+            if report.preexisting && report.peer.is_none() {
+                let Some((owner, process, seen)) = introduced.get_mut(&report.id) else {
+                    strangers.push(reported);
+                    return;
+                };
+                *seen = look;
+                report.peer = Some(*owner);
+                report.processes[1] = *process;
+            }
+            receive(report);
+        })?;
+        introduced.retain(|_, (.., seen)| *seen == look);
+        let reports = || strangers.iter().map(|reported| report(&reported.record, reported.http));
+        let mut holders = Holders::default();
+        reports().for_each(|report| holders.add(&report));
+        for mut report in reports() {
+            holders.introduce(&mut report);
+            if let Some(owner) = report.peer {
+                introduced.insert(report.id, (owner, report.processes[1], look));
+            }
+            receive(report);
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! source cannot see is `None`, never zero.
 
 pub mod ebpf;
+mod introduce;
 pub mod procfs;
 
 use std::net::Ipv6Addr;
@@ -160,11 +161,11 @@ pub trait Source {
     /// Reports everything that ended since the last call.
     fn ended(&mut self, receive: &mut dyn FnMut(Report));
 
-    /// Reports everything that is connecting or open.
+    /// Reports everything that is connecting or open. Comes after [`Self::listening`].
     ///
     /// # Errors
     /// Where the source cannot be read at all.
-    fn live(&mut self, inventory: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()>;
+    fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()>;
 
     /// All listening sockets.
     ///

@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::Ipv6Addr;
 
+use super::introduce::Holders;
 use super::{ConnectionId, Listening, Losses, Owner, Phase, Report, Role, Source, SourceKind};
 use crate::inventory::Inventory;
 use crate::net::Endpoint;
@@ -65,9 +66,10 @@ impl Source for ProcfsSource {
         self.ended.drain(..).for_each(receive);
     }
 
-    fn live(&mut self, inventory: &Inventory, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
-        let Look { holders, tables } = self.look.take().unwrap_or_else(|| Look::new(inventory));
+    fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+        let Some(Look { holders, tables }) = self.look.take() else { return Ok(()) };
         let mut open = HashMap::new();
+        let mut ends = Holders::default();
         for (netns, rows) in tables {
             let listening: HashSet<u16> =
                 rows.iter().filter(|row| row.state == LISTEN).map(|row| row.local.port).collect();
@@ -91,9 +93,13 @@ impl Source for ProcfsSource {
                     rtt_seconds: None,
                     counters: None,
                 };
-                receive(report);
+                ends.add(&report);
                 open.insert(id, report);
             }
+        }
+        for report in open.values_mut() {
+            ends.introduce(report);
+            receive(*report);
         }
         for (id, report) in std::mem::replace(&mut self.open, open) {
             if !self.open.contains_key(&id) {

@@ -59,7 +59,7 @@ impl Agent {
     }
 
     pub fn text(&self) -> String {
-        self.handle().scrape().unwrap().blocking_recv().unwrap()
+        self.handle().scrape().unwrap().blocking_recv().unwrap().into_text()
     }
 
     pub fn page(&self) -> Page {

@@ -7,7 +7,7 @@
 use quoll_ebpf_abi::http::CLASS_NAMES;
 
 use crate::collectors::{Collector, World, edge_labels};
-use crate::exposition::{Exposition, Kind, Metric};
+use crate::exposition::{Kind, Metric, Page};
 use crate::privileges::Needs;
 use crate::source::SourceKind;
 
@@ -38,7 +38,7 @@ impl Collector for Http {
         &[&DURATION]
     }
 
-    fn collect(&mut self, world: &World<'_>, page: &mut Exposition) -> anyhow::Result<()> {
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
         let mut family = page.family(&DURATION);
         for (key, totals) in world.edges.iter() {
             let labels = edge_labels(key);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::collectors::{Collector, World, service_labels};
-use crate::exposition::{Exposition, Kind, Metric};
+use crate::exposition::{Kind, Metric, Page};
 use crate::inventory::netstat_overflows;
 use crate::privileges::Needs;
 use crate::service::Service;
@@ -85,7 +85,7 @@ impl Collector for Listeners {
         &[&LENGTH, &LIMIT, &OVERFLOWS, &DROPS]
     }
 
-    fn collect(&mut self, world: &World<'_>, page: &mut Exposition) -> anyhow::Result<()> {
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
         let mut queues: BTreeMap<Key, Queue> = BTreeMap::new();
         let mut seen_drops = HashMap::new();
         let mut dropped: HashMap<u32, BTreeMap<Key, u64>> = HashMap::new();

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::collectors::{Collector, World, service_labels};
-use crate::exposition::{Exposition, Kind, Metric};
+use crate::exposition::{Kind, Metric, Page};
 use crate::inventory::{descriptors, resident_bytes, times};
 use crate::privileges::Needs;
 use crate::service::Service;
-use crate::source::{Owner, SourceKind};
+use crate::source::SourceKind;
 use rustix::thread::CapabilitySet;
 
 const LABELS: &str = "service_name, service_namespace";
@@ -49,12 +49,6 @@ pub struct Resources {
     seen: HashMap<(u32, u64), f64>,
 }
 
-#[derive(Default)]
-struct Members {
-    processes: Vec<(u32, u64)>,
-    cgroups: BTreeSet<Arc<str>>,
-}
-
 impl Collector for Resources {
     fn name(&self) -> &'static str {
         "resources"
@@ -71,8 +65,8 @@ impl Collector for Resources {
         &[&CPU, &MEMORY, &DESCRIPTORS, &START]
     }
 
-    fn collect(&mut self, world: &World<'_>, page: &mut Exposition) -> anyhow::Result<()> {
-        let members = members(world);
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
+        let members = world.directory.members();
         // A cgroup with members of several services, or the root, says nothing about one of them.
         let mut tenants: HashMap<Arc<str>, usize> = HashMap::new();
         for one in members.values() {
@@ -82,7 +76,7 @@ impl Collector for Resources {
         }
         let mut seen = HashMap::new();
         let mut rows = Vec::new();
-        for (service, one) in &members {
+        for (service, one) in members {
             let mut cpu = None;
             let mut memory = None;
             if one.cgroups.iter().all(|path| path.as_ref() != "/" && tenants[path] == 1) {
@@ -126,19 +120,6 @@ impl Collector for Resources {
         rows.iter().for_each(|row| family.sample(&row.0, row.4));
         Ok(())
     }
-}
-
-fn members(world: &World<'_>) -> BTreeMap<Service, Members> {
-    let mut members: BTreeMap<Service, Members> = BTreeMap::new();
-    for (pid, process) in &world.directory.inventory.processes {
-        let owner = Owner { cgroup_id: process.cgroup_id, netns: process.netns };
-        if let Some(service) = world.directory.process(owner, process.is_own) {
-            let one = members.entry(service).or_default();
-            one.processes.push((*pid, process.start_ticks));
-            one.cgroups.insert(process.cgroup.clone());
-        }
-    }
-    members
 }
 
 /// Cgroups that are below no other: usage of a cgroup holds that of all below it.

@@ -5,7 +5,7 @@
 
 use crate::collectors::{Collector, World, edge_labels};
 use crate::edges::{EdgeTotals, REASONS};
-use crate::exposition::{Exposition, Kind, Labels, Metric};
+use crate::exposition::{Kind, Labels, Metric, Page};
 use crate::privileges::Needs;
 use crate::source::SourceKind;
 use rustix::thread::CapabilitySet;
@@ -116,7 +116,7 @@ impl Collector for Tcp {
         ]
     }
 
-    fn collect(&mut self, world: &World<'_>, page: &mut Exposition) -> anyhow::Result<()> {
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
         let edges: Vec<(Labels, &EdgeTotals)> =
             world.edges.iter().map(|(key, totals)| (edge_labels(key), totals)).collect();
         let mut counter = |metric: &Metric, value: fn(&EdgeTotals) -> Option<u64>| {
