@@ -105,12 +105,11 @@ impl Trail {
                 }
             }
         }
-        if replicas.is_finite() {
-            if let Some(before) = self.replicas.replace(replicas)
-                && before != replicas
-            {
-                self.find(Change { kind: ChangeKind::Replicas, text: format!("replicas {before} -> {replicas}") });
-            }
+        if replicas.is_finite()
+            && let Some(before) = self.replicas.replace(replicas)
+            && (before - replicas).abs() > 0.0
+        {
+            self.find(Change { kind: ChangeKind::Replicas, text: format!("replicas {before} -> {replicas}") });
         }
         self.found.take()
     }

@@ -12,6 +12,44 @@ pub enum PresetError {
         /// What there is.
         known: String,
     },
+    /// A preset is listed twice.
+    #[error("preset `{name}` is listed twice")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Two sources name one metric, and would count it twice.
+    #[error(
+        "metric `{metric}` is named by both `{first}` and `{second}`; a metric is read by one of them, so leave one out"
+    )]
+    SharedMetric {
+        /// The metric.
+        metric: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// Two sources mean different things by one feature.
+    #[error(
+        "feature `{feature}` differs between `{first}` and `{second}`; unit, direction, seen_by and role have to agree, or one of them needs another name"
+    )]
+    Conflict {
+        /// The feature.
+        feature: String,
+        /// Who has it.
+        first: String,
+        /// Who has it otherwise.
+        second: String,
+    },
     /// The text is not YAML of the documented form.
     #[error("feature set: {0}")]
     Yaml(String),
@@ -66,6 +104,18 @@ pub enum PresetError {
         /// Which feature or edge figure.
         place: String,
     },
+    /// A feature of callers has terms of its own.
+    #[error("{place}: `of_callers` stands instead of `service`, `value` and `per`")]
+    TermsOfCallers {
+        /// Which feature.
+        place: String,
+    },
+    /// A feature of callers, and no edges to take it from.
+    #[error("{place}: `of_callers` needs `edges` in the same set")]
+    NoEdges {
+        /// Which feature.
+        place: String,
+    },
     /// A feature names service labels that the set does not define.
     #[error("{place}: `service: {asked}` is not defined; `service_labels` has: {known}")]
     UnknownService {
@@ -97,7 +147,7 @@ pub enum PresetError {
         label: String,
     },
     /// An entry of `changes` is not of one kind.
-    #[error("changes: an entry has exactly one of `restart: METRIC`, `info: METRIC` and `replicas: METRIC`")]
+    #[error("changes: an entry has exactly one of `restart`, `info`, `replicas` and `instance`, each with a METRIC")]
     NotOneChange,
     /// Labels to watch go with `info`, and only there.
     #[error("{place}: `info` names at least one of the labels `image`, `version` and `executable`; others name none")]

@@ -15,10 +15,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+mod addresses;
 mod changes;
 mod close;
+mod compile;
+mod elect;
 mod error;
 mod membership;
+mod names;
 mod pending;
 mod presence;
 mod preset;
@@ -39,4 +43,4 @@ pub use snapshot::{RestoreError, StoredWindows};
 pub use spec::{Direction, FeatureSpec, Role, SeenBy};
 pub use stats::WindowStats;
 pub use step::{Change, ChangeKind, ClosedStep, EdgeStep, Presence, ServiceStep};
-pub use windows::{ScopeWindows, SeriesRef};
+pub use windows::{Limits, ScopeWindows, SeriesRef};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::registry::slot_number;
-use crate::rules::{Kind, Labels, Profile, Sign};
+use crate::rules::{Kind, Labels, Profile};
 use crate::series::{NONE, Series};
-use crate::windows::{FORGET_MS, ScopeWindows, SeriesRef};
+use crate::windows::{FORGET_MS, Limits, ScopeWindows, SeriesRef};
 
 /// Of so many series of an entity is asked when the entity last reported; they are scraped together, so
 /// a few know. Bounds the cost of many series of one entity appearing at once.
@@ -17,7 +17,8 @@ const SIBLINGS_ASKED: usize = 128;
 impl ScopeWindows {
     /// The handle of the series with these labels (sorted by name, `__name__` included, no name twice);
     /// `None` where no rule selects it. The same labels give the same handle. Several features may use
-    /// one series. Binding alone expects nothing of the series: its first sample does.
+    /// one series. Binding alone expects nothing of the series: its first sample does. A new series beyond
+    /// the [`Limits`] is refused and counted.
     pub fn bind(&mut self, labels: &[(&str, &str)]) -> Option<SeriesRef> {
         let (kind, profile) = self.set.rules.profile(labels)?;
         let key = self.hash(labels, |_| true);
@@ -27,9 +28,16 @@ impl ScopeWindows {
         if !self.names_somebody(&profile, labels) {
             return None;
         }
-        let profile = self.intern_profile(kind, profile)?;
         let set = Arc::clone(&self.set);
-        let entity_key = self.hash(labels, |name| !set.rules.is_breakdown(name));
+        let source = set.rules.sources.get(usize::from(profile.source))?;
+        // Two sources may use the same labels in different ways: their entities are apart.
+        let apart = u128::from(profile.source) << 64 | u128::from(profile.source);
+        let entity_key = self.hash(labels, |name| !source.is_breakdown(name)).wrapping_add(apart);
+        if !self.has_room(entity_key) {
+            self.stats.refused += 1;
+            return None;
+        }
+        let profile = self.intern_profile(kind, profile)?;
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.series.len() < NONE as usize => {
@@ -39,7 +47,7 @@ impl ScopeWindows {
             }
             None => return None,
         };
-        let (entity, sibling) = self.registry.join(entity_key, &set.rules, labels, slot);
+        let (entity, sibling) = self.registry.join(entity_key, source, labels, slot);
         self.series[slot as usize] = Series::new(kind, entity, sibling, profile);
         self.newest_ms[slot as usize] = i64::MIN;
         self.index.insert(key, slot);
@@ -144,15 +152,27 @@ impl ScopeWindows {
     }
 
     fn names_somebody(&self, profile: &Profile, labels: &Labels<'_>) -> bool {
-        let rules = &self.set.rules;
-        let by_term = |&(_, selector): &(u16, u8)| {
-            rules.selectors.get(usize::from(selector)).is_some_and(|selector| rules.service(selector, labels).is_some())
+        let Some(source) = self.set.rules.sources.get(usize::from(profile.source)) else { return false };
+        let by_selector = |selector: u8| {
+            let selector = source.selectors.get(usize::from(selector));
+            selector.is_some_and(|selector| source.service(selector, labels).is_some())
         };
-        let by_edge = || rules.edges.as_ref().is_some_and(|edges| rules.service(&edges.server, labels).is_some());
-        let by_change = |&(_, selector): &(Sign, u8)| by_term(&(0, selector));
-        profile.terms.iter().any(by_term)
-            || profile.changes.iter().any(by_change)
+        let by_edge = || {
+            source.edges.as_ref().is_some_and(|edges| {
+                source.service(&edges.server, labels).is_some() || edges.server_addresses(labels).next().is_some()
+            })
+        };
+        profile.terms.iter().any(|&(_, selector)| by_selector(selector))
+            || profile.changes.iter().any(|&(_, selector)| by_selector(selector))
             || (!profile.edge.is_empty() && by_edge())
+    }
+
+    /// Whether a new series fits the limits. One of a known entity brings no new service or edge.
+    fn has_room(&self, entity_key: u128) -> bool {
+        let Limits { series, services, edges } = self.limits;
+        let (known_services, known_edges) = self.registry.known();
+        self.index.len() < series
+            && (self.registry.knows(entity_key) || (known_services < services && known_edges < edges))
     }
 
     /// `None` only after 65,535 distinct profiles, which the limits on terms keep out of reach in practice.

@@ -13,9 +13,11 @@ use hashbrown::HashMap;
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::addresses::Addresses;
 use crate::changes::Trail;
+use crate::elect::Elected;
 use crate::presence::Watch;
-use crate::rules::{Labels, MAX_SELECTORS, Rules};
+use crate::rules::{Labels, MAX_SELECTORS, Source, label};
 use crate::series::NONE;
 use crate::step::ChangeKind;
 
@@ -37,6 +39,8 @@ pub(crate) struct Entity {
     /// First of its series.
     pub head: u32,
     series: u32,
+    /// Of these, the ones that take part in steps.
+    listed: u32,
 }
 
 #[derive(Debug)]
@@ -55,11 +59,19 @@ pub(crate) struct Known {
     pub trail: Trail,
     /// Sorted; as last seen.
     pub hosts: Vec<Arc<str>>,
+    /// By feature: whose figures are told. Empty where there is one source only.
+    pub elected: Box<[Elected]>,
 }
 
 impl Known {
     fn new(service: &Service) -> Self {
-        Self { service: service.clone(), watch: Watch::default(), trail: Trail::default(), hosts: Vec::new() }
+        Self {
+            service: service.clone(),
+            watch: Watch::default(),
+            trail: Trail::default(),
+            hosts: Vec::new(),
+            elected: Box::default(),
+        }
     }
 }
 
@@ -68,6 +80,10 @@ impl Known {
 pub(crate) struct Link {
     pub edge: Edge,
     client: u32,
+    /// Whose requests, and whose connects, are told.
+    pub elected: [Elected; 2],
+    /// End of the last step in which anything went along the edge.
+    pub active_ms: Option<i64>,
 }
 
 /// Slots with free list, index by key, and a list of the listed ones in key order.
@@ -179,6 +195,7 @@ pub(crate) struct Registry {
     entity_index: HashMap<u128, u32, foldhash::fast::RandomState>,
     services: Table<Service, Known>,
     edges: Table<Edge, Link>,
+    addresses: Addresses,
 }
 
 impl Registry {
@@ -189,6 +206,7 @@ impl Registry {
             entity_index: HashMap::default(),
             services: Table::new(),
             edges: Table::new(),
+            addresses: Addresses::default(),
         }
     }
 
@@ -201,7 +219,7 @@ impl Registry {
     }
 
     /// The entity of these labels, made if new; one more series belongs to it.
-    pub fn join(&mut self, key: u128, rules: &Rules, labels: &Labels<'_>, series: u32) -> (u32, u32) {
+    pub fn join(&mut self, key: u128, rules: &Source, labels: &Labels<'_>, series: u32) -> (u32, u32) {
         let slot = match self.entity_index.get(&key) {
             Some(&slot) => slot,
             None => self.add_entity(key, rules, labels),
@@ -212,26 +230,18 @@ impl Registry {
         (slot, sibling)
     }
 
-    fn add_entity(&mut self, key: u128, rules: &Rules, labels: &Labels<'_>) -> u32 {
-        let known = Known::new;
+    fn add_entity(&mut self, key: u128, rules: &Source, labels: &Labels<'_>) -> u32 {
         let mut services = [NONE; MAX_SELECTORS];
         for (selector, slot) in rules.selectors.iter().zip(&mut services) {
             if let Some(service) = rules.service(selector, labels) {
-                *slot = self.services.intern(service, known);
+                *slot = self.services.intern(service, Known::new);
             }
         }
         let (mut edge, mut server_slot) = (NONE, NONE);
         if let Some(rules_of_edges) = &rules.edges
             && let Some(server) = rules.service(&rules_of_edges.server, labels)
         {
-            server_slot = self.services.intern(server.clone(), known);
-            if let Some(client) = rules.service(&rules_of_edges.client, labels)
-                && client != server
-            {
-                let client_slot = self.services.intern(client.clone(), known);
-                edge =
-                    self.edges.intern(Edge { client, server }, |edge| Link { edge: edge.clone(), client: client_slot });
-            }
+            (edge, server_slot) = self.intern_ends(rules.service(&rules_of_edges.client, labels), server);
         }
         let entity = Some(Entity {
             key,
@@ -243,6 +253,7 @@ impl Registry {
             reported_ms: i64::MIN,
             head: NONE,
             series: 0,
+            listed: 0,
         });
         let slot = match self.free_entities.pop() {
             Some(slot) => {
@@ -255,7 +266,64 @@ impl Registry {
             }
         };
         self.entity_index.insert(key, slot);
+        if let Some(rules_of_edges) = &rules.edges
+            && let Some((label_of_address, selector)) = &rules_of_edges.addresses
+        {
+            let listener = rules.selectors.get(*selector).and_then(|selector| rules.service(selector, labels));
+            if let (Some(address), Some(listener)) = (label(labels, label_of_address), listener) {
+                self.listen(slot, address, listener);
+            } else if server_slot == NONE
+                && let Some(client) = rules.service(&rules_of_edges.client, labels)
+            {
+                let found = self.addresses.await_server(slot, client, rules_of_edges.server_addresses(labels));
+                if let Some(server) = found {
+                    self.link(slot, server);
+                }
+            }
+        }
         slot
+    }
+
+    /// Slots of an edge (if both its ends are known and two) and of its server, each held once more.
+    fn intern_ends(&mut self, client: Option<Service>, server: Service) -> (u32, u32) {
+        let server_slot = self.services.intern(server.clone(), Known::new);
+        let Some(client) = client.filter(|client| *client != server) else { return (NONE, server_slot) };
+        let client_slot = self.services.intern(client.clone(), Known::new);
+        let edge = self.edges.intern(Edge { client, server }, |edge| Link {
+            edge: edge.clone(),
+            client: client_slot,
+            elected: [Elected::default(); 2],
+            active_ms: None,
+        });
+        (edge, server_slot)
+    }
+
+    /// The service listens there: whoever was known to call that address now has an edge to it.
+    fn listen(&mut self, entity: u32, address: &str, service: Service) {
+        let mut found = vec![(entity, Arc::from(address), service)];
+        while let Some((entity, address, service)) = found.pop() {
+            for caller in self.addresses.listen(entity, &address, &service) {
+                if let Some(alias) = self.link(caller, service.clone()) {
+                    found.push((caller, alias, service.clone()));
+                }
+            }
+        }
+    }
+
+    /// Whom the entity calls is known from here on. Returns another address of the same server.
+    fn link(&mut self, entity_slot: u32, server: Service) -> Option<Arc<str>> {
+        let (client, alias) = self.addresses.caller(entity_slot)?;
+        let listed = self.entity(entity_slot)?.listed;
+        let (edge, server_slot) = self.intern_ends(Some(client), server);
+        let entity = self.entity_mut(entity_slot)?;
+        (entity.edge, entity.server) = (edge, server_slot);
+        let client = self.edges.get(edge).map_or(NONE, |link| link.what.client);
+        for _ in 0..listed {
+            self.services.list(server_slot, true);
+            self.services.list(client, true);
+            self.edges.list(edge, true);
+        }
+        alias
     }
 
     /// One series less belongs to the entity.
@@ -267,6 +335,7 @@ impl Registry {
         }
         let Some(entity) = self.entities.get_mut(slot as usize).and_then(Option::take) else { return };
         self.entity_index.remove(&entity.key);
+        self.addresses.leave(slot);
         self.free_entities.push(slot);
         let client = self.edges.get(entity.edge).map(|link| link.what.client);
         self.edges.release(entity.edge, |link| &link.edge);
@@ -284,7 +353,8 @@ impl Registry {
 
     /// A series of the entity began (or ceased) to take part in steps.
     pub fn list(&mut self, entity: u32, listed: bool) {
-        let Some(entity) = self.entities.get(entity as usize).and_then(Option::as_ref) else { return };
+        let Some(entity) = self.entities.get_mut(entity as usize).and_then(Option::as_mut) else { return };
+        entity.listed = if listed { entity.listed + 1 } else { entity.listed.saturating_sub(1) };
         let (services, server, edge) = (entity.services, entity.server, entity.edge);
         let client = self.edges.get(edge).map_or(NONE, |link| link.what.client);
         for service in services.into_iter().chain([server, client]) {
@@ -350,8 +420,17 @@ impl Registry {
         Some(&mut self.services.get_mut(slot)?.what)
     }
 
-    pub fn edge(&self, slot: u32) -> Option<&Link> {
-        Some(&self.edges.get(slot)?.what)
+    pub fn edge_mut(&mut self, slot: u32) -> Option<&mut Link> {
+        Some(&mut self.edges.get_mut(slot)?.what)
+    }
+
+    pub fn knows(&self, entity_key: u128) -> bool {
+        self.entity_index.contains_key(&entity_key)
+    }
+
+    /// Services and edges known, listed or not.
+    pub fn known(&self) -> (usize, usize) {
+        (self.services.index.len(), self.edges.index.len())
     }
 
     /// Slots in use or free, for arrays indexed by slot.
@@ -375,5 +454,6 @@ impl Registry {
             + self.services.index.allocation_size()
             + self.edges.slots.capacity() * size_of::<Option<Slot<Link>>>()
             + self.edges.index.allocation_size()
+            + self.addresses.heap_bytes()
     }
 }

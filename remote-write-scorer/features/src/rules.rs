@@ -5,18 +5,26 @@ use std::sync::Arc;
 
 use quoll_identity::Service;
 
+use crate::names::{Selector, is_address, passes};
 use crate::step::ChangeKind;
+use crate::text::OfCallers;
 
-/// A set tells services apart by at most this many pairs of labels.
+/// A source tells services apart by at most this many pairs of labels.
 pub(crate) const MAX_SELECTORS: usize = 4;
+/// Presets active at once.
+pub(crate) const MAX_SOURCES: usize = 16;
 
-/// Requests, errors, latency, connects, connect failures.
-pub(crate) const EDGE_FIGURES: usize = 5;
+/// What is known of an edge; indexes [`crate::close::Figures`].
+pub(crate) const EDGE_FIGURES: usize = 7;
 pub(crate) const REQUESTS: usize = 0;
 pub(crate) const ERRORS: usize = 1;
 pub(crate) const LATENCY: usize = 2;
 pub(crate) const CONNECTS: usize = 3;
 pub(crate) const CONNECT_FAILURES: usize = 4;
+/// What errors are counted out of, where that is not the requests.
+pub(crate) const ERRORS_OF: usize = 5;
+/// Anything positive keeps an edge alive that is otherwise idle.
+pub(crate) const ALIVE: usize = 6;
 
 /// Which end of an edge reports; indexes arrays.
 pub(crate) const BY_CLIENT: usize = 0;
@@ -31,17 +39,6 @@ pub(crate) enum Kind {
     Counter,
 }
 
-/// The pair of labels that names a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Selector {
-    pub name: Arc<str>,
-    pub namespace: Option<Arc<str>>,
-    /// Whether series named so are the service's own: where they end, the service is gone.
-    pub own: bool,
-    /// Labels that name an instance's host, the best first.
-    pub host: Vec<Arc<str>>,
-}
-
 /// What a gauge tells of a service's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
@@ -51,13 +48,16 @@ pub(crate) enum Sign {
     Info,
     /// Instances asked for.
     Replicas,
+    /// Nothing but that there is an instance.
+    Instance,
 }
+
+pub(crate) type Matchers = Vec<(Arc<str>, Vec<Arc<str>>)>;
 
 /// One gauge that tells of changes.
 #[derive(Debug, Clone)]
 pub(crate) struct ChangeRule {
-    pub metric: Arc<str>,
-    pub matchers: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    pub matchers: Matchers,
     pub sign: Sign,
     pub selector: usize,
 }
@@ -67,15 +67,19 @@ pub(crate) struct ChangeRule {
 pub(crate) struct Term {
     pub metric: Arc<str>,
     pub kind: Kind,
-    pub matchers: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    pub matchers: Matchers,
     pub scale: f64,
     pub absent_is_zero: bool,
+    pub source: usize,
     pub selector: usize,
 }
 
-/// How a feature is computed from the terms' sums.
+/// How a feature is computed from the terms' sums of one source.
 #[derive(Debug, Clone)]
 pub(crate) struct FeatureRule {
+    pub source: usize,
+    /// From the callers' reports instead of terms.
+    pub of_callers: Option<OfCallers>,
     pub value: Vec<usize>,
     pub per: Vec<usize>,
     pub per_at_least: f64,
@@ -85,9 +89,10 @@ pub(crate) struct FeatureRule {
 #[derive(Debug, Clone)]
 pub(crate) struct EdgeTerm {
     pub figure: usize,
-    pub metric: Arc<str>,
-    pub matchers: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    pub matchers: Matchers,
     pub scale: f64,
+    /// Which end reports, where the metric itself says so.
+    pub reporter: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -102,38 +107,53 @@ pub(crate) struct Reporter {
 pub(crate) struct EdgeRules {
     pub client: Selector,
     pub server: Selector,
-    pub reporter: Option<Reporter>,
+    /// The first whose label is there says which end reports; without any, all series are the client's.
+    pub reporters: Vec<Reporter>,
     pub terms: Vec<EdgeTerm>,
+    /// Where servers are named by address: the label that tells who listens there, and the selector of who.
+    pub addresses: Option<(Arc<str>, usize)>,
     pub connects_include_failures: bool,
 }
 
-/// The terms that name one metric.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MetricRules {
-    pub terms: Vec<usize>,
-    pub edge_terms: Vec<usize>,
-    pub changes: Vec<usize>,
-}
-
-/// A whole set, compiled.
+/// The rules of one preset, or of one file of a user's own.
 #[derive(Debug, Clone)]
-pub(crate) struct Rules {
+pub(crate) struct Source {
     pub selectors: Vec<Selector>,
-    pub terms: Vec<Term>,
-    pub features: Vec<FeatureRule>,
     pub edges: Option<EdgeRules>,
     pub changes: Vec<ChangeRule>,
     /// Labels of info series, and what another value of them is.
     pub info_labels: Vec<(ChangeKind, Arc<str>)>,
     pub not_services: Vec<Arc<str>>,
     pub breakdown: Vec<Arc<str>>,
+}
+
+/// The rules that name one metric. A metric belongs to one source.
+#[derive(Debug, Clone)]
+pub(crate) struct MetricRules {
+    pub source: usize,
+    pub kind: Kind,
+    /// Indexes into all terms.
+    pub terms: Vec<usize>,
+    /// Indexes into the source's edge terms.
+    pub edge_terms: Vec<usize>,
+    /// Indexes into the source's changes.
+    pub changes: Vec<usize>,
+}
+
+/// A whole set, compiled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    pub sources: Vec<Source>,
+    pub terms: Vec<Term>,
+    /// By feature: how each source that has it computes it, the preferred source first.
+    pub features: Vec<Vec<FeatureRule>>,
     pub by_metric: BTreeMap<Arc<str>, MetricRules>,
-    pub kinds: BTreeMap<Arc<str>, Kind>,
 }
 
 /// What one series counts for. Few distinct ones exist per set; series share them by index.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Profile {
+    pub source: u8,
     /// (term, selector): the series adds to the term's sum of the service that the selector names.
     pub terms: Vec<(u16, u8)>,
     /// (reporter, figure, scale): the series adds to the figure of its edge.
@@ -152,87 +172,60 @@ pub(crate) fn label<'a>(labels: &Labels<'a>, name: &str) -> Option<&'a str> {
     labels.get(at).map(|(_, value)| *value)
 }
 
-fn pass(matchers: &[(Arc<str>, Vec<Arc<str>>)], labels: &Labels<'_>) -> bool {
+fn pass(matchers: &Matchers, labels: &Labels<'_>) -> bool {
     // An absent label and an empty one are the same thing in Prometheus' data model.
-    matchers.iter().all(|(name, values)| {
-        let value = label(labels, name).unwrap_or("");
-        values.iter().any(|wanted| **wanted == *value)
-    })
+    matchers.iter().all(|(name, values)| passes(values, label(labels, name).unwrap_or("")))
 }
 
 impl Rules {
-    /// Finds the rules of each metric.
-    pub fn index(mut self) -> Self {
-        let mut by_metric: BTreeMap<Arc<str>, MetricRules> = BTreeMap::new();
-        for (index, term) in self.terms.iter().enumerate() {
-            by_metric.entry(Arc::clone(&term.metric)).or_default().terms.push(index);
-        }
-        for (index, term) in self.edges.iter().flat_map(|edges| &edges.terms).enumerate() {
-            by_metric.entry(Arc::clone(&term.metric)).or_default().edge_terms.push(index);
-        }
-        for (index, change) in self.changes.iter().enumerate() {
-            by_metric.entry(Arc::clone(&change.metric)).or_default().changes.push(index);
-        }
-        self.by_metric = by_metric;
-        self
-    }
-
     /// What a series with these labels counts for, and how its samples are read; `None` where no rule
     /// wants it.
     pub fn profile(&self, labels: &Labels<'_>) -> Option<(Kind, Profile)> {
-        let metric = label(labels, "__name__")?;
-        let rules = self.by_metric.get(metric)?;
-        let kind = *self.kinds.get(metric)?;
-        let mut profile = Profile::default();
+        let rules = self.by_metric.get(label(labels, "__name__")?)?;
+        let source = self.sources.get(rules.source)?;
+        let mut profile = Profile { source: tiny(rules.source), ..Profile::default() };
         for &index in &rules.terms {
             let term = &self.terms[index];
             if pass(&term.matchers, labels) {
                 profile.terms.push((small(index), tiny(term.selector)));
-                if self.selectors[term.selector].own {
-                    profile.own |= 1 << term.selector;
-                }
+                profile.own |= source.own_bit(term.selector);
             }
         }
-        if let Some(edges) = &self.edges
-            && let Some(reporter) = edges.reported_by(labels)
-        {
+        if let Some(edges) = &source.edges {
             for &index in &rules.edge_terms {
                 let term = &edges.terms[index];
-                if pass(&term.matchers, labels) {
+                if pass(&term.matchers, labels)
+                    && let Some(reporter) = term.reporter.or_else(|| edges.reported_by(labels))
+                {
                     profile.edge.push((tiny(reporter), tiny(term.figure), term.scale));
                 }
             }
         }
         for &index in &rules.changes {
-            let change = &self.changes[index];
+            let change = &source.changes[index];
             if pass(&change.matchers, labels) {
                 profile.changes.push((change.sign, tiny(change.selector)));
-                if self.selectors[change.selector].own {
-                    profile.own |= 1 << change.selector;
-                }
+                profile.own |= source.own_bit(change.selector);
             }
         }
         let wanted = !profile.terms.is_empty() || !profile.edge.is_empty() || !profile.changes.is_empty();
-        wanted.then_some((kind, profile))
+        wanted.then_some((rules.kind, profile))
+    }
+}
+
+impl Source {
+    fn own_bit(&self, selector: usize) -> u8 {
+        u8::from(self.selectors[selector].own) << selector
     }
 
-    /// The host that these labels name as a service's own; a port is no part of it.
+    /// The service that `selector` names on these labels; `None` where the labels name nobody.
+    pub fn service(&self, selector: &Selector, labels: &Labels<'_>) -> Option<Service> {
+        selector.service(labels, &self.not_services)
+    }
+
+    /// The host that these labels name as a service's own.
     pub fn host(&self, labels: &Labels<'_>) -> Option<Arc<str>> {
-        let own = self.selectors.iter().filter(|selector| selector.own);
-        let value = own.flat_map(|selector| &selector.host).find_map(|name| {
-            let value = label(labels, name)?;
-            (!value.is_empty()).then_some(value)
-        })?;
-        let host = match value.rsplit_once(':') {
-            // The last group of a bare IPv6 address is no port.
-            Some((host, port))
-                if port.bytes().all(|b| b.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) =>
-            {
-                host
-            }
-            _ => value,
-        };
-        Some(Arc::from(host))
+        self.selectors.iter().filter(|selector| selector.own).find_map(|selector| selector.host(labels))
     }
 
     /// What these labels describe of an instance.
@@ -244,25 +237,32 @@ impl Rules {
         known.collect()
     }
 
-    /// The service that `selector` names on these labels; `None` where the labels name none.
-    pub fn service(&self, selector: &Selector, labels: &Labels<'_>) -> Option<Service> {
-        let name = label(labels, &selector.name)?;
-        if self.not_services.iter().any(|not| **not == *name) {
-            return None;
-        }
-        Service::new(selector.namespace.as_ref().and_then(|namespace| label(labels, namespace)), name)
-    }
-
     /// Whether `name` only splits one thing's series into parts.
     pub fn is_breakdown(&self, name: &str) -> bool {
         name == "__name__" || self.breakdown.iter().any(|label| **label == *name)
     }
+
+    pub fn connects_include_failures(&self) -> bool {
+        self.edges.as_ref().is_some_and(|edges| edges.connects_include_failures)
+    }
 }
 
 impl EdgeRules {
+    /// The addresses that name the server on these labels, the best first.
+    pub fn server_addresses<'a>(&'a self, labels: &'a Labels<'a>) -> impl Iterator<Item = &'a str> {
+        let names = self.server.name.iter().take(if self.addresses.is_some() { usize::MAX } else { 0 });
+        names.filter_map(|name| label(labels, name)).filter(|value| is_address(value))
+    }
+
     fn reported_by(&self, labels: &Labels<'_>) -> Option<usize> {
-        let Some(reporter) = &self.reporter else { return Some(BY_CLIENT) };
-        let value = label(labels, &reporter.label)?;
+        if self.reporters.is_empty() {
+            return Some(BY_CLIENT);
+        }
+        let told = self.reporters.iter().find_map(|reporter| {
+            let value = label(labels, &reporter.label)?;
+            (!value.is_empty()).then_some((reporter, value))
+        });
+        let (reporter, value) = told?;
         if *value == *reporter.client {
             Some(BY_CLIENT)
         } else if *value == *reporter.server {
@@ -273,7 +273,8 @@ impl EdgeRules {
     }
 }
 
-/// Terms are bounded by the limits on features, selectors by [`MAX_SELECTORS`].
+/// Terms are bounded by the limits on features, selectors by [`MAX_SELECTORS`], sources by
+/// [`MAX_SOURCES`].
 fn small(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }

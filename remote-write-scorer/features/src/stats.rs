@@ -26,6 +26,8 @@ pub struct WindowStats {
     pub steps: u64,
     /// Series forgotten.
     pub forgotten: u64,
+    /// Series refused: the scope holds as many series, services or edges as it may.
+    pub refused: u64,
     /// Series that take part in steps at present.
     pub series: usize,
     /// Samples waiting for later steps at present.

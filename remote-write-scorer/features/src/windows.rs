@@ -30,6 +30,10 @@
 //! and no longer keeps its service, edge or entity in the output. Its memory is given back by
 //! [`ScopeWindows::take_forgotten`], which tells the caller which handles to drop; until then a sample
 //! with the old handle makes it a new series under the same handle.
+//!
+//! Many sources go on exporting the counters of an edge that nobody uses any more. An edge without
+//! requests, connects or anything else that shows it in use (such as open connections) for 10 minutes of
+//! event time is left out of the steps until it is used again.
 
 use std::sync::Arc;
 
@@ -62,10 +66,29 @@ const MAX_STEP_MS: i64 = 1 << 31;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub u32);
 
+/// How much one scope may hold; what is new beyond that is refused and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Series that are bound.
+    pub series: usize,
+    /// Services known.
+    pub services: usize,
+    /// Edges known.
+    pub edges: usize,
+}
+
+impl Default for Limits {
+    /// A fleet of 50,000 services, and twice the series that a receiver takes by default.
+    fn default() -> Self {
+        Self { series: 4_000_000, services: 50_000, edges: 500_000 }
+    }
+}
+
 /// All series state of one scope.
 #[derive(Debug)]
 pub struct ScopeWindows {
     pub(crate) set: Arc<FeatureSet>,
+    pub(crate) limits: Limits,
     pub(crate) step_ms: i64,
     grace_ms: i64,
     pub(crate) series: Vec<Series>,
@@ -106,8 +129,15 @@ impl ScopeWindows {
     /// Empty windows that close steps of `step_ms` milliseconds (held between 1 ms and 2^31 ms).
     #[must_use]
     pub fn new(set: Arc<FeatureSet>, step_ms: i64) -> Self {
+        Self::with_limits(set, step_ms, Limits::default())
+    }
+
+    /// As [`ScopeWindows::new`], with limits of one's own.
+    #[must_use]
+    pub fn with_limits(set: Arc<FeatureSet>, step_ms: i64, limits: Limits) -> Self {
         let step_ms = step_ms.clamp(1, MAX_STEP_MS);
         Self {
+            limits,
             sums: Sums::default(),
             set,
             step_ms,

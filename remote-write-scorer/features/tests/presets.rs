@@ -44,7 +44,7 @@ fn the_allow_list_is_exactly_what_rules_name_and_nothing_that_quoll_writes() {
     let set = FeatureSet::preset("quoll").unwrap();
     let metrics: Vec<&str> = set.metrics().collect();
     assert!(metrics.is_sorted());
-    assert_eq!(metrics.len(), 17, "{metrics:?}");
+    assert_eq!(metrics.len(), 18, "{metrics:?}");
     assert!(set.selects("quoll_tcp_connects_total") && !set.selects("quoll_tcp_rtt_seconds_sum"));
     assert!(metrics.iter().all(|metric| !is_own_output(metric)));
 }

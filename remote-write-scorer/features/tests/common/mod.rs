@@ -1,6 +1,8 @@
 //! A sender of samples for tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod exposition;
+
 use std::sync::{Arc, LazyLock};
 
 use quoll_features::{ClosedStep, EdgeStep, FeatureSet, ScopeWindows, SeriesRef, ServiceStep};
