@@ -370,16 +370,20 @@ fn name(what: &'static str, name: &str) -> Result<(), PresetError> {
     if good { Ok(()) } else { Err(PresetError::BadName { what, name: name.to_owned() }) }
 }
 
+/// What of a text computes features.
+pub(crate) fn features_of(text: &SetText) -> SetText {
+    SetText { presets: Vec::new(), edges: None, changes: Vec::new(), ..text.clone() }
+}
+
 /// FNV-1a, 128 bits, over the canonical JSON of the texts
 /// (<http://www.isthe.com/chongo/tech/comp/fnv/>): stable across machines and versions of Rust, which
 /// the standard hasher does not promise. It tells sets apart; it defends against nobody.
-pub(crate) fn digest<'a>(texts: impl Iterator<Item = &'a SetText>) -> Result<String, PresetError> {
+pub(crate) fn digest(texts: impl Iterator<Item = SetText>) -> Result<String, PresetError> {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let mut digest = OFFSET;
     for text in texts {
-        let features = SetText { presets: Vec::new(), edges: None, changes: Vec::new(), ..text.clone() };
-        let canonical = serde_json::to_vec(&features).map_err(|error| PresetError::Yaml(error.to_string()))?;
+        let canonical = serde_json::to_vec(&text).map_err(|error| PresetError::Yaml(error.to_string()))?;
         digest = canonical.iter().fold(digest, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
     }
     Ok(format!("{digest:032x}"))

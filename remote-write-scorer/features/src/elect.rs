@@ -4,10 +4,12 @@
 //! one (the one listed first) as soon as it tells the figure; another only once the elected one has told
 //! nothing for five minutes, so that a gap in one source does not show as a step to another's level.
 
+use serde::{Deserialize, Serialize};
+
 use crate::windows::FORGET_MS;
 
 /// Who was elected last.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Elected {
     source: u8,
     /// End of the last step in which it told the figure.

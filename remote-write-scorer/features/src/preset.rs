@@ -57,6 +57,7 @@ pub struct FeatureSet {
     pub features: Vec<FeatureSpec>,
     pub(crate) rules: Rules,
     hash: String,
+    rules_hash: String,
 }
 
 impl FeatureSet {
@@ -121,8 +122,9 @@ impl FeatureSet {
             return Err(PresetError::TooMany { count: texts.len(), limit: MAX_SOURCES });
         }
         let (features, rules) = compile::compile(&texts)?;
-        let hash = compile::digest(texts.iter().map(|(_, text)| text))?;
-        Ok(Self { features, rules, hash })
+        let hash = compile::digest(texts.iter().map(|(_, text)| compile::features_of(text)))?;
+        let rules_hash = compile::digest(texts.into_iter().map(|(_, text)| text))?;
+        Ok(Self { features, rules, hash, rules_hash })
     }
 
     /// Stable hex digest over all features and what computes them (not over comments or layout of the YAML,
@@ -130,6 +132,11 @@ impl FeatureSet {
     #[must_use]
     pub fn hash(&self) -> String {
         self.hash.clone()
+    }
+
+    /// As [`FeatureSet::hash`], over edges and changes too.
+    pub(crate) fn rules_hash(&self) -> String {
+        self.rules_hash.clone()
     }
 
     /// The allow-list: the metrics that some rule names, sorted, each once.

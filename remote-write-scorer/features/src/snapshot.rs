@@ -23,7 +23,7 @@ use crate::windows::{ScopeWindows, SeriesRef};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// They were made by other rules.
+    /// They were made by other rules: of features, edges or changes.
     #[error("stored windows are of features {found}, these are {wanted}")]
     Features {
         /// Hash of the stored set.
@@ -102,7 +102,7 @@ impl ScopeWindows {
         let open_end_ms = self.open_end_ms;
         let waiting = open_end_ms.map(|open_end_ms| self.pending.waiting(open_end_ms, self.step_ms));
         StoredWindows {
-            set: self.set.hash(),
+            set: self.set.rules_hash(),
             step_ms: self.step_ms,
             series: self.bound_order().into_iter().map(stored).collect(),
             order: self.order.clone(),
@@ -149,8 +149,8 @@ impl ScopeWindows {
         stored: StoredWindows,
         mut labels: impl FnMut(SeriesRef) -> Option<Vec<(&'a str, &'a str)>>,
     ) -> Result<(Self, Vec<(SeriesRef, SeriesRef)>), RestoreError> {
-        if stored.set != set.hash() {
-            return Err(RestoreError::Features { found: stored.set, wanted: set.hash() });
+        if stored.set != set.rules_hash() {
+            return Err(RestoreError::Features { found: stored.set, wanted: set.rules_hash() });
         }
         let mut windows = Self::new(set, step_ms);
         if stored.step_ms != windows.step_ms {
