@@ -36,6 +36,11 @@ pub struct IncidentsConfig {
     /// After this many successive ticks in which an anomaly cannot come from the likeliest cause, it is a
     /// second incident.
     pub split_ticks: u32,
+    /// Whether a latency must also be above what it was just before to speak against a service.
+    pub just_before: bool,
+    /// Probability, to start with, that a suspect that only its callers know is another name of a suspect with
+    /// the same caller; 0 looks for no aliases.
+    pub alias_strength: f64,
     /// No incident opens at a tick older than this, in seconds (backlog after an outage).
     pub max_backlog_seconds: f64,
 }
@@ -56,6 +61,8 @@ impl Default for IncidentsConfig {
             edge_lifetime_seconds: 300.0,
             edge_smoothing_seconds: 60.0,
             split_ticks: 6,
+            just_before: true,
+            alias_strength: 0.25,
             max_backlog_seconds: 300.0,
         }
     }
@@ -110,6 +117,10 @@ impl IncidentsConfig {
             if value > 20.0 {
                 return Err(ConfigError { setting, value, must: "at most 20" });
             }
+        }
+        if !(0.0..=1.0).contains(&self.alias_strength) {
+            let (setting, value) = ("alias_strength", self.alias_strength);
+            return Err(ConfigError { setting, value, must: "from 0 to 1" });
         }
         if self.open_below >= self.close_above {
             let (setting, value) = ("open_below", self.open_below);

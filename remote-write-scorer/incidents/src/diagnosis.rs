@@ -40,6 +40,9 @@ pub struct ServiceDiagnosis {
     pub incident: Option<IncidentId>,
     /// Posterior of "the fault is here", within an incident.
     pub root_cause_probability: Option<f64>,
+    /// Log odds of a fault here against no fault, within whatever part of the graph is watched, incident or not.
+    /// `None` where nothing is suspected.
+    pub suspicion: Option<f64>,
     /// Posterior probability of being anomalous, within an incident; outside, from own evidence alone.
     pub anomaly_probability: f64,
 }

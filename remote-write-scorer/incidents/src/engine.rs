@@ -8,6 +8,7 @@ use quoll_features::{ClosedStep, Presence};
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::alias;
 use crate::component::{components, partition};
 use crate::config::{ConfigError, IncidentsConfig};
 use crate::diagnosis::{ClosedIncident, Diagnosis};
@@ -24,10 +25,10 @@ const STEADY_WEIGHT: f64 = 0.4;
 const SUSPECT_SHARE: f64 = 0.05;
 /// Evidence that asks for an explanation.
 const STRONG_EVIDENCE: f64 = 3.0;
-/// Edges learn one step in this many while something is odd about them, and while in an incident: a new
-/// normal is accepted in the end.
-const LEARN_WHEN_ODD: u64 = 10;
+/// Edges learn one step in this many while in an incident: a new normal is accepted in the end.
 const LEARN_IN_INCIDENT: u64 = 60;
+/// More missing steps than this are a gap.
+const GAP_STEPS: i64 = 5;
 
 /// Everything known about one scope's topology and incidents.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Incidents {
     pub(crate) config_hash: String,
     pub(crate) step_ms: i64,
     pub(crate) ticks: u64,
+    /// End of the last step.
+    pub(crate) last_end_ms: i64,
     pub(crate) topology: Topology,
     pub(crate) services: BTreeMap<Service, ServiceState>,
     pub(crate) tracks: Vec<Track>,
@@ -83,6 +86,7 @@ impl Incidents {
             config_hash,
             step_ms,
             ticks: 0,
+            last_end_ms: 0,
             topology: Topology::default(),
             services: BTreeMap::new(),
             tracks: Vec::new(),
@@ -116,8 +120,13 @@ impl Incidents {
     /// the step's own end): a step older than the backlog limit opens no incident.
     pub fn tick(&mut self, step: &ClosedStep, scores: &[ServiceScore], now_ms: i64) -> Diagnosis {
         self.ticks += 1;
+        if step.end_ms - self.last_end_ms > GAP_STEPS * self.step_ms {
+            self.after_a_gap();
+        }
+        self.last_end_ms = step.end_ms;
         let edge_evidence = self.observe_edges(step);
-        let scene = self.scene(step, scores, &edge_evidence);
+        let mut scene = self.scene(step, scores, &edge_evidence);
+        alias::link(&mut scene, &self.config);
         self.learn_edges(step, &edge_evidence, &scene);
 
         let mut closed = Vec::new();
@@ -136,6 +145,18 @@ impl Incidents {
         self.tracks = parts.into_iter().filter(|part| !self.ended(&part.track)).map(|part| part.track).collect();
         self.tracks.append(&mut split);
         diagnosis
+    }
+
+    /// Steps are missing: what was just before is unknown, and suspicions that were not incidents yet have
+    /// nothing left to stand on.
+    fn after_a_gap(&mut self) {
+        for edge in self.topology.edges.values_mut() {
+            edge.history.after_a_gap();
+        }
+        for service in self.services.values_mut().filter(|_| self.in_incident.is_empty()) {
+            *service = ServiceState { steady: 0.0, log_odds: f64::NEG_INFINITY, share: 0.0, ..service.clone() };
+        }
+        self.tracks.retain(|track| track.open.is_some());
     }
 
     pub(crate) fn ended(&self, track: &Track) -> bool {
@@ -178,6 +199,7 @@ impl Incidents {
             steady: Vec::with_capacity(n),
             callees: vec![Vec::new(); n],
             callers: vec![Vec::new(); n],
+            supposed: Vec::new(),
         };
         for (edge, strength) in self.topology.strengths() {
             if let (Some(client), Some(server)) = (scene.find(&edge.client), scene.find(&edge.server)) {
@@ -189,10 +211,9 @@ impl Incidents {
         let score: BTreeMap<&Service, &ServiceScore> = scores.iter().map(|s| (&s.service, s)).collect();
         let mut seen_by_callers: BTreeMap<&Service, EdgeEvidence> = BTreeMap::new();
         for (edge, evidence) in edge_evidence {
-            let worst = seen_by_callers.entry(&edge.server).or_insert(*evidence);
-            worst.errors = worst.errors.max(evidence.errors);
-            worst.connects = worst.connects.max(evidence.connects);
-            worst.latency = worst.latency.max(evidence.latency);
+            (seen_by_callers.entry(&edge.server))
+                .and_modify(|all| *all = all.with(*evidence, &self.config))
+                .or_insert(*evidence);
         }
         for service in &scene.services {
             let own = score.get(service).map(|score| evidence::of_score(score, &self.config));
@@ -212,7 +233,7 @@ impl Incidents {
         scene
     }
 
-    /// Lets the edges learn this step, rarely where something is odd about it.
+    /// Lets the edges learn this step, later where something is odd about it.
     fn learn_edges(&mut self, step: &ClosedStep, evidence: &BTreeMap<Edge, EdgeEvidence>, scene: &Scene) {
         let seconds = self.step_ms as f64 / 1000.0;
         for edge in &step.edges {
@@ -221,14 +242,14 @@ impl Incidents {
                 scene.find(&edge.edge.server).is_some_and(|s| scene.steady[s] > self.config.anomalous_above);
             let odd_edge = evidence.get(&edge.edge).is_some_and(|e| e.strongest() > self.config.anomalous_above);
             let frozen = self.in_incident.contains(&edge.edge.server) || self.in_incident.contains(&edge.edge.client);
-            let every = if frozen {
-                LEARN_IN_INCIDENT
+            if frozen {
+                state.history.discard();
+                if self.ticks.is_multiple_of(LEARN_IN_INCIDENT) {
+                    state.history.learn(edge, seconds);
+                }
             } else if odd_server || (odd_edge && state.history.warm()) {
-                LEARN_WHEN_ODD
+                state.history.defer(edge, seconds);
             } else {
-                1
-            };
-            if self.ticks.is_multiple_of(every) {
                 state.history.learn(edge, seconds);
             }
         }

@@ -17,6 +17,7 @@
 //! - Any input gives a diagnosis: values that are not numbers are no evidence.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+mod alias;
 mod component;
 mod config;
 mod diagnosis;

@@ -9,6 +9,7 @@ use quoll_identity::{Edge, Service};
 use crate::diagnosis::{BlastRadius, ClosedIncident, Diagnosis, EdgeDiagnosis, IncidentDiagnosis, ServiceDiagnosis};
 use crate::engine::{Incidents, Part};
 use crate::explain::{Facts, explain};
+use crate::filter::log_odds;
 use crate::scene::Scene;
 use crate::track::Open;
 
@@ -38,11 +39,15 @@ impl Incidents {
                 fault_prior: hazard,
                 incident: None,
                 root_cause_probability: None,
+                suspicion: None,
                 anomaly_probability: 1.0 / (1.0 + libm::exp(-(evidence + base))),
             })
             .collect();
         let mut incidents = Vec::new();
         for part in parts {
+            for (&member, odds) in part.members.iter().zip(log_odds(part.answer.posterior())) {
+                services[member].suspicion = Some(odds);
+            }
             let Some(open) = part.track.open.as_ref().filter(|_| !self.ended(&part.track)) else { continue };
             let posterior = part.answer.posterior();
             for (at, &member) in part.members.iter().enumerate() {
@@ -56,7 +61,7 @@ impl Incidents {
         }
         incidents.sort_by(|a, b| (a.opened_ms, &a.id).cmp(&(b.opened_ms, &b.id)));
         let now: BTreeMap<&Edge, &EdgeStep> = step.edges.iter().map(|e| (&e.edge, e)).collect();
-        let edges = (self.topology.strengths().into_iter())
+        let mut edges: Vec<EdgeDiagnosis> = (self.topology.strengths().into_iter())
             .map(|(edge, strength)| {
                 let seen = now.get(edge);
                 EdgeDiagnosis {
@@ -70,6 +75,13 @@ impl Incidents {
                 }
             })
             .collect();
+        edges.extend(scene.supposed.iter().map(|&(client, server, strength)| EdgeDiagnosis {
+            edge: Edge { client: scene.services[client].clone(), server: scene.services[server].clone() },
+            strength,
+            requests_per_second: 0.0,
+            error_ratio: 0.0,
+        }));
+        edges.sort_by(|a, b| a.edge.cmp(&b.edge));
         Diagnosis {
             end_ms: step.end_ms,
             engine_version: ENGINE_VERSION,

@@ -15,6 +15,8 @@ pub(crate) struct Scene {
     pub(crate) callees: Vec<Vec<(usize, f64)>>,
     /// Per service the services that call it, with strengths.
     pub(crate) callers: Vec<Vec<(usize, f64)>>,
+    /// Links without calls: another name, and what it may be a name of, with the strength.
+    pub(crate) supposed: Vec<(usize, usize, f64)>,
 }
 
 impl Scene {

@@ -8,7 +8,7 @@ use crate::stored::service;
 use crate::topology::{StoredEdge, Topology};
 use crate::track::Track;
 
-const SNAPSHOT_VERSION: u32 = 1;
+const SNAPSHOT_VERSION: u32 = 2;
 
 /// The state of an [`Incidents`], to be stored and restored; restoring is exact to the bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,7 @@ pub struct Snapshot {
     version: u32,
     step_ms: i64,
     ticks: u64,
+    last_end_ms: i64,
     edges: Vec<StoredEdge>,
     services: Vec<StoredState>,
     tracks: Vec<Track>,
@@ -58,6 +59,7 @@ impl Incidents {
             version: SNAPSHOT_VERSION,
             step_ms: self.step_ms,
             ticks: self.ticks,
+            last_end_ms: self.last_end_ms,
             edges: self.topology.store(),
             services: (self.services.iter())
                 .map(|(service, state)| StoredState {
@@ -82,6 +84,7 @@ impl Incidents {
             return Err(RestoreError::Step { step_ms: snapshot.step_ms, expected: self.step_ms });
         }
         self.ticks = snapshot.ticks;
+        self.last_end_ms = snapshot.last_end_ms;
         self.topology = Topology::restore(snapshot.edges);
         self.tracks = snapshot.tracks;
         self.in_incident = snapshot.services.iter().filter(|s| s.in_incident).map(|s| s.service.clone()).collect();

@@ -8,20 +8,18 @@ use quoll_features::EdgeStep;
 use serde::{Deserialize, Serialize};
 
 use crate::config::IncidentsConfig;
-use crate::stored::bits;
+
+mod counts;
+mod level;
+
+use counts::Counts;
+pub(crate) use counts::Trial;
+use level::Level;
 
 /// Steps of history an edge needs before it can speak.
 const WARM_UP_STEPS: f64 = 10.0;
-/// Largest number of past attempts that count: more would make an honest small drift look impossible.
-const HISTORY_ATTEMPTS: f64 = 300.0;
-/// Forgetting of an edge's latency history per step.
-const LATENCY_FORGETTING: f64 = 1.0 / 60.0;
-/// Least relative spread of latency that is assumed, natural logarithm (a factor of 1.28).
-const LATENCY_SPREAD_FLOOR: f64 = 0.25;
-/// A latency below this multiple of just-before says nothing, however steady it was.
-const LATENCY_FACTOR: f64 = 1.5;
-/// Latency against just-before is one view of what the score sees too: half the cap.
-const LATENCY_SHARE: f64 = 0.5;
+/// Odd steps that are kept until it is known whether they were an incident.
+const PENDING_STEPS: usize = 12;
 /// A tail without enough history is a guess at the tail: so much of its evidence counts.
 const PROVISIONAL_SHARE: f64 = 0.75;
 
@@ -59,28 +57,8 @@ pub(crate) struct EdgeHistory {
     answers: Counts,
     connects: Counts,
     latency: Level,
-}
-
-/// Attempts and failures, of which the older fade.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Counts {
-    #[serde(with = "bits")]
-    steps: f64,
-    #[serde(with = "bits")]
-    attempts: f64,
-    #[serde(with = "bits")]
-    failures: f64,
-}
-
-/// Mean and variance of the logarithm of a latency, fading.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Level {
-    #[serde(with = "bits")]
-    steps: f64,
-    #[serde(with = "bits")]
-    mean: f64,
-    #[serde(with = "bits")]
-    variance: f64,
+    /// Odd steps that are not history yet, as the bits of their numbers.
+    pending: Vec<[u64; 5]>,
 }
 
 /// Evidence about an edge's server, by kind.
@@ -89,6 +67,9 @@ pub(crate) struct EdgeEvidence {
     pub(crate) errors: f64,
     pub(crate) connects: f64,
     pub(crate) latency: f64,
+    /// Behind the first two, so that those of several callers can be added up.
+    answers: Trial,
+    attempts: Trial,
 }
 
 impl EdgeEvidence {
@@ -96,28 +77,76 @@ impl EdgeEvidence {
     pub(crate) fn strongest(self) -> f64 {
         self.errors.max(self.connects).max(self.latency)
     }
+
+    /// Of the same server, by one caller more: whoever complains most, or all of them together.
+    pub(crate) fn with(self, other: Self, config: &IncidentsConfig) -> Self {
+        let (answers, attempts) = (self.answers.with(other.answers), self.attempts.with(other.attempts));
+        Self {
+            errors: loudest(self.errors, other.errors, answers.evidence(config)),
+            connects: loudest(self.connects, other.connects, attempts.evidence(config)),
+            latency: self.latency.max(other.latency),
+            answers,
+            attempts,
+        }
+    }
+}
+
+/// The strongest complaint; where nobody complains, what all of them say together.
+fn loudest(a: f64, b: f64, together: f64) -> f64 {
+    let most = a.max(b).max(together);
+    if most > 0.0 { most } else { together }
 }
 
 impl EdgeHistory {
     /// The evidence of a step against the history, which is not changed.
     pub(crate) fn evidence(&self, step: &EdgeStep, seconds: f64, config: &IncidentsConfig) -> EdgeEvidence {
+        let answers = self.answers.trial(step.requests_per_second * seconds, step.errors_per_second * seconds);
+        let attempts =
+            self.connects.trial(step.connects_per_second * seconds, step.connect_failures_per_second * seconds);
         EdgeEvidence {
-            errors: self.answers.evidence(step.requests_per_second, step.errors_per_second, seconds, config),
-            connects: self.connects.evidence(
-                step.connects_per_second,
-                step.connect_failures_per_second,
-                seconds,
-                config,
-            ),
+            errors: answers.evidence(config),
+            connects: attempts.evidence(config),
             latency: self.latency.evidence(step.latency_seconds, step.requests_per_second * seconds, config),
+            answers,
+            attempts,
         }
     }
 
-    /// Takes the step in. Not called while the server is under suspicion: a fault is not to become normal.
+    /// Takes in a step in which nothing is odd, and before it the odd steps that came to nothing: what was no
+    /// incident is part of what is normal here, so whoever flaps loses weight.
     pub(crate) fn learn(&mut self, step: &EdgeStep, seconds: f64) {
-        self.answers.learn(step.requests_per_second * seconds, step.errors_per_second * seconds);
-        self.connects.learn(step.connects_per_second * seconds, step.connect_failures_per_second * seconds);
-        self.latency.learn(step.latency_seconds);
+        for odd in core::mem::take(&mut self.pending) {
+            self.learn_numbers(odd.map(f64::from_bits), seconds);
+        }
+        self.learn_numbers(numbers(step), seconds);
+    }
+
+    /// Keeps an odd step until it is known what it was. Past the limit the oldest is learned: what has
+    /// lasted so long without being an incident is normal.
+    pub(crate) fn defer(&mut self, step: &EdgeStep, seconds: f64) {
+        if self.pending.len() >= PENDING_STEPS {
+            let oldest = self.pending.remove(0);
+            self.learn_numbers(oldest.map(f64::from_bits), seconds);
+        }
+        self.pending.push(numbers(step).map(f64::to_bits));
+    }
+
+    /// The odd steps were an incident: a fault is not to become normal.
+    pub(crate) fn discard(&mut self) {
+        self.pending.clear();
+    }
+
+    fn learn_numbers(&mut self, [requests, errors, connects, failures, latency]: [f64; 5], seconds: f64) {
+        self.answers.learn(requests * seconds, errors * seconds);
+        self.connects.learn(connects * seconds, failures * seconds);
+        self.latency.learn(latency);
+    }
+
+    /// What was just before is not known after a gap in the data.
+    pub(crate) fn after_a_gap(&mut self) {
+        self.answers.after_a_gap();
+        self.connects.after_a_gap();
+        self.latency.after_a_gap();
     }
 
     /// Steps of answers and connects seen so far, whichever is more.
@@ -126,74 +155,14 @@ impl EdgeHistory {
     }
 }
 
-impl Counts {
-    /// Beta-binomial Bayes factor of "a failure ratio of its own, anything from 0 to 1 alike" over "the
-    /// ratio of the past" (Beta with the past counts, Jeffreys' prior; Gelman et al., "Bayesian Data
-    /// Analysis", 3rd ed., section 2.4). Speaks for "anomalous" only where the ratio went up.
-    fn evidence(
-        &self,
-        attempts_per_second: f64,
-        failures_per_second: f64,
-        seconds: f64,
-        config: &IncidentsConfig,
-    ) -> f64 {
-        let attempts = attempts_per_second * seconds;
-        let failures = (failures_per_second * seconds).min(attempts);
-        if self.steps < WARM_UP_STEPS || !(attempts > 0.0 && failures >= 0.0) {
-            return 0.0;
-        }
-        let (a, b) = (self.failures + 0.5, self.attempts - self.failures + 0.5);
-        let own = ln_beta(1.0 + failures, 1.0 + attempts - failures);
-        let past = ln_beta(a + failures, b + attempts - failures) - ln_beta(a, b);
-        let ratio = own - past;
-        let rose = failures / attempts > a / (a + b);
-        if rose { ratio.clamp(0.0, config.evidence_cap) } else { ratio.clamp(-config.healthy_evidence, 0.0) }
-    }
-
-    fn learn(&mut self, attempts: f64, failures: f64) {
-        if !(attempts > 0.0 && failures >= 0.0) {
-            return;
-        }
-        self.steps += 1.0;
-        self.attempts += attempts;
-        self.failures += failures.min(attempts);
-        if self.attempts > HISTORY_ATTEMPTS {
-            let keep = HISTORY_ATTEMPTS / self.attempts;
-            self.attempts *= keep;
-            self.failures *= keep;
-        }
-    }
-}
-
-impl Level {
-    fn evidence(&self, latency: f64, requests: f64, config: &IncidentsConfig) -> f64 {
-        if self.steps < WARM_UP_STEPS || !(latency > 0.0 && requests >= 1.0) {
-            return 0.0;
-        }
-        let excess = libm::log(latency) - self.mean;
-        if excess < libm::log(LATENCY_FACTOR) {
-            return 0.0;
-        }
-        let z = excess / libm::sqrt(self.variance).max(LATENCY_SPREAD_FLOOR);
-        // Upper tail of the normal distribution.
-        let p = 0.5 * libm::erfc(z / core::f64::consts::SQRT_2);
-        (LATENCY_SHARE * of_tail_probability(p, config)).max(0.0)
-    }
-
-    fn learn(&mut self, latency: f64) {
-        if latency.is_nan() || latency <= 0.0 {
-            return;
-        }
-        self.steps += 1.0;
-        let weight = (1.0 / self.steps).max(LATENCY_FORGETTING);
-        let difference = libm::log(latency) - self.mean;
-        self.mean += weight * difference;
-        self.variance = (1.0 - weight) * (self.variance + weight * difference * difference);
-    }
-}
-
-fn ln_beta(a: f64, b: f64) -> f64 {
-    libm::lgamma(a) + libm::lgamma(b) - libm::lgamma(a + b)
+fn numbers(step: &EdgeStep) -> [f64; 5] {
+    [
+        step.requests_per_second,
+        step.errors_per_second,
+        step.connects_per_second,
+        step.connect_failures_per_second,
+        step.latency_seconds,
+    ]
 }
 
 /// One service's evidence from its own score and from what its callers see.
@@ -301,9 +270,10 @@ mod tests {
         let history = learned();
         assert!(history.warm());
         assert!(history.evidence(&step(20.0, 10.0, 0.01), 1.0, &config).errors > 7.0);
-        assert!(history.evidence(&step(20.0, 1.0, 0.01), 1.0, &config).errors < 1.5);
+        assert!(history.evidence(&step(20.0, 1.0, 0.01), 1.0, &config).errors < 2.5);
         assert!(history.evidence(&step(20.0, 0.0, 0.01), 1.0, &config).errors < -1.0);
-        assert_eq!(EdgeHistory::default().evidence(&step(20.0, 20.0, 9.0), 1.0, &config), EdgeEvidence::default());
+        let unknown = EdgeHistory::default().evidence(&step(20.0, 20.0, 9.0), 1.0, &config);
+        assert_eq!(unknown.strongest(), 0.0);
     }
 
     #[test]
