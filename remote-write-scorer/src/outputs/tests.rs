@@ -20,6 +20,7 @@ fn diagnosis(incident: bool) -> Diagnosis {
         fault_prior: 1e-6,
         incident: id.clone(),
         root_cause_probability: incident.then_some(0.9),
+        suspicion: None,
         anomaly_probability: 0.99,
     };
     let open = IncidentDiagnosis {
