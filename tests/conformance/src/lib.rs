@@ -10,8 +10,10 @@
     reason = "test support: a failure here is a failed test"
 )]
 
+pub mod http;
 pub mod peer;
 pub mod process;
+pub mod recorder;
 pub mod scorer;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

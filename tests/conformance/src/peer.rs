@@ -1,127 +1,102 @@
-//! The other ends: a scrape target, Prometheus, and a remote-write receiver that records.
+//! Real peers: the system's Prometheus, and the newest releases that `scripts/toolchains/peers` unpacked.
+//!
+//! A peer that is missing fails the test that asks for it, unless `QUOLL_OFFLINE=1`: then the launcher gives
+//! `None`, and the test says that it was left out.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
-
-use prost::Message;
-use quoll_prometheus_protocol::{snappy, v1};
 
 use crate::process::{Process, free_port};
 use crate::wait_for;
 
-/// From path and body to status and text.
-type Answer = dyn Fn(&str, &[u8]) -> (u16, String);
+/// Time that a peer has to get ready.
+const START: Duration = Duration::from_secs(60);
 
-/// Answers every request on a loopback port with what `answer` makes of path and body. The threads end with
-/// the test's process.
+/// The path of an unpacked peer; `None` only where the network is declared absent.
 ///
 /// # Panics
-/// Where no port is free.
-pub fn serve(answer: impl Fn(&str, &[u8]) -> (u16, String) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let answer = Arc::new(answer);
-    std::thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            std::thread::spawn(move || {
-                let _ = converse(&connection, &*answer);
-            });
-        }
-    });
-    port
-}
-
-fn converse(connection: &TcpStream, answer: &Answer) -> std::io::Result<()> {
-    let mut reader = BufReader::new(connection);
-    loop {
-        let (mut request, mut length) = (String::new(), 0);
-        if reader.read_line(&mut request)? == 0 {
-            return Ok(());
-        }
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            if header.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap_or(0);
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let (status, text) = answer(request.split(' ').nth(1).unwrap_or("/"), &body);
-        let length = text.len();
-        let mut connection = connection;
-        write!(
-            connection,
-            "HTTP/1.1 {status} X\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\n\r\n{text}"
-        )?;
+/// Where it cannot be had.
+#[must_use]
+pub fn unpacked(program: &str) -> Option<PathBuf> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let toolchains = std::env::var_os("QUOLL_TOOLCHAINS").map_or(repository.join("target/toolchains"), PathBuf::from);
+    let path = toolchains.join("peers").join(program);
+    if path.is_file() {
+        return Some(path);
     }
+    if std::env::var("QUOLL_OFFLINE").is_ok_and(|value| value == "1") {
+        eprintln!("left out, as QUOLL_OFFLINE=1 and {} is missing", path.display());
+        return None;
+    }
+    let fetched = Command::new(repository.join("scripts/toolchains/peers")).status();
+    assert!(
+        fetched.is_ok_and(|status| status.success()) && path.is_file(),
+        "{} is missing and could not be fetched: run scripts/toolchains/peers, or set QUOLL_OFFLINE=1",
+        path.display()
+    );
+    Some(path)
 }
 
-/// Samples that a recording receiver got, by labels and timestamp: value bits.
-pub type Recorded = BTreeMap<(String, i64), u64>;
-
-/// A remote-write 1.0 receiver that takes everything, and remembers it.
-///
-/// # Panics
-/// (In its thread) on a body that prost does not read, or on one sample with two values.
-pub fn recorder() -> (u16, Arc<Mutex<Recorded>>) {
-    let recorded = Arc::new(Mutex::new(Recorded::new()));
-    let to = Arc::clone(&recorded);
-    let port = serve(move |_, body| {
-        let mut buffer = Vec::new();
-        let body = snappy::decompress(body, &mut buffer, 1 << 26).unwrap();
-        let mut recorded = to.lock().unwrap();
-        for series in v1::WriteRequest::decode(body).unwrap().timeseries {
-            let labels: Vec<String> = series.labels.iter().map(|l| format!("{}={:?}", l.name, l.value)).collect();
-            for sample in series.samples {
-                let before = recorded.insert((labels.join(","), sample.timestamp), sample.value.to_bits());
-                assert!(before.is_none_or(|bits| bits == sample.value.to_bits()), "two values of {labels:?}");
-            }
-        }
-        (204, String::new())
-    });
-    (port, recorded)
-}
-
-/// A Prometheus of the system's package.
+/// A Prometheus that takes remote writes of every version it knows.
 #[derive(Debug)]
 pub struct Prometheus {
-    _process: Process,
+    process: Process,
     /// Its port.
     pub port: u16,
 }
 
 impl Prometheus {
-    /// Starts one in `directory` with this configuration, taking remote writes.
+    /// Starts the system's, 2.42 in Debian 12, in `directory` with this configuration.
     ///
     /// # Panics
     /// Where it is not installed or does not get ready.
     #[must_use]
     pub fn start(directory: &Path, configuration: &str) -> Self {
+        Self::launch(Path::new("prometheus"), directory, configuration, &[])
+    }
+
+    /// Starts the newest.
+    ///
+    /// # Panics
+    /// Where it cannot be had or does not get ready.
+    #[must_use]
+    pub fn start_newest(directory: &Path, configuration: &str) -> Option<Self> {
+        let more = [
+            "--web.remote-write-receiver.accepted-protobuf-messages=prometheus.WriteRequest",
+            "--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request",
+            "--enable-feature=native-histograms,exemplar-storage,metadata-wal-records",
+        ];
+        Some(Self::launch(&unpacked("prometheus")?, directory, configuration, &more))
+    }
+
+    fn launch(program: &Path, directory: &Path, configuration: &str, more: &[&str]) -> Self {
         std::fs::create_dir_all(directory).unwrap();
         let file = directory.join("prometheus.yml");
         std::fs::write(&file, configuration).unwrap();
         let port = free_port();
-        let arguments = [
+        let mut arguments = vec![
             format!("--config.file={}", file.display()),
             format!("--storage.tsdb.path={}", directory.join("data").display()),
             format!("--web.listen-address=127.0.0.1:{port}"),
             "--web.enable-remote-write-receiver".to_owned(),
         ];
-        let process = Process::start(Path::new("prometheus"), &arguments, directory.join("log"));
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        let mut process = Process::start(program, &arguments, directory.join("log"));
         let ready = format!("http://127.0.0.1:{port}/-/ready");
-        wait_for("Prometheus", Duration::from_secs(30), || ureq::get(&ready).call().ok());
-        Self { _process: process, port }
+        wait_for("Prometheus", START, || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
+        Self { process, port }
+    }
+
+    /// Where it takes remote writes.
+    #[must_use]
+    pub fn write_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v1/write", self.port)
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// The samples of an instant query: labels and value.
@@ -130,17 +105,122 @@ impl Prometheus {
     /// Where Prometheus does not answer.
     #[must_use]
     pub fn query(&self, query: &str, at_ms: i64) -> Vec<(serde_json::Value, f64)> {
-        let mut answer = ureq::get(&format!("http://127.0.0.1:{}/api/v1/query", self.port))
-            .query("query", query)
-            .query("time", format!("{}.{:03}", at_ms / 1000, at_ms % 1000))
-            .call()
-            .unwrap();
-        let answer: serde_json::Value = answer.body_mut().read_json().unwrap();
-        let samples = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        let read = |sample: serde_json::Value| {
-            let value = sample["value"][1].as_str().unwrap().parse().unwrap();
-            (sample["metric"].clone(), value)
-        };
-        samples.into_iter().map(read).collect()
+        instant_query(self.port, query, at_ms)
     }
+}
+
+/// A single-node VictoriaMetrics.
+#[derive(Debug)]
+pub struct VictoriaMetrics {
+    process: Process,
+    /// Its port.
+    pub port: u16,
+}
+
+impl VictoriaMetrics {
+    /// Starts the newest in `directory`.
+    ///
+    /// # Panics
+    /// Where it cannot be had or does not get ready.
+    #[must_use]
+    pub fn start_newest(directory: &Path) -> Option<Self> {
+        let program = unpacked("victoria-metrics")?;
+        std::fs::create_dir_all(directory).unwrap();
+        let port = free_port();
+        let arguments = [
+            format!("-storageDataPath={}", directory.join("data").display()),
+            format!("-httpListenAddr=127.0.0.1:{port}"),
+            "-retentionPeriod=1d".to_owned(),
+            // Queries see what was just written.
+            "-search.latencyOffset=0s".to_owned(),
+        ];
+        let mut process = Process::start(&program, &arguments, directory.join("log"));
+        let ready = format!("http://127.0.0.1:{port}/health");
+        wait_for("VictoriaMetrics", START, || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
+        Some(Self { process, port })
+    }
+
+    /// Where it takes remote writes.
+    #[must_use]
+    pub fn write_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v1/write", self.port)
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Makes what was written visible to queries.
+    ///
+    /// # Panics
+    /// Where it does not answer.
+    pub fn flush(&self) {
+        ureq::get(&format!("http://127.0.0.1:{}/internal/force_flush", self.port)).call().unwrap();
+    }
+
+    /// The samples of an instant query: labels and value.
+    ///
+    /// # Panics
+    /// Where VictoriaMetrics does not answer.
+    #[must_use]
+    pub fn query(&self, query: &str, at_ms: i64) -> Vec<(serde_json::Value, f64)> {
+        self.flush();
+        instant_query(self.port, query, at_ms)
+    }
+}
+
+/// A vmagent that scrapes and sends.
+#[derive(Debug)]
+pub struct Vmagent {
+    process: Process,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Vmagent {
+    /// Starts the newest in `directory`, with a scrape configuration in Prometheus' format, sending to `url`.
+    ///
+    /// # Panics
+    /// Where it cannot be had or does not get ready.
+    #[must_use]
+    pub fn start_newest(directory: &Path, configuration: &str, url: &str, more: &[&str]) -> Option<Self> {
+        let program = unpacked("vmagent")?;
+        std::fs::create_dir_all(directory).unwrap();
+        let file = directory.join("scrape.yml");
+        std::fs::write(&file, configuration).unwrap();
+        let port = free_port();
+        let mut arguments = vec![
+            format!("-promscrape.config={}", file.display()),
+            format!("-remoteWrite.url={url}"),
+            format!("-remoteWrite.tmpDataPath={}", directory.join("data").display()),
+            "-remoteWrite.flushInterval=200ms".to_owned(),
+            format!("-httpListenAddr=127.0.0.1:{port}"),
+        ];
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        let mut process = Process::start(&program, &arguments, directory.join("log"));
+        let ready = format!("http://127.0.0.1:{port}/health");
+        wait_for("vmagent", START, || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
+        Some(Self { process, port })
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+fn instant_query(port: u16, query: &str, at_ms: i64) -> Vec<(serde_json::Value, f64)> {
+    let mut answer = ureq::get(&format!("http://127.0.0.1:{port}/api/v1/query"))
+        .query("query", query)
+        .query("time", format!("{}.{:03}", at_ms / 1000, at_ms % 1000))
+        .call()
+        .unwrap();
+    let answer: serde_json::Value = answer.body_mut().read_json().unwrap();
+    let samples = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+    let read = |sample: serde_json::Value| {
+        let value = sample["value"][1].as_str().unwrap().parse().unwrap();
+        (sample["metric"].clone(), value)
+    };
+    samples.into_iter().map(read).collect()
 }

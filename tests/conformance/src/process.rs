@@ -43,6 +43,16 @@ impl Process {
         self.child.id()
     }
 
+    /// That it still runs.
+    ///
+    /// # Panics
+    /// Where it has ended, so that nobody waits for it in vain.
+    pub fn is_alive(&mut self) -> bool {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "{} ended: {ended:?}\n{}", self.log.display(), self.log());
+        true
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

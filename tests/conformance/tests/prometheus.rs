@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use quoll_conformance::peer::{Prometheus, serve};
+use quoll_conformance::http::serve;
+use quoll_conformance::peer::Prometheus;
 use quoll_conformance::scorer::{Scorer, shop};
 use quoll_conformance::{now_ms, wait_for};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use quoll_conformance::peer::{Recorded, recorder};
+use quoll_conformance::recorder::{Recorded, recorder};
 use quoll_conformance::scorer::{Scorer, V1, request, shop};
 use quoll_conformance::{now_ms, wait_for};
 

@@ -1,0 +1,88 @@
+//! Real senders into the scorer: what a peer scraped and stored itself is what the scorer has in its windows.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp)]
+
+use std::time::Duration;
+
+use quoll_conformance::http::serve;
+use quoll_conformance::peer::{Prometheus, VictoriaMetrics, Vmagent};
+use quoll_conformance::scorer::{Scorer, shop};
+use quoll_conformance::{now_ms, wait_for};
+
+/// The shop as a scrape shows it.
+fn exposition() -> String {
+    let mut text = String::new();
+    for (labels, _, value) in shop(now_ms() / 1000 % 1000, 0) {
+        let rest: Vec<String> = labels[1..].iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        text.push_str(&format!("{}{{{}}} {value}\n", labels[0].1, rest.join(",")));
+    }
+    text
+}
+
+/// A scrape every second of the target.
+fn scrape(target: u16) -> String {
+    format!(
+        "global: {{ scrape_interval: 1s }}\n\
+         scrape_configs: [{{ job_name: shop, static_configs: [{{ targets: ['127.0.0.1:{target}'] }}] }}]\n"
+    )
+}
+
+/// Waits for a tick with everything in it, and compares memory of each service with what `stored` gives for it.
+fn agrees(scorer: &Scorer, stored: impl Fn(&str, i64) -> Vec<(serde_json::Value, f64)>) {
+    let view = wait_for("a tick with all services and edges", Duration::from_secs(40), || {
+        let view = scorer.json("/api/v1/graph");
+        let features = |service: &serde_json::Value| !service["features"].as_array().unwrap().is_empty();
+        let services = view["services"].as_array().unwrap();
+        (services.len() == 3 && services.iter().all(features) && view["edges"].as_array().unwrap().len() == 2)
+            .then_some(view)
+    });
+    let tick_ms = view["tick_ms"].as_i64().unwrap();
+    for service in view["services"].as_array().unwrap() {
+        let name = service["name"].as_str().unwrap();
+        let features = service["features"].as_array().unwrap();
+        let memory = features.iter().find(|feature| feature["name"] == "memory_bytes").unwrap();
+        let query = format!("quoll_memory_working_set_bytes{{service_name={name:?}}}");
+        let stored = wait_for("the peer's own value", Duration::from_secs(20), || {
+            let stored = stored(&query, tick_ms);
+            (!stored.is_empty()).then_some(stored)
+        });
+        assert_eq!(memory["value"].as_f64().unwrap(), stored[0].1, "memory of {name} at {tick_ms}");
+    }
+    for reason in ["malformed_label", "duplicate_label_name", "too_far_in_future"] {
+        let name = format!("quoll_scorer_samples_rejected_total{{reason=\"{reason}\"}}");
+        assert_eq!(scorer.metric(&name), 0.0, "{reason}");
+    }
+}
+
+fn remote_write(scorer: &Scorer, more: &str) -> String {
+    let port = scorer.port;
+    format!(
+        "remote_write: [{{ url: 'http://127.0.0.1:{port}/api/v1/write', \
+         queue_config: {{ batch_send_deadline: 200ms }}{more} }}]\n"
+    )
+}
+
+#[test]
+fn the_newest_prometheus_sends_version_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = serve(|_, _| (200, exposition()));
+    let scorer = Scorer::start(&directory.path().join("scorer"), None, "");
+    let configuration = scrape(target) + &remote_write(&scorer, "");
+    let Some(sending) = Prometheus::start_newest(&directory.path().join("sending"), &configuration) else { return };
+    agrees(&scorer, |query, at_ms| sending.query(query, at_ms));
+}
+
+#[test]
+fn vmagent_sends_as_it_likes_and_victoria_metrics_stores_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = serve(|_, _| (200, exposition()));
+    let scorer = Scorer::start(&directory.path().join("scorer"), None, "");
+    let Some(storing) = VictoriaMetrics::start_newest(&directory.path().join("storing")) else { return };
+    let also = format!("-remoteWrite.url={}", storing.write_url());
+    let sending = directory.path().join("sending");
+    let Some(_sending) = Vmagent::start_newest(&sending, &scrape(target), &scorer.url("/api/v1/write"), &[&also])
+    else {
+        return;
+    };
+    agrees(&scorer, |query, at_ms| storing.query(query, at_ms));
+}
