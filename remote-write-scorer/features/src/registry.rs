@@ -366,7 +366,12 @@ impl Registry {
                 known.what = Known::new(&known.what.service.clone());
             }
         }
-        self.edges.list(edge, listed);
+        if self.edges.list(edge, listed)
+            && !listed
+            && let Some(link) = self.edges.get_mut(edge)
+        {
+            (link.what.elected, link.what.active_ms) = ([Elected::default(); 2], None);
+        }
     }
 
     /// Every service and what is remembered of it.

@@ -99,8 +99,8 @@ impl Series {
     }
 
     /// Takes over what is remembered of the samples, and stays whose series it is.
-    pub fn resume(&mut self, stored: Self) {
-        *self = Self { entity: self.entity, sibling: self.sibling, profile: self.profile, ..stored };
+    pub fn resume(&mut self, stored: &Self) {
+        *self = Self { entity: self.entity, sibling: self.sibling, profile: self.profile, ..stored.clone() };
     }
 
     /// Back to before the first sample.

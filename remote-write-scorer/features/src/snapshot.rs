@@ -161,7 +161,7 @@ impl ScopeWindows {
             let Some(bound) = labels(SeriesRef(handle)).and_then(|labels| windows.bind(&labels)) else { continue };
             let slot = bound.0 as usize;
             windows.newest_ms[slot] = newest_ms;
-            windows.series[slot].resume(series);
+            windows.series[slot].resume(&series);
             if windows.series[slot].listed() {
                 windows.registry.list(windows.series[slot].entity, true);
             }
