@@ -102,10 +102,13 @@ impl CallGraph {
         &self.deferred
     }
 
-    /// Whether `other` has the same services and acyclic calls, whatever their strengths.
+    /// Whether `other` has the same services and calls, the same of them deferred, whatever their strengths.
     pub(crate) fn same_calls(&self, other: &Self) -> bool {
-        let pairs = |graph: &'_ Self| graph.dag.iter().map(|edge| (edge.client, edge.server)).collect::<Vec<_>>();
-        self.services == other.services && self.dag.len() == other.dag.len() && pairs(self) == pairs(other)
+        let same = |ours: &[CallEdge], theirs: &[CallEdge]| {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|(a, b)| (a.client, a.server) == (b.client, b.server))
+        };
+        self.services == other.services && same(&self.dag, &other.dag) && same(&self.deferred, &other.deferred)
     }
 
     /// Every service after all those it calls along acyclic edges.

@@ -29,6 +29,12 @@ impl Inference {
         self.plan.width()
     }
 
+    /// Multiplications of one pass over the tables, forwards.
+    #[must_use]
+    pub fn multiplications(&self) -> u64 {
+        self.plan.multiplications()
+    }
+
     /// See [`crate::single_fault_posterior`].
     ///
     /// # Errors

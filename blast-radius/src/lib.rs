@@ -40,6 +40,7 @@ mod inference;
 mod network;
 mod restricted;
 mod single_fault;
+mod unrolled;
 mod what_if;
 mod wide;
 
@@ -57,4 +58,4 @@ pub use what_if::{WhatIf, WhatIfError, Work};
 /// Version of the engine's arithmetic: two engines of equal version give bit-equal results.
 ///
 /// Changes whenever any result may change in any bit, independently of the crate's version.
-pub const ENGINE_VERSION: &str = "2";
+pub const ENGINE_VERSION: &str = "3";

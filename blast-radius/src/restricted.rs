@@ -5,7 +5,8 @@
 //! apart from leaks. Everyone else is normal, and a factor of their evidence's ratio (0 in log units) is all
 //! they contribute. So the partition function `Z_k` needs the ancestors of `k` alone; `k` itself is certain,
 //! which turns each call to it into a cause of the caller's own and leaves `k` out of the elimination. Many
-//! graphs too wide as a whole are narrow above each single fault.
+//! graphs too wide as a whole are narrow above each single fault. Ancestors are those along all calls, deferred
+//! ones too, and the copies of ancestors belong to the part ([`crate::unrolled`]).
 //!
 //! # How exact
 //! Leaks at ancestors of `k` are kept, those elsewhere are left out. **With every leak zero the result is exact.**
@@ -22,14 +23,14 @@
 //! [`RestrictedSingleFaultPosterior::log_odds_error`], and with it that of each root-cause probability. The
 //! bound is loose where many services with strong evidence are anomalous; it says what is guaranteed.
 
-use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::elimination::{Inputs, Plan};
 use crate::single_fault::{Question, SingleFaultPosterior};
+use crate::unrolled::Unrolled;
 use crate::wide::{Number, Wide};
-use crate::{CallEdge, CallGraph, InferenceError};
+use crate::{CallGraph, InferenceError};
 
 /// Multiplications of all hypotheses together: what two passes over the whole graph at its limit cost.
 const OPERATIONS_LIMIT: u64 = 1 << 23;
@@ -80,13 +81,14 @@ pub fn restricted_single_fault(
     Question::new(services, leak, no_fault_prior, fault_prior, log_likelihood_ratio)?;
     let evidence = Evidence::new(log_likelihood_ratio);
     let ancestors = Ancestors::of(graph)?;
+    let network = Unrolled::of(graph);
     // The largest part first: if it cannot be done, nothing is spent on the others.
     let mut order: Vec<u32> = (0..services).filter(|&k| fault_prior[k as usize] > 0.0).collect();
     order.sort_by_key(|&k| (core::cmp::Reverse(ancestors.above(k).len()), k));
     let mut parts: Vec<Option<Part>> = vec![None; services as usize];
     let mut operations = 0;
     for k in order {
-        let part = Part::new(graph, ancestors.above(k), leak, &evidence, k)?;
+        let part = Part::new(&network, ancestors.above(k), leak, &evidence, k)?;
         operations += part.operations;
         if operations > OPERATIONS_LIMIT {
             let (width, width_limit) = Plan::limits(part.width);
@@ -162,25 +164,32 @@ impl Ancestors {
     fn of(graph: &CallGraph) -> Result<Self, InferenceError> {
         let services = graph.services() as usize;
         let mut callers = vec![Vec::new(); services];
-        for edge in graph.dag_edges() {
+        for edge in graph.dag_edges().iter().chain(graph.deferred_edges()) {
             callers[edge.server as usize].push(edge.client);
         }
         let mut lists: Vec<Vec<u32>> = vec![Vec::new(); services];
+        let mut seen = vec![false; services];
         let mut total = 0;
-        // Callers first.
-        for &service in graph.callees_first().iter().rev() {
-            let mut above = BTreeSet::new();
-            for &caller in &callers[service as usize] {
-                above.insert(caller);
-                above.extend(&lists[caller as usize]);
+        for (service, above) in (0u32..).zip(&mut lists) {
+            let mut last = Some(service);
+            let mut next = 0;
+            while let Some(from) = last {
+                for &caller in &callers[from as usize] {
+                    if caller != service && !core::mem::replace(&mut seen[caller as usize], true) {
+                        above.push(caller);
+                    }
+                }
+                last = above.get(next).copied();
+                next += 1;
             }
+            above.iter().for_each(|&other| seen[other as usize] = false);
+            above.sort_unstable();
             total += above.len();
             if total > ANCESTORS_LIMIT {
                 let (width, width_limit) = Plan::limits(0);
                 let (operations, operations_limit) = (total as u64, ANCESTORS_LIMIT as u64);
                 return Err(InferenceError::TooWide { width, width_limit, operations, operations_limit });
             }
-            lists[service as usize] = above.into_iter().collect();
         }
         Ok(Self { lists })
     }
@@ -203,32 +212,14 @@ struct Part {
 
 impl Part {
     fn new(
-        graph: &CallGraph,
+        network: &Unrolled,
         above: &[u32],
         leak: &[f64],
         evidence: &Evidence,
         k: u32,
     ) -> Result<Self, InferenceError> {
-        let local = |service: u32| above.binary_search(&service).ok().map(|place| place as u32);
-        let mut edges = Vec::new();
-        let mut own = Vec::with_capacity(above.len());
-        for (client, &service) in (0..).zip(above) {
-            let leak = leak[service as usize];
-            let (mut off, mut on) = (1.0 - leak, leak);
-            for edge in graph.callees(service) {
-                if edge.server == k {
-                    (off, on) = (off * (1.0 - edge.strength), on + off * edge.strength);
-                } else if let Some(server) = local(edge.server) {
-                    edges.push(CallEdge { client, server, strength: edge.strength });
-                }
-            }
-            own.push([Wide::new(off), Wide::new(on)]);
-        }
-        // A part of an acyclic graph is one.
-        let services = above.len() as u32;
-        let part = CallGraph::new(services, &edges)
-            .map_err(|_| InferenceError::UnknownService { service: k, services: graph.services() })?;
-        let plan = Plan::new(&part)?;
+        let (part, own) = network.above(k, above, leak);
+        let plan = Plan::of(&part)?;
         let likelihood: Vec<[Wide; 2]> = above.iter().map(|&j| evidence.likelihood[j as usize]).collect();
         let outcome = plan.run(&Inputs { own: &own, likelihood: &likelihood });
         let anomalous = (likelihood.iter().zip(&outcome.likelihood))

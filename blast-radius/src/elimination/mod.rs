@@ -14,11 +14,15 @@
 //! by `out[z] += x[a] y[a | z]`. Both add and multiply only, where the usual signed factorisation
 //! subtracts nearly equal numbers. `A_i` and `O_i` are joined by the reader `[z = A_i]`.
 //!
+//! # Cycles
+//! Nodes are the services, and those that [`crate::unrolled`] adds for the services on cycles.
+//!
 //! # Passes
 //! [`Plan`] fixes the order (min-fill, ties by degree, then id) and every index once per graph. A run
 //! goes through the operations forwards for the value and backwards for its derivative with respect to
 //! every input, which is every marginal at once.
 
+mod builder;
 mod indices;
 mod order;
 mod plan;
