@@ -26,7 +26,53 @@ export interface Service {
   root_cause: number | null;
   hit: number | null;
   alias_of: string | null;
+  /** What it is, where it is no service (`host`). */
+  kind: string | null;
+  /** When it last changed, seconds since the epoch. */
+  changed_seconds: number | null;
+  /** Shown itself, or within its closed namespace. */
+  shown: boolean;
 }
+
+/** A node of the picture: a service, or a closed namespace. */
+export interface ShownNode {
+  id: number;
+  label: string;
+  namespace: string | null;
+  cluster: boolean;
+  services: number;
+  /** Neighbours that are not shown. */
+  hidden: number;
+}
+
+export interface Cluster {
+  namespace: string;
+  services: number;
+  open: boolean;
+}
+
+/** What is supposed, and how that differs from now; the largest difference first. */
+export interface WhatIf {
+  failed: string | null;
+  healthy: string[];
+  drained: string[];
+  cut: Array<[string, string]>;
+  /** Posteriors under the suppositions; empty where they stay as they are. */
+  incidents: Incident[];
+  /** Whose blast radius is compared. */
+  root: string | null;
+  hits: Array<{ label: string; now: number; then: number }>;
+}
+
+/** What lies under the pointer. */
+export type Picked =
+  | { kind: 'service'; id: number }
+  | { kind: 'cluster'; id: number; namespace: string }
+  | { kind: 'hidden'; id: number }
+  | { kind: 'link'; client: number; server: number; calls: number[] }
+  | null;
+
+export type Layout = 'auto' | 'layered' | 'force' | 'concentric' | 'grid';
 
 export interface Call {
   client: string;
@@ -57,6 +103,19 @@ export interface Summary {
   calls: Call[];
   incidents: Incident[];
   reach: Reach | null;
+  what_if: WhatIf | null;
+  layout: Layout;
+  /** What `auto` came to. */
+  layout_used: Layout;
+  nodes: ShownNode[];
+  clusters: Cluster[];
+  /** Services that filters hide. */
+  hidden: number;
+  search: string;
+  /** The time shown, if not now. */
+  time_ms: number | null;
+  /** First and last time of the time line; empty without one. */
+  time_range: number[];
   score_scale: ScaleStop[];
   error_scale: ScaleStop[];
   inferred: string;

@@ -189,7 +189,11 @@ export class View {
     this.paint();
     // Long for large graphs, and nobody reads it within a moment of a refresh.
     clearTimeout(this.reading);
-    this.reading = setTimeout(() => this.showReader(summary), READER_DELAY_MS);
+    this.reading = setTimeout(() => {
+      this.showReader(summary);
+      // So that the first what-if is as quick as the later ones.
+      this.panel.warm_up();
+    }, READER_DELAY_MS);
   }
 
   private paint(): void {

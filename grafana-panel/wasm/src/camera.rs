@@ -2,7 +2,8 @@
 //!
 //! Layers run left to right or top to bottom, whichever leaves more room; the choice is sticky, so
 //! that a refresh or a few pixels of resizing do not turn the picture. Both directions are scaled on
-//! their own (a layered drawing bears that), within limits that keep small graphs from sprawling.
+//! their own (a layered drawing bears that), within limits that keep small graphs from sprawling. A plane
+//! layout has no direction and keeps its proportions.
 
 use crate::layout::Slot;
 
@@ -50,6 +51,8 @@ pub struct Camera {
     pub size: Point,
     /// Layers run left to right rather than top to bottom.
     pub sideways: bool,
+    /// The layout has no direction: both axes have one scale.
+    pub plane: bool,
     /// 1 shows everything.
     pub zoom: f64,
     /// Shift in pixels.
@@ -63,7 +66,7 @@ impl Default for Camera {
     fn default() -> Self {
         let size = Point { x: 1.0, y: 1.0 };
         let origin = Slot::default();
-        Self { size, sideways: true, zoom: 1.0, pan: Point::default(), origin, extent: origin }
+        Self { size, sideways: true, plane: false, zoom: 1.0, pan: Point::default(), origin, extent: origin }
     }
 }
 
@@ -100,7 +103,8 @@ impl Camera {
         let x = (wide / (columns + 1.0)).min((wide - LABEL_WIDTH * 0.8).max(wide * 0.8) / columns.max(1e-9));
         let high = self.size.y * self.zoom - 2.0 * MARGIN;
         let y = (high / (rows + 1.0)).max((high - ROW_HEIGHT) / rows.max(1e-9)).min(high / rows.max(0.7));
-        (x.clamp(1.0, SPACING_LIMIT.0 * self.zoom), y.clamp(1.0, SPACING_LIMIT.1 * self.zoom))
+        let (x, y) = (x.clamp(1.0, SPACING_LIMIT.0 * self.zoom), y.clamp(1.0, SPACING_LIMIT.1 * self.zoom));
+        if self.plane { (x.min(y), x.min(y)) } else { (x, y) }
     }
 
     /// Radius of a service in pixels.
@@ -120,6 +124,22 @@ impl Camera {
         // Labels hang below: the picture's middle is a little above the services'.
         let lift = if self.radius() >= RADIUS * 0.5 { 7.0 } else { 0.0 };
         Point { x: self.size.x / 2.0 + self.pan.x + x * step_x, y: self.size.y / 2.0 + self.pan.y + y * step_y - lift }
+    }
+
+    /// What is seen at a point: the opposite of [`Camera::project`].
+    #[must_use]
+    pub fn unproject(&self, point: Point) -> Slot {
+        let (step_x, step_y) = self.spacing();
+        let origin = self.project(Slot { layer: 0.0, cross: 0.0 });
+        let (x, y) = ((point.x - origin.x) / step_x, (point.y - origin.y) / step_y);
+        let (layer, cross) = if self.sideways { (x, y) } else { (y, x) };
+        Slot { layer, cross }
+    }
+
+    /// Moves the picture so that `point` (as seen now) comes to the middle.
+    pub fn centre_on(&mut self, point: Point) {
+        self.pan.x += self.size.x / 2.0 - point.x;
+        self.pan.y += self.size.y / 2.0 - point.y;
     }
 
     /// Zooms by `factor`, keeping what lies under `at` in place.
@@ -186,6 +206,19 @@ mod tests {
         assert!(before.distance(after) < 16.0, "{before:?} {after:?}");
         camera.zoom_at(before, 1e-9);
         assert_eq!(camera.pan, Point::default());
+    }
+
+    #[test]
+    fn what_is_projected_is_found_again() {
+        for plane in [false, true] {
+            let mut camera = camera(640.0, 700.0);
+            camera.plane = plane;
+            camera.zoom_at(Point { x: 10.0, y: 80.0 }, 2.3);
+            for slot in slots() {
+                let back = camera.unproject(camera.project(slot));
+                assert!((back.layer - slot.layer).abs() < 1e-9 && (back.cross - slot.cross).abs() < 1e-9);
+            }
+        }
     }
 
     #[test]

@@ -29,8 +29,10 @@ pub struct Font {
 pub trait Canvas {
     /// Makes everything transparent.
     fn clear(&mut self, width: f64, height: f64);
-    /// A filled disc.
-    fn disc(&mut self, centre: Point, radius: f64, fill: Colour, alpha: f64);
+    /// Filled discs of one colour, by centre and radius.
+    fn discs(&mut self, discs: &[(Point, f64)], fill: Colour, alpha: f64);
+    /// Circles of one look, by centre and radius.
+    fn circles(&mut self, circles: &[(Point, f64)], stroke: Stroke);
     /// Part of a circle, clockwise from the top; `share` 1 is all of it.
     fn arc(&mut self, centre: Point, radius: f64, share: f64, stroke: Stroke);
     /// Lines of one look, each through its points: one call, however many.
@@ -62,8 +64,11 @@ pub(crate) mod recorder {
         fn clear(&mut self, _: f64, _: f64) {
             *self = Self::default();
         }
-        fn disc(&mut self, centre: Point, radius: f64, fill: Colour, _: f64) {
-            self.discs.push((centre, radius, fill));
+        fn discs(&mut self, discs: &[(Point, f64)], fill: Colour, _: f64) {
+            self.discs.extend(discs.iter().map(|d| (d.0, d.1, fill)));
+        }
+        fn circles(&mut self, circles: &[(Point, f64)], stroke: Stroke) {
+            self.arcs.extend(circles.iter().map(|c| (c.0, 1.0, stroke)));
         }
         fn arc(&mut self, centre: Point, _: f64, share: f64, stroke: Stroke) {
             self.arcs.push((centre, share, stroke));

@@ -2,14 +2,14 @@
 
 use crate::camera::Point;
 use crate::colour::Colour;
+use crate::geometry::Geometry;
 use crate::json::{Field, list, number, object, optional, optional_string, string};
 use crate::labels::Area;
+use crate::shown::Shown;
 
-/// One service as painted.
+/// One node as painted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrawnNode {
-    /// `namespace/name`.
-    pub id: String,
     /// Centre in CSS pixels.
     pub centre: Point,
     /// Radius in CSS pixels.
@@ -24,19 +24,13 @@ pub struct DrawnNode {
     pub label: Option<(String, Area)>,
 }
 
-/// One call as painted.
+/// One link as painted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrawnEdge {
-    /// `namespace/name` of the caller.
-    pub client: String,
-    /// `namespace/name` of the callee.
-    pub server: String,
     /// Colour of the line.
     pub colour: Colour,
     /// Its width in CSS pixels.
     pub width: f64,
-    /// Its points, rim to rim; the arrow's tip last.
-    pub points: Vec<Point>,
 }
 
 /// The last painting.
@@ -44,13 +38,13 @@ pub struct DrawnEdge {
 pub struct Drawn {
     /// Size of the canvas in CSS pixels.
     pub size: Point,
-    /// In id order.
+    /// Per shown node.
     pub nodes: Vec<DrawnNode>,
-    /// Sorted by (client, server); calls between touching services have no points.
+    /// Per shown link.
     pub edges: Vec<DrawnEdge>,
     /// `namespace/name` of the service assumed to have failed.
     pub hypothetical: Option<String>,
-    /// Something still eases in.
+    /// Something still moves.
     pub moving: bool,
 }
 
@@ -59,16 +53,33 @@ fn point(out: &mut String, p: &Point) {
 }
 
 impl Drawn {
-    /// As JSON.
+    /// As JSON, with the names and lines of what was shown. Nodes are `namespace/name`, closed namespaces
+    /// `namespace/`; lines go from rim to rim, with the arrow's tip last, and have no points where nodes touch.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub fn json(&self, shown: &Shown, geometry: &Geometry) -> String {
         let mut out = String::new();
+        let edges = || shown.links.iter().zip(&self.edges).zip(&geometry.paths);
         object(
             &mut out,
             &[
                 ("size", &|o| point(o, &self.size)),
-                ("nodes", &|o| list(o, &self.nodes, node)),
-                ("edges", &|o| list(o, &self.edges, edge)),
+                ("nodes", &|o| {
+                    list(o, shown.nodes.iter().zip(&self.nodes), |o, (shown, drawn)| node(o, &shown.key.full(), drawn));
+                }),
+                ("edges", &|o| {
+                    list(o, edges(), |o, ((link, drawn), path)| {
+                        let key = |place: usize| shown.nodes[place].key.full();
+                        let points = path.points.iter().copied().chain(path.arrow.map(|a| a[0]));
+                        let fields: &[Field<'_>] = &[
+                            ("client", &|o| string(o, &key(link.from))),
+                            ("server", &|o| string(o, &key(link.to))),
+                            ("colour", &|o| string(o, &drawn.colour.to_string())),
+                            ("width", &|o| number(o, drawn.width)),
+                            ("points", &|o| list(o, points.clone(), |o, p| point(o, &p))),
+                        ];
+                        object(o, fields);
+                    });
+                }),
                 ("hypothetical", &|o| optional_string(o, self.hypothetical.as_deref())),
                 ("moving", &|o| o.push_str(if self.moving { "true" } else { "false" })),
             ],
@@ -77,10 +88,10 @@ impl Drawn {
     }
 }
 
-fn node(out: &mut String, node: &DrawnNode) {
+fn node(out: &mut String, id: &str, node: &DrawnNode) {
     let fill = node.fill.map(|c| c.to_string());
     let fields: &[Field<'_>] = &[
-        ("id", &|o| string(o, &node.id)),
+        ("id", &|o| string(o, id)),
         ("centre", &|o| point(o, &node.centre)),
         ("radius", &|o| number(o, node.radius)),
         ("fill", &|o| optional_string(o, fill.as_deref())),
@@ -91,17 +102,6 @@ fn node(out: &mut String, node: &DrawnNode) {
             Some((_, a)) => list(o, [a.centre.x, a.centre.y, a.half.x, a.half.y], number),
             None => o.push_str("null"),
         }),
-    ];
-    object(out, fields);
-}
-
-fn edge(out: &mut String, edge: &DrawnEdge) {
-    let fields: &[Field<'_>] = &[
-        ("client", &|o| string(o, &edge.client)),
-        ("server", &|o| string(o, &edge.server)),
-        ("colour", &|o| string(o, &edge.colour.to_string())),
-        ("width", &|o| number(o, edge.width)),
-        ("points", &|o| list(o, &edge.points, point)),
     ];
     object(out, fields);
 }

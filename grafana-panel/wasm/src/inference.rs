@@ -6,11 +6,10 @@
 //!
 //! Nothing fails: what cannot be computed is a note, and the written numbers stay.
 
-use quoll_blast_radius::{
-    CallEdge, CallGraph, ENGINE_VERSION, InferenceError, SingleFault, blast_radius, single_fault,
-};
+use quoll_blast_radius::{CallEdge, CallGraph, ENGINE_VERSION, SingleFault, single_fault};
 
 use crate::model::{Incident, Model};
+use crate::what_if::Lab;
 
 /// Largest difference between a written and a computed posterior that passes as equal.
 pub const TOLERANCE: f64 = 1e-9;
@@ -68,7 +67,7 @@ pub struct Inference {
 }
 
 /// Strength per call: as written, else estimated; true if any was estimated.
-fn strengths(model: &Model) -> (Vec<f64>, bool) {
+pub(crate) fn strengths(model: &Model) -> (Vec<f64>, bool) {
     let mut sent = vec![0.0; model.services.len()];
     for call in &model.calls {
         sent[call.client] += call.rate.unwrap_or(0.0).max(0.0);
@@ -86,34 +85,8 @@ fn strengths(model: &Model) -> (Vec<f64>, bool) {
     (all.collect(), estimated)
 }
 
-/// The graph of all services.
-fn whole_graph(model: &Model) -> Result<CallGraph, quoll_blast_radius::GraphError> {
-    let (strengths, _) = strengths(model);
-    let edges: Vec<_> = model
-        .calls
-        .iter()
-        .zip(strengths)
-        .map(|(c, strength)| CallEdge { client: c.client as u32, server: c.server as u32, strength })
-        .collect();
-    CallGraph::new(model.services.len() as u32, &edges)
-}
-
-/// Blast radius of `root`; exact unless the graph is too wide.
-///
-/// # Errors
-/// A sentence, where the graph itself is refused.
-pub fn reach(model: &Model, root: usize) -> Result<Reach, String> {
-    let graph = whole_graph(model).map_err(|e| format!("The blast radius cannot be computed: {e}."))?;
-    let leak = vec![model.leak.unwrap_or(0.0).clamp(0.0, 1.0); model.services.len()];
-    match blast_radius(&graph, &leak, root as u32) {
-        Ok(hit) => Ok(Reach { root, hit, exact: true }),
-        Err(InferenceError::TooWide { .. }) => Ok(Reach { root, hit: spread(&graph, &leak, root), exact: false }),
-        Err(e) => Err(format!("The blast radius cannot be computed: {e}.")),
-    }
-}
-
 /// The noisy-OR forward pass as if callees were independent: an upper bound where paths join again.
-fn spread(graph: &CallGraph, leak: &[f64], root: usize) -> Vec<f64> {
+pub(crate) fn spread(graph: &CallGraph, leak: &[f64], root: usize) -> Vec<f64> {
     let mut hit = vec![0.0; leak.len()];
     for &service in graph.callees_first() {
         let at = service as usize;
@@ -123,8 +96,17 @@ fn spread(graph: &CallGraph, leak: &[f64], root: usize) -> Vec<f64> {
     hit
 }
 
-/// Computes an incident again; the largest difference to what is written, and a note if approximate.
-fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f64, bool), String> {
+/// What the engine is asked about one incident; services are numbered as in [`Incident::roots`].
+pub(crate) struct Question {
+    pub(crate) graph: CallGraph,
+    pub(crate) leak: Vec<f64>,
+    pub(crate) no_fault_prior: f64,
+    pub(crate) priors: Vec<f64>,
+    pub(crate) evidence: Vec<f64>,
+}
+
+/// An incident's question, from the written priors, evidence and strengths.
+pub(crate) fn incident_question(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<Question, String> {
     let (Some(leak), Some(no_fault_prior)) = (model.leak, incident.no_fault_prior) else {
         return Err("its priors are not among the data".to_owned());
     };
@@ -146,7 +128,12 @@ fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f
         })
         .collect();
     let graph = CallGraph::new(members.len() as u32, &edges).map_err(|e| e.to_string())?;
-    let leak = vec![leak; members.len()];
+    Ok(Question { graph, leak: vec![leak; members.len()], no_fault_prior, priors, evidence })
+}
+
+/// Computes an incident again; the largest difference to what is written, and whether it is approximate.
+fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f64, bool), String> {
+    let Question { graph, leak, no_fault_prior, priors, evidence } = incident_question(model, incident, strengths)?;
     let answer = single_fault(&graph, &leak, no_fault_prior, &priors, &evidence).map_err(|e| e.to_string())?;
     let posterior = answer.posterior();
     let pairs = incident.roots.iter().map(|r| r.1).zip(&posterior.root_cause);
@@ -160,7 +147,7 @@ fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f
 impl Inference {
     /// All answers about a model.
     #[must_use]
-    pub fn of(model: &Model) -> Self {
+    pub fn of(model: &Model, lab: &mut Lab) -> Self {
         let mut inference = Self { root_cause: vec![None; model.services.len()], ..Self::default() };
         let (strengths, estimated) = strengths(model);
         if estimated && model.calls.iter().all(|c| c.strength.is_none()) {
@@ -212,7 +199,7 @@ impl Inference {
         inference.incidents.sort_by(|a, b| top(b).total_cmp(&top(a)).then_with(|| a.incident.cmp(&b.incident)));
         let root = inference.incidents.first().and_then(|r| r.causes.first()).and_then(|c| c.0);
         if let Some(root) = root {
-            match reach(model, root) {
+            match lab.reach(model, root) {
                 Ok(reach) => {
                     if !reach.exact {
                         inference
@@ -229,13 +216,13 @@ impl Inference {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::samples::{select, tests::pack};
-    use quoll_blast_radius::single_fault_posterior;
+    use quoll_blast_radius::{blast_radius, single_fault_posterior};
 
     /// web calls cart calls db, and web calls auth; db is at fault.
-    fn chain() -> Vec<String> {
+    pub(crate) fn chain() -> Vec<String> {
         let members = ["auth", "cart", "db", "web"];
         let edges = [("cart", "db", 0.9), ("web", "auth", 0.5), ("web", "cart", 0.8)];
         let evidence = [-2.0, 5.0, 7.5, 3.0];
@@ -265,14 +252,14 @@ mod tests {
         lines
     }
 
-    fn model(lines: &[String]) -> Model {
+    pub(crate) fn model(lines: &[String]) -> Model {
         let (packed, values) = pack(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         Model::read(select(&packed, &values))
     }
 
     #[test]
     fn written_and_computed_posteriors_are_bit_equal() {
-        let inference = Inference::of(&model(&chain()));
+        let inference = Inference::of(&model(&chain()), &mut Lab::default());
         assert_eq!(inference.incidents[0].difference, Some(0.0));
         assert_eq!(inference.incidents[0].causes[0].0, Some(2), "{:?}", inference.incidents[0].causes);
         assert!(inference.incidents[0].causes.iter().any(|c| c.0.is_none()), "no fault is among the causes");
@@ -296,7 +283,7 @@ mod tests {
                 }
             })
             .collect();
-        let inference = Inference::of(&model(&lines));
+        let inference = Inference::of(&model(&lines), &mut Lab::default());
         assert!(inference.notes[0].contains("differ by"), "{:?}", inference.notes);
     }
 
@@ -312,14 +299,14 @@ mod tests {
                 }
             })
             .collect();
-        assert!(Inference::of(&model(&lines)).notes[0].contains("version 0"));
+        assert!(Inference::of(&model(&lines), &mut Lab::default()).notes[0].contains("version 0"));
     }
 
     #[test]
     fn partial_data_keeps_the_written_numbers() {
         let lines: Vec<_> =
             chain().into_iter().filter(|l| l.contains("root_cause") || l.contains("edge_strength")).collect();
-        let inference = Inference::of(&model(&lines));
+        let inference = Inference::of(&model(&lines), &mut Lab::default());
         assert_eq!(inference.incidents[0].causes[0].0, Some(2));
         assert!(inference.notes[0].contains("could not be checked"), "{:?}", inference.notes);
         assert!(inference.reach.is_some());
@@ -332,15 +319,16 @@ mod tests {
             "quoll_edge_requests_per_second{client=a,server=c} 10".to_owned(),
         ];
         let model = model(&lines);
-        let hit = reach(&model, 1).unwrap().hit;
+        let hit = Lab::default().reach(&model, 1).unwrap().hit;
         assert!((hit[0] - (0.35 + 0.6 * 0.75)).abs() < 1e-12);
-        assert_eq!(Inference::of(&model).notes.len(), 1);
+        assert_eq!(Inference::of(&model, &mut Lab::default()).notes.len(), 1);
     }
 
     #[test]
     fn the_bound_for_wide_graphs_is_exact_on_trees() {
-        let model = model(&chain());
-        let graph = whole_graph(&model).unwrap();
+        let edges = [(1, 2, 0.9), (3, 0, 0.5), (3, 1, 0.8)];
+        let edges = edges.map(|(client, server, strength)| CallEdge { client, server, strength });
+        let graph = CallGraph::new(4, &edges).unwrap();
         let leak = [1e-9; 4];
         let exact = blast_radius(&graph, &leak, 2).unwrap();
         for (a, b) in spread(&graph, &leak, 2).iter().zip(exact) {

@@ -1,8 +1,8 @@
 //! The blast-radius panel: from the samples of one tick to a painted, explorable graph.
 //!
 //! ```text
-//! samples ─► model ─┬─► stage (layout, places kept) ─► camera ─┬─► paint ─► canvas
-//!                   └─► inference (quoll-blast-radius) ────────┘      └──► drawn, summary (JSON)
+//! samples ─► model ─┬─► shown (filters, namespaces) ─► stage (layout) ─► geometry ─┬─► paint ─► canvas, SVG
+//!                   └─► inference, what_if (quoll-blast-radius) ─► marks ──────────┘      └──► drawn, summary
 //! ```
 //!
 //! # Guarantees
@@ -20,14 +20,22 @@ pub mod camera;
 pub mod canvas;
 pub mod colour;
 pub mod drawn;
+pub mod geometry;
 pub mod inference;
 pub mod json;
 pub mod labels;
 pub mod layout;
+pub mod marks;
 pub mod model;
 pub mod paint;
 pub mod path;
+pub mod quadtree;
 pub mod samples;
+mod saved;
+pub mod shown;
 pub mod stage;
 mod summary;
+pub mod svg;
+pub mod timeline;
 pub mod view;
+pub mod what_if;

@@ -50,6 +50,10 @@ pub struct Service {
     pub fault_prior: Option<f64>,
     /// The component this is another name of.
     pub alias_of: Option<String>,
+    /// What it is, where it is no service (`host`).
+    pub kind: Option<String>,
+    /// When it last changed (started), seconds since the epoch.
+    pub changed_seconds: Option<f64>,
 }
 
 /// Calls from one service to another.
@@ -141,6 +145,8 @@ impl Model {
         let mut incidents: BTreeMap<String, IncidentDraft> = BTreeMap::new();
         let mut model = Self { notes: selection.notes, ..Self::default() };
         let mut unusable = 0_usize;
+        let mut starts: BTreeMap<Key, f64> = BTreeMap::new();
+        let mut kinds: BTreeMap<Key, String> = BTreeMap::new();
         for sample in &selection.samples {
             let service = || Key::from_labels(sample, "service_namespace", "service_name");
             let call = || {
@@ -161,6 +167,13 @@ impl Model {
                 "quoll_fault_prior_probability" => {
                     service().map(|k| first(&mut services.entry(k).or_default().fault_prior, value))
                 }
+                // The newest start of all its instances; of services that nothing else names, too, it is none.
+                "quoll_service_start_time_seconds" => service().map(|k| {
+                    if value.is_finite() {
+                        let known = starts.entry(k).or_insert(value);
+                        *known = known.max(value);
+                    }
+                }),
                 "quoll_service_alias_info" => service().map(|k| {
                     services.entry(k).or_default().alias_of = sample.label("alias_of").map(str::to_owned);
                 }),
@@ -199,6 +212,9 @@ impl Model {
                 _ => Some(()),
             };
             unusable += usize::from(used.is_none());
+            if let Some((kind, key)) = sample.label("kind").zip(service()) {
+                kinds.insert(key, kind.to_owned());
+            }
         }
         if unusable > 0 {
             model
@@ -206,6 +222,10 @@ impl Model {
                 .push(format!("{unusable} series lack the labels that say what they belong to, and are left out."));
         }
         model.assemble(services, calls, incidents);
+        for service in &mut model.services {
+            service.changed_seconds = starts.get(&service.key).copied();
+            service.kind = kinds.remove(&service.key);
+        }
         model
     }
 
@@ -242,6 +262,8 @@ impl Model {
                 log_likelihood_ratio,
                 fault_prior,
                 alias_of,
+                kind: None,
+                changed_seconds: None,
             });
         }
         for ((client, server), CallDraft { strength, rate, error_ratio }) in calls {

@@ -26,11 +26,25 @@ pub struct Ends {
     pub width: f64,
 }
 
+/// Where lines leave and arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// Along the layers, which run left to right.
+    Sideways,
+    /// Along the layers, which run downwards.
+    Downwards,
+    /// Straight: the layout has no direction.
+    Straight,
+}
+
 /// The path of a call. `bend` moves its middle to the right of its direction, as a share of its
 /// length; calls in both directions bend apart. `fine` is false where so much is drawn that straight
 /// lines must do.
 #[must_use]
-pub fn path(ends: Ends, way: &[Point], sideways: bool, bend: f64, fine: bool) -> Path {
+pub fn path(ends: Ends, way: &[Point], pull: Pull, bend: f64, fine: bool) -> Path {
+    if pull == Pull::Straight && way.is_empty() && bend.abs() < 1e-9 {
+        return straight(ends);
+    }
     let mut knots = Vec::with_capacity(way.len() + 2);
     knots.push(ends.from);
     knots.extend_from_slice(way);
@@ -39,7 +53,7 @@ pub fn path(ends: Ends, way: &[Point], sideways: bool, bend: f64, fine: bool) ->
     for pair in knots.windows(2) {
         let &[p, q] = pair else { continue };
         let pieces = if fine { ((p.distance(q) / 9.0) as usize).clamp(4, 20) } else { 1 };
-        segment(&mut points, p, q, sideways, bend, pieces);
+        segment(&mut points, p, q, pull, bend, pieces);
     }
     // Between neighbours that nearly touch the head is smaller, so that some line is left.
     let gap = ends.from.distance(ends.to) - ends.from_rim - ends.to_rim;
@@ -58,16 +72,31 @@ pub fn path(ends: Ends, way: &[Point], sideways: bool, bend: f64, fine: bool) ->
     Path { points, arrow: Some([tip, side(1.0), side(-1.0)]) }
 }
 
+/// A line without any bend, in closed form.
+fn straight(ends: Ends) -> Path {
+    let length = ends.from.distance(ends.to);
+    let gap = length - ends.from_rim - ends.to_rim;
+    if gap <= 0.5 {
+        return Path::default();
+    }
+    let at = |distance: f64| ends.from.towards(ends.to, distance / length);
+    let (tip, head) = (length - ends.to_rim - 1.0, (5.0 + ends.width * 1.3).min(gap * 0.6));
+    let (from, tail, tip) = (at(ends.from_rim), at(length - ends.to_rim - head), at(tip));
+    let half = (2.6 + ends.width * 0.75) / length;
+    let (dx, dy) = ((ends.to.x - ends.from.x) * half, (ends.to.y - ends.from.y) * half);
+    let arrow = [tip, Point { x: tail.x - dy, y: tail.y + dx }, Point { x: tail.x + dy, y: tail.y - dx }];
+    Path { points: vec![from, tail], arrow: Some(arrow) }
+}
+
 /// A cubic Bézier curve that leaves and arrives along the layers' direction, flattened.
-fn segment(points: &mut Vec<Point>, p: Point, q: Point, sideways: bool, bend: f64, pieces: usize) {
+fn segment(points: &mut Vec<Point>, p: Point, q: Point, pull: Pull, bend: f64, pieces: usize) {
     let (dx, dy) = (q.x - p.x, q.y - p.y);
-    let along = if sideways { dx } else { dy };
-    let pull = along * 0.45;
-    let (mut c1, mut c2) = if sideways {
-        (Point { x: p.x + pull, y: p.y }, Point { x: q.x - pull, y: q.y })
-    } else {
-        (Point { x: p.x, y: p.y + pull }, Point { x: q.x, y: q.y - pull })
+    let (along, reach) = match pull {
+        Pull::Sideways => (dx, Point { x: dx * 0.45, y: 0.0 }),
+        Pull::Downwards => (dy, Point { x: 0.0, y: dy * 0.45 }),
+        Pull::Straight => (1.0, Point { x: dx / 3.0, y: dy / 3.0 }),
     };
+    let (mut c1, mut c2) = (Point { x: p.x + reach.x, y: p.y + reach.y }, Point { x: q.x - reach.x, y: q.y - reach.y });
     // Within one layer nothing pulls along, and the line must not run through those between.
     let bend = if along.abs() < 1.0 && bend.abs() < 1e-9 { 0.22 } else { bend };
     let (right_x, right_y) = (-dy * bend, dx * bend);
@@ -136,9 +165,9 @@ mod tests {
     #[test]
     fn runs_from_rim_to_rim_with_the_arrow_at_the_callee() {
         for (x, y) in [(200.0, 0.0), (200.0, 90.0), (-200.0, 40.0), (0.0, 200.0), (3.0, -150.0)] {
-            for sideways in [true, false] {
+            for pull in [Pull::Sideways, Pull::Downwards, Pull::Straight] {
                 for fine in [true, false] {
-                    let path = path(ends(x, y), &[], sideways, 0.0, fine);
+                    let path = path(ends(x, y), &[], pull, 0.0, fine);
                     let (first, last) = (path.points[0], *path.points.last().unwrap());
                     assert!((first.distance(Point::default()) - 20.0).abs() < 0.1);
                     assert!(last.distance(Point { x, y }) > 20.0);
@@ -151,18 +180,18 @@ mod tests {
 
     #[test]
     fn opposite_calls_bend_apart() {
-        let there = path(ends(200.0, 0.0), &[], true, 0.12, true);
+        let there = path(ends(200.0, 0.0), &[], Pull::Straight, 0.12, true);
         let mut back = ends(200.0, 0.0);
         std::mem::swap(&mut back.from, &mut back.to);
-        let back = path(back, &[], true, 0.12, true);
+        let back = path(back, &[], Pull::Straight, 0.12, true);
         let middle = |p: &Path| p.points[p.points.len() / 2].y;
         assert!(middle(&there) > 10.0 && middle(&back) < -10.0);
     }
 
     #[test]
     fn touching_services_have_no_line() {
-        assert_eq!(path(ends(10.0, 0.0), &[], true, 0.0, true), Path::default());
-        assert_eq!(path(ends(0.0, 0.0), &[], true, 0.0, true), Path::default());
+        assert_eq!(path(ends(10.0, 0.0), &[], Pull::Sideways, 0.0, true), Path::default());
+        assert_eq!(path(ends(0.0, 0.0), &[], Pull::Sideways, 0.0, true), Path::default());
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub const RECORD: char = '\u{1e}';
 /// Separates label names and values (ASCII unit separator).
 pub const UNIT: char = '\u{1f}';
 
-/// Labels that say what a sample is about; any other label tells scopes apart.
+/// Labels that say what a sample is about.
 const SUBJECT: &[&str] = &[
     "service_name",
     "service_namespace",
@@ -29,6 +29,8 @@ const SUBJECT: &[&str] = &[
     "config_hash",
     "feature",
 ];
+/// The scorer's default partition label.
+const USUAL_SCOPE: &str = "cluster";
 /// Labels that say who scraped or sent: never part of a scope.
 const TRANSPORT: &[&str] = &["__name__", "job", "instance", "replica", "prometheus_replica", "__replica__"];
 /// All metrics of ours.
@@ -55,9 +57,9 @@ impl<'a> Sample<'a> {
         self.labels.get(name).copied().filter(|v| !v.is_empty())
     }
 
-    fn scope(&self) -> Vec<(&'a str, &'a str)> {
-        let outside = |name: &&str| !SUBJECT.contains(name) && !TRANSPORT.contains(name);
-        self.labels.iter().filter(|(n, v)| outside(n) && !v.is_empty()).map(|(n, v)| (*n, *v)).collect()
+    /// The values of the labels that tell scopes apart.
+    fn scope(&self, names: &BTreeSet<&str>) -> Vec<(&'a str, &'a str)> {
+        self.labels.iter().filter(|(n, v)| names.contains(*n) && !v.is_empty()).map(|(n, v)| (*n, *v)).collect()
     }
 
     fn replica(&self) -> String {
@@ -72,6 +74,22 @@ pub struct Selection<'a> {
     pub samples: Vec<Sample<'a>>,
     /// Sentences for the user about what was left out.
     pub notes: Vec<String>,
+}
+
+/// Labels that tell scopes apart: they are copied to every output, so those of the outputs about no service
+/// in particular (the tick, the leak) tell, as does the usual one, and any other label, known or not, is about
+/// its subject. Where there are no such outputs, labels that every sample has.
+fn scope_labels<'a>(samples: &[Sample<'a>]) -> BTreeSet<&'a str> {
+    let outside = |name: &str| !SUBJECT.contains(&name) && !TRANSPORT.contains(&name);
+    let names = |s: &Sample<'a>| s.labels.keys().copied().filter(|n| outside(n)).collect::<BTreeSet<&str>>();
+    let about_all = |s: &&Sample<'a>| s.metric == TICK || s.metric == "quoll_leak_probability";
+    if samples.iter().any(|s| about_all(&s)) {
+        return samples.iter().filter(about_all).flat_map(names).chain([USUAL_SCOPE]).collect();
+    }
+    let mut all = samples.iter().map(names);
+    let first = all.next().unwrap_or_default();
+    let common = all.fold(first, |common, names| common.intersection(&names).copied().collect());
+    common.into_iter().chain([USUAL_SCOPE]).collect()
 }
 
 /// Unpacks and chooses. Samples of other metrics than ours, or without a name (the time line's, whose
@@ -90,7 +108,8 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
         }
     }
     let mut notes = Vec::new();
-    let scopes: BTreeSet<_> = samples.iter().map(Sample::scope).collect();
+    let telling = scope_labels(&samples);
+    let scopes: BTreeSet<_> = samples.iter().map(|s| s.scope(&telling)).collect();
     if scopes.len() > 1 {
         let name = |scope: &Vec<(&str, &str)>| match scope.as_slice() {
             [] => "(no label)".to_owned(),
@@ -105,7 +124,9 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
         ));
         let keep = scopes.into_iter().next().unwrap_or_default();
         let keep: Vec<(String, String)> = keep.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        samples.retain(|s| s.scope().iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).eq(keep.iter().cloned()));
+        samples.retain(|s| {
+            s.scope(&telling).iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).eq(keep.iter().cloned())
+        });
     }
     let mut ticks: BTreeMap<String, f64> = samples.iter().map(|s| (s.replica(), f64::NEG_INFINITY)).collect();
     if ticks.len() > 1 {
@@ -180,6 +201,20 @@ pub(crate) mod tests {
         let selection = select(&packed, &values);
         assert_eq!(selection.samples.iter().map(|s| s.value).collect::<Vec<_>>(), [101.0, 2.0]);
         assert!(selection.notes.is_empty());
+    }
+
+    #[test]
+    fn a_label_of_some_series_only_is_no_scope() {
+        let lines = [
+            "quoll_inference_tick_timestamp_seconds{cluster=east} 100",
+            "quoll_m{service_name=a,cluster=east} 1",
+            "quoll_m{service_name=node-1,kind=host,cluster=east} 2",
+        ];
+        for lines in [&lines[..], &lines[1..]] {
+            let (packed, values) = pack(lines);
+            let selection = select(&packed, &values);
+            assert_eq!((selection.samples.len(), selection.notes.len()), (lines.len(), 0), "{:?}", selection.notes);
+        }
     }
 
     #[test]

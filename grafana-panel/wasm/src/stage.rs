@@ -1,109 +1,304 @@
-//! Where services stand, across refreshes: known ones keep their place, new ones find one and ease in.
+//! Where nodes stand, across refreshes: known ones keep their place, new ones find one and ease in.
 //!
-//! A full layout happens at first sight, on request, and where more than half of the services are new.
-//! Otherwise a newcomer goes between its callers and callees to the nearest free place. Services that
-//! vanish keep their place for a return (up to a limit), so a gap in the data moves nothing.
+//! A full layout happens at first sight, on request, and where more than half of the nodes are new.
+//! Otherwise a newcomer goes between its neighbours to the nearest free place. Nodes that vanish keep
+//! their place for a return (up to a limit), so a gap in the data moves nothing. Pinned nodes never move
+//! but by hand; every layout leaves them where they are. Nodes that a new layout moves glide there.
+//!
+//! A force layout too large for one frame runs in slices of bounded work, one per [`Stage::advance`].
 
 use std::collections::BTreeMap;
 
-use crate::layout::{Layout, Slot, layered};
-use crate::model::{Key, Model};
+use crate::layout::force::Force;
+use crate::layout::rings::{concentric, grid};
+use crate::layout::{Arrangement, Layout, Slot, layered};
+use crate::model::Key;
+use crate::shown::{Node, Shown};
 
-/// How long a newcomer takes to appear, in milliseconds.
+/// How long a newcomer takes to appear and a node to glide, in milliseconds.
 pub const EASE_MS: f64 = 450.0;
-/// Places remembered, per service shown.
+/// Places remembered, per node shown.
 const MEMORY: usize = 4;
+/// Nodes moved by one step each, at once and per slice: some 60 and 12 ms.
+const AT_ONCE: usize = 40_000;
+const SLICE: usize = 9_000;
 
 #[derive(Debug, Clone, PartialEq)]
 struct Place {
     slot: Slot,
     born_ms: f64,
+    /// Where it comes from, and since when.
+    from: Option<(Slot, f64)>,
 }
 
-/// The places of all services seen.
+/// The places of all nodes seen.
 #[derive(Debug, Default)]
 pub struct Stage {
+    wanted: Arrangement,
+    used: Arrangement,
+    middle: Option<Key>,
     places: BTreeMap<Key, Place>,
+    pinned: BTreeMap<Key, Slot>,
     routes: BTreeMap<(Key, Key), Vec<Slot>>,
+    running: Option<(Force, Vec<Key>)>,
+    latest_ms: f64,
 }
 
 /// What a refresh changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Same services.
+    /// Same nodes.
     None,
-    /// Newcomers found a place, or some left.
+    /// Newcomers found a place.
     Some,
     /// Everything was laid out afresh.
     All,
 }
 
-fn pairs(model: &Model) -> Vec<(usize, usize)> {
-    model.calls.iter().map(|c| (c.client, c.server)).collect()
+/// Where the shown nodes and links lie at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Placed {
+    /// Per shown node.
+    pub slots: Vec<Slot>,
+    /// Per shown node, how far it has eased in, 0 to 1.
+    pub presence: Vec<f64>,
+    /// Per shown link, its way points.
+    pub routes: Vec<Vec<Slot>>,
+}
+
+fn ease(since_ms: f64, now_ms: f64) -> f64 {
+    let t = ((now_ms - since_ms) / EASE_MS).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
 }
 
 impl Stage {
-    /// Takes in a model at `now_ms` (any monotonic clock).
-    pub fn refresh(&mut self, model: &Model, now_ms: f64) -> Change {
+    /// What was asked for.
+    #[must_use]
+    pub fn wanted(&self) -> Arrangement {
+        self.wanted
+    }
+
+    /// What is in use; never [`Arrangement::Auto`] once laid out.
+    #[must_use]
+    pub fn used(&self) -> Arrangement {
+        self.used
+    }
+
+    /// Chooses an arrangement; the node in the middle counts for the concentric one.
+    pub fn choose(&mut self, wanted: Arrangement, middle: Option<Key>) {
+        self.wanted = wanted;
+        self.middle = middle;
+    }
+
+    /// Takes in what is shown at `now_ms` (any monotonic clock).
+    pub fn refresh(&mut self, shown: &Shown, now_ms: f64) -> Change {
         let newcomers: Vec<usize> =
-            (0..model.services.len()).filter(|&s| !self.places.contains_key(&model.services[s].key)).collect();
+            (0..shown.nodes.len()).filter(|&n| !self.places.contains_key(&shown.nodes[n].key)).collect();
         if newcomers.is_empty() {
             return Change::None;
         }
-        if newcomers.len() * 2 > model.services.len() {
-            self.arrange(model, now_ms);
+        if newcomers.len() * 2 > shown.nodes.len() {
+            self.arrange(shown, now_ms, false);
             return Change::All;
         }
-        for service in newcomers {
-            let slot = self.free_place(model, service);
-            self.places.insert(model.services[service].key.clone(), Place { slot, born_ms: now_ms });
+        for place in newcomers {
+            let slot = self.free_place(shown, place);
+            self.places.insert(shown.nodes[place].key.clone(), Place { slot, born_ms: now_ms, from: None });
         }
-        if self.places.len() > MEMORY * model.services.len() {
-            self.places.retain(|key, _| model.find(key).is_some());
+        self.latest_ms = now_ms;
+        if self.places.len() > MEMORY * shown.nodes.len() {
+            let kept: std::collections::BTreeSet<&Key> = shown.nodes.iter().map(|n| &n.key).collect();
+            self.places.retain(|key, _| kept.contains(key));
         }
         Change::Some
     }
 
-    /// Lays everything out afresh. Services already shown do not fade again.
-    pub fn arrange(&mut self, model: &Model, now_ms: f64) {
-        let calls = pairs(model);
-        let Layout { nodes, routes } = layered(model.services.len(), &calls);
+    /// Lays everything out afresh, or, if `warm`, starting from where nodes are. Nodes already shown do
+    /// not fade in again; they glide.
+    pub fn arrange(&mut self, shown: &Shown, now_ms: f64, warm: bool) {
+        self.used = self.wanted.of(shown.nodes.len());
+        self.running = None;
+        let pairs = shown.pairs();
+        let count = shown.nodes.len();
+        let Layout { nodes, routes } = match self.used {
+            Arrangement::Concentric => {
+                let middle = self.middle.as_ref().and_then(|key| shown.nodes.iter().position(|n| n.key == *key));
+                Layout { nodes: concentric(count, &pairs, middle), routes: Vec::new() }
+            }
+            Arrangement::Grid => Layout { nodes: grid(count), routes: Vec::new() },
+            Arrangement::Force => {
+                let known: Vec<Option<(Slot, bool)>> = shown.nodes.iter().map(|n| self.known(n, warm)).collect();
+                let mut force = Force::new(count, &pairs, &known);
+                force.advance(AT_ONCE / force.size().max(1));
+                let slots = force.slots();
+                if !force.done() {
+                    self.running = Some((force, shown.nodes.iter().map(|n| n.key.clone()).collect()));
+                }
+                Layout { nodes: slots, routes: Vec::new() }
+            }
+            Arrangement::Auto | Arrangement::Layered => layered(count, &pairs),
+        };
         let former = std::mem::take(&mut self.places);
-        for (service, slot) in model.services.iter().zip(nodes) {
-            let born_ms = former.get(&service.key).map_or(now_ms, |p| p.born_ms);
-            self.places.insert(service.key.clone(), Place { slot, born_ms });
+        for (node, slot) in shown.nodes.iter().zip(nodes) {
+            let slot = self.pinned.get(&node.key).copied().unwrap_or(slot);
+            let place = match former.get(&node.key) {
+                Some(old) if self.running.is_none() && old.slot != slot => {
+                    Place { slot, born_ms: old.born_ms, from: Some((old.slot, now_ms)) }
+                }
+                Some(old) => Place { slot, born_ms: old.born_ms, from: None },
+                None => Place { slot, born_ms: now_ms, from: None },
+            };
+            self.places.insert(node.key.clone(), place);
         }
-        let key = |id: usize| model.services[id].key.clone();
-        let routes = calls.iter().zip(routes).filter(|(_, r)| !r.is_empty());
+        self.latest_ms = now_ms;
+        let key = |place: usize| shown.nodes[place].key.clone();
+        let routes = pairs.iter().zip(routes).filter(|(_, r)| !r.is_empty());
         self.routes = routes.map(|(&(a, b), route)| ((key(a), key(b)), route)).collect();
     }
 
-    /// Where a service stands.
+    /// Lets nodes glide to their places from one common place.
+    pub fn emerge<'a>(&mut self, keys: impl Iterator<Item = &'a Key>, from: Slot, now_ms: f64) {
+        for key in keys {
+            if let Some(place) = self.places.get_mut(key) {
+                place.from = Some((from, now_ms));
+            }
+        }
+    }
+
+    fn known(&self, node: &Node, warm: bool) -> Option<(Slot, bool)> {
+        let pinned = self.pinned.get(&node.key).map(|s| (*s, true));
+        pinned.or_else(|| self.places.get(&node.key).filter(|_| warm).map(|p| (p.slot, false)))
+    }
+
+    /// One slice of a layout under way; true if that moved anything.
+    pub fn advance(&mut self) -> bool {
+        let Some((force, keys)) = &mut self.running else { return false };
+        force.advance((SLICE / force.size().max(1)).max(1));
+        for (key, slot) in keys.iter().zip(force.slots()) {
+            if let Some(place) = self.places.get_mut(key) {
+                place.slot = self.pinned.get(key).copied().unwrap_or(slot);
+            }
+        }
+        if force.done() {
+            self.running = None;
+        }
+        true
+    }
+
+    /// Finishes a layout under way; true if there was one.
+    pub fn settle(&mut self) -> bool {
+        let running = self.running.is_some();
+        if let Some((force, _)) = &mut self.running {
+            force.advance(usize::MAX);
+            self.advance();
+        }
+        running
+    }
+
+    /// Whether a layout is under way.
+    #[must_use]
+    pub fn laying_out(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether anything eases or glides at `now_ms`.
+    #[must_use]
+    pub fn moving(&self, now_ms: f64) -> bool {
+        self.running.is_some() || now_ms < self.latest_ms + EASE_MS
+    }
+
+    /// Where everything is at `now_ms`; without `animate`, where it will be.
+    #[must_use]
+    pub fn placed(&self, shown: &Shown, now_ms: f64, animate: bool) -> Placed {
+        let mut placed = Placed::default();
+        for node in &shown.nodes {
+            let (slot, presence) = match self.places.get(&node.key) {
+                Some(place) if animate => {
+                    let slot = match place.from {
+                        Some((from, since)) if now_ms < since + EASE_MS => {
+                            let t = ease(since, now_ms);
+                            let mix = |a: f64, b: f64| a + (b - a) * t;
+                            Slot { layer: mix(from.layer, place.slot.layer), cross: mix(from.cross, place.slot.cross) }
+                        }
+                        _ => place.slot,
+                    };
+                    (slot, ease(place.born_ms, now_ms))
+                }
+                Some(place) => (place.slot, 1.0),
+                None => (Slot::default(), 1.0),
+            };
+            placed.slots.push(slot);
+            placed.presence.push(presence);
+        }
+        let none = self.routes.is_empty();
+        for link in &shown.links {
+            let route = if none {
+                None
+            } else {
+                let key = |place: usize| shown.nodes[place].key.clone();
+                self.routes.get(&(key(link.from), key(link.to)))
+            };
+            placed.routes.push(route.cloned().unwrap_or_default());
+        }
+        placed
+    }
+
+    /// Where a node stands, once everything has settled.
     #[must_use]
     pub fn slot(&self, key: &Key) -> Slot {
         self.places.get(key).map(|p| p.slot).unwrap_or_default()
     }
 
-    /// Way points of a call.
-    #[must_use]
-    pub fn route(&self, client: &Key, server: &Key) -> &[Slot] {
-        self.routes.get(&(client.clone(), server.clone())).map_or(&[], Vec::as_slice)
-    }
-
-    /// How far a service has eased in, 0 to 1.
+    /// How far a node has eased in, 0 to 1.
     #[must_use]
     pub fn presence(&self, key: &Key, now_ms: f64) -> f64 {
-        let Some(place) = self.places.get(key) else { return 1.0 };
-        let t = ((now_ms - place.born_ms) / EASE_MS).clamp(0.0, 1.0);
-        t * t * (3.0 - 2.0 * t)
+        self.places.get(key).map_or(1.0, |place| ease(place.born_ms, now_ms))
     }
 
-    fn free_place(&self, model: &Model, service: usize) -> Slot {
-        let place = |id: usize| self.places.get(&model.services[id].key).map(|p| p.slot);
-        let callers: Vec<_> =
-            model.calls.iter().filter(|c| c.server == service).filter_map(|c| place(c.client)).collect();
-        let callees: Vec<_> =
-            model.calls.iter().filter(|c| c.client == service).filter_map(|c| place(c.server)).collect();
+    /// Puts a node somewhere for good. Places that are no numbers are ignored.
+    pub fn pin(&mut self, key: &Key, slot: Slot) {
+        if !(slot.layer.is_finite() && slot.cross.is_finite()) {
+            return;
+        }
+        self.pinned.insert(key.clone(), slot);
+        let born_ms = self.places.get(key).map_or(f64::NEG_INFINITY, |p| p.born_ms);
+        self.places.insert(key.clone(), Place { slot, born_ms, from: None });
+        self.routes.retain(|(a, b), _| a != key && b != key);
+    }
+
+    /// Lets a node go where the next layout wants it; all, for `None`.
+    pub fn unpin(&mut self, key: Option<&Key>) {
+        match key {
+            Some(key) => drop(self.pinned.remove(key)),
+            None => self.pinned.clear(),
+        }
+    }
+
+    /// Pinned nodes and their places.
+    pub fn pinned(&self) -> impl Iterator<Item = (&Key, Slot)> {
+        self.pinned.iter().map(|(key, slot)| (key, *slot))
+    }
+
+    /// Whether a node is pinned.
+    #[must_use]
+    pub fn is_pinned(&self, key: &Key) -> bool {
+        self.pinned.contains_key(key)
+    }
+
+    fn free_place(&self, shown: &Shown, node: usize) -> Slot {
+        if let Some(slot) = self.pinned.get(&shown.nodes[node].key) {
+            return *slot;
+        }
+        let place = |at: usize| self.places.get(&shown.nodes[at].key).map(|p| p.slot);
+        let callers: Vec<_> = shown.links.iter().filter(|l| l.to == node).filter_map(|l| place(l.from)).collect();
+        let callees: Vec<_> = shown.links.iter().filter(|l| l.from == node).filter_map(|l| place(l.to)).collect();
+        let near = callers.iter().chain(&callees);
+        let count = near.clone().count().max(1) as f64;
+        let mean = near.clone().map(|s| s.cross).sum::<f64>() / count;
+        if !matches!(self.used, Arrangement::Auto | Arrangement::Layered) {
+            let layer = near.map(|s| s.layer).sum::<f64>() / count;
+            return self.free_nearby(Slot { layer, cross: mean });
+        }
         let lowest = callers.iter().map(|s| s.layer).fold(f64::NEG_INFINITY, f64::max);
         let highest = callees.iter().map(|s| s.layer).fold(f64::INFINITY, f64::min);
         let layer = if lowest.is_finite() {
@@ -113,69 +308,128 @@ impl Stage {
         } else {
             0.0
         };
-        let near = callers.iter().chain(&callees);
-        let count = near.clone().count().max(1) as f64;
-        let wish = near.map(|s| s.cross).sum::<f64>() / count;
         let same_layer = |p: &&Place| (p.slot.layer - layer).abs() < 0.5;
         let taken: Vec<f64> = self.places.values().filter(same_layer).map(|p| p.slot.cross).collect();
         let free = |cross: f64| taken.iter().all(|t| (t - cross).abs() >= 0.999);
-        let candidates = taken.iter().flat_map(|t| [t - 1.0, t + 1.0]).chain([wish]).filter(|&c| free(c));
-        let cross = candidates.min_by(|a, b| (a - wish).abs().total_cmp(&(b - wish).abs())).unwrap_or(wish);
+        let candidates = taken.iter().flat_map(|t| [t - 1.0, t + 1.0]).chain([mean]).filter(|&c| free(c));
+        let cross = candidates.min_by(|a, b| (a - mean).abs().total_cmp(&(b - mean).abs())).unwrap_or(mean);
         Slot { layer, cross }
+    }
+
+    /// The nearest place on a spiral around `wish` with room for a node.
+    fn free_nearby(&self, wish: Slot) -> Slot {
+        let mut slot = wish;
+        for turn in 0..4_000_u32 {
+            let (radius, angle) = (0.35 * f64::from(turn).sqrt(), f64::from(turn) * 2.399_963);
+            slot = Slot { layer: wish.layer + radius * angle.cos(), cross: wish.cross + radius * angle.sin() };
+            let taken = |p: &Place| (p.slot.layer - slot.layer).hypot(p.slot.cross - slot.cross) < 0.75;
+            if !self.places.values().any(taken) {
+                break;
+            }
+        }
+        slot
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::samples::{select, tests::pack};
+    use std::collections::BTreeSet;
 
-    fn model(calls: &[(&str, &str)]) -> Model {
+    use super::*;
+    use crate::model::Model;
+    use crate::samples::{select, tests::pack};
+    use crate::shown::Filter;
+
+    fn shown(calls: &[(&str, &str)]) -> Shown {
         let lines: Vec<_> =
             calls.iter().map(|(c, s)| format!("quoll_edge_strength{{client={c},server={s}}} 0.5")).collect();
         let (packed, values) = pack(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-        Model::read(select(&packed, &values))
+        Shown::of(&Model::read(select(&packed, &values)), &Filter::default(), &BTreeSet::new())
     }
 
     const SHOP: &[(&str, &str)] = &[("web", "cart"), ("web", "search"), ("cart", "db"), ("search", "index")];
 
     #[test]
-    fn known_services_keep_their_place_and_newcomers_ease_in() {
-        let mut stage = Stage::default();
-        let before = model(SHOP);
-        assert_eq!(stage.refresh(&before, 0.0), Change::All);
-        assert_eq!(stage.refresh(&before, 1000.0), Change::None);
-        let places: Vec<_> = before.services.iter().map(|s| stage.slot(&s.key)).collect();
-        let mut grown = SHOP.to_vec();
-        grown.extend([("cart", "aaa"), ("web", "zzz")]);
-        let after = model(&grown);
-        assert_eq!(stage.refresh(&after, 5000.0), Change::Some);
-        for (service, place) in before.services.iter().zip(places) {
-            assert_eq!(stage.slot(&service.key), place);
-            assert_eq!(stage.presence(&service.key, 5000.0), 1.0);
-        }
-        let newcomer = &after.services[0].key;
-        assert_eq!(newcomer.name, "aaa");
-        assert_eq!(stage.presence(newcomer, 5000.0), 0.0);
-        assert_eq!(stage.presence(newcomer, 5000.0 + EASE_MS), 1.0);
-        assert!(stage.slot(newcomer).layer > stage.slot(&after.services[1].key).layer);
-        for (i, a) in after.services.iter().enumerate() {
-            for b in &after.services[i + 1..] {
-                let (a, b) = (stage.slot(&a.key), stage.slot(&b.key));
-                assert!(a.layer != b.layer || (a.cross - b.cross).abs() > 0.99);
+    fn known_nodes_keep_their_place_and_newcomers_ease_in_whatever_the_layout() {
+        for wanted in [Arrangement::Layered, Arrangement::Force, Arrangement::Concentric, Arrangement::Grid] {
+            let mut stage = Stage::default();
+            stage.choose(wanted, None);
+            let before = shown(SHOP);
+            assert_eq!(stage.refresh(&before, 0.0), Change::All);
+            assert_eq!(stage.refresh(&before, 1000.0), Change::None);
+            let places: Vec<_> = before.nodes.iter().map(|n| stage.slot(&n.key)).collect();
+            let mut grown = SHOP.to_vec();
+            grown.extend([("cart", "aaa"), ("web", "zzz")]);
+            let after = shown(&grown);
+            assert_eq!(stage.refresh(&after, 5000.0), Change::Some);
+            for (node, place) in before.nodes.iter().zip(places) {
+                assert_eq!(stage.slot(&node.key), place);
+                assert_eq!(stage.presence(&node.key, 5000.0), 1.0);
+            }
+            let newcomer = &after.nodes[0].key;
+            assert_eq!(newcomer.name, "aaa");
+            assert_eq!(stage.presence(newcomer, 5000.0), 0.0);
+            assert_eq!(stage.presence(newcomer, 5000.0 + EASE_MS), 1.0);
+            for (i, a) in after.nodes.iter().enumerate() {
+                for b in &after.nodes[i + 1..] {
+                    let (a, b) = (stage.slot(&a.key), stage.slot(&b.key));
+                    assert!((a.layer - b.layer).hypot(a.cross - b.cross) > 0.7, "{wanted:?}: {a:?} {b:?}");
+                }
             }
         }
     }
 
     #[test]
-    fn a_service_that_returns_stands_where_it_stood() {
+    fn a_node_that_returns_stands_where_it_stood() {
         let mut stage = Stage::default();
-        let all = model(SHOP);
+        let all = shown(SHOP);
         stage.refresh(&all, 0.0);
-        let db = all.services.iter().find(|s| s.key.name == "db").unwrap().key.clone();
+        let db = all.nodes.iter().find(|n| n.key.name == "db").unwrap().key.clone();
         let place = stage.slot(&db);
-        stage.refresh(&model(&SHOP[..2]), 1.0);
+        stage.refresh(&shown(&SHOP[..2]), 1.0);
         assert_eq!(stage.refresh(&all, 2.0), Change::None);
         assert_eq!(stage.slot(&db), place);
+    }
+
+    #[test]
+    fn pinned_nodes_stay_through_every_layout_and_the_others_glide() {
+        let mut stage = Stage::default();
+        let all = shown(SHOP);
+        stage.refresh(&all, 0.0);
+        let cart = all.nodes[0].key.clone();
+        let pinned = Slot { layer: 7.0, cross: -3.0 };
+        stage.pin(&cart, pinned);
+        for wanted in [Arrangement::Force, Arrangement::Grid, Arrangement::Concentric, Arrangement::Layered] {
+            let web = &all.nodes.iter().find(|n| n.key.name == "web").unwrap().key;
+            let before = stage.slot(web);
+            stage.choose(wanted, None);
+            stage.arrange(&all, 10_000.0, false);
+            stage.settle();
+            assert_eq!(stage.slot(&cart), pinned, "{wanted:?}");
+            let start = stage.placed(&all, 10_000.0, true);
+            assert_eq!(start.slots[4], before, "{wanted:?} begins where the former layout ended");
+            let end = stage.placed(&all, 10_000.0 + EASE_MS, true);
+            assert_eq!(end.slots[4], stage.slot(web));
+        }
+        stage.unpin(Some(&cart));
+        stage.arrange(&all, 20_000.0, false);
+        assert_ne!(stage.slot(&cart), pinned);
+    }
+
+    #[test]
+    fn a_large_layout_is_done_in_slices_and_ends() {
+        let calls: Vec<_> = crate::layout::tests::random_calls(900, 3);
+        let names: Vec<String> = (0..900).map(|i| format!("s{i}")).collect();
+        let all = shown(&calls.iter().map(|&(a, b)| (names[a].as_str(), names[b].as_str())).collect::<Vec<_>>());
+        let mut stage = Stage::default();
+        stage.refresh(&all, 0.0);
+        assert_eq!(stage.used(), Arrangement::Force);
+        assert!(stage.laying_out());
+        let mut slices = 0;
+        while stage.advance() {
+            slices += 1;
+            assert!(slices < 1000);
+        }
+        assert!(slices > 2 && !stage.laying_out());
     }
 }

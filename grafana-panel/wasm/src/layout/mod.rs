@@ -1,17 +1,25 @@
-//! Layered layout: callers before callees, deterministic, in abstract coordinates.
+//! Layouts, all deterministic, in abstract coordinates: layered (here), [`force`], [`rings`].
 //!
-//! The steps are those of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical
+//! Layered, callers stand before callees. The steps are those of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical
 //! System Structures" (1981): break cycles, assign layers, order within layers, assign coordinates.
 //! Long calls pass through way points so that they bend around services rather than cross them.
 //!
 //! Coordinates: `layer` counts along the calls (callers lower), `cross` runs across them with 1.0
-//! between neighbouring services. The camera maps both to pixels.
+//! between neighbouring services. The camera maps both to pixels. The other layouts have no direction:
+//! their coordinates are those of a plane, with about 1.0 between neighbours.
 //!
 //! Never fails: any set of calls (cycles, no calls, unconnected parts) has a layout.
 
+mod adjacency;
+mod bodies;
 mod coordinates;
+pub mod force;
 mod layers;
 mod order;
+mod pivots;
+pub mod rings;
+
+pub(crate) use adjacency::Adjacency;
 
 use coordinates::assign;
 use layers::{Layering, layer};
@@ -25,6 +33,62 @@ pub struct Slot {
     /// Across them.
     pub cross: f64,
 }
+
+/// How nodes are arranged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arrangement {
+    /// Layered up to a few hundred nodes, force-directed beyond.
+    #[default]
+    Auto,
+    /// Callers before callees.
+    Layered,
+    /// By springs and repulsion.
+    Force,
+    /// In rings around one node.
+    Concentric,
+    /// Rows and columns.
+    Grid,
+}
+
+impl Arrangement {
+    /// By its name; `None` for any other word.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "auto" => Self::Auto,
+            "layered" => Self::Layered,
+            "force" => Self::Force,
+            "concentric" => Self::Concentric,
+            "grid" => Self::Grid,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Layered => "layered",
+            Self::Force => "force",
+            Self::Concentric => "concentric",
+            Self::Grid => "grid",
+        }
+    }
+
+    /// What [`Arrangement::Auto`] means for that many nodes; any other is itself.
+    #[must_use]
+    pub fn of(self, nodes: usize) -> Self {
+        match self {
+            Self::Auto if nodes > LAYERED_LIMIT => Self::Force,
+            Self::Auto => Self::Layered,
+            other => other,
+        }
+    }
+}
+
+/// Past this many nodes layers are a wall of crossings.
+const LAYERED_LIMIT: usize = 300;
 
 /// A laid-out graph.
 #[derive(Debug, Clone, Default, PartialEq)]

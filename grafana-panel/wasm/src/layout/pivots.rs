@@ -1,0 +1,97 @@
+//! A first guess that has the graph's overall shape: distances to a few pivots, seen in two dimensions.
+//!
+//! Pivot MDS (Brandes and Pich, "Eigensolver Methods for Progressive Multidimensional Scaling of Large
+//! Data", 2006): O(pivots x links). Deterministic: pivots are the farthest nodes from those before,
+//! lowest id first, and the power iteration starts from fixed vectors.
+
+use super::adjacency::Adjacency;
+
+const PIVOTS: usize = 32;
+const ROUNDS: usize = 60;
+
+/// Coordinates with a mean link length of 1; nodes that are alike may coincide.
+pub(crate) fn pivot_mds(adjacency: &Adjacency) -> Vec<(f64, f64)> {
+    let nodes = adjacency.nodes();
+    let count = PIVOTS.min(nodes);
+    let mut columns: Vec<Vec<f64>> = Vec::with_capacity(count);
+    let mut nearest = vec![u32::MAX; nodes];
+    // The first pivot is the best connected node.
+    let mut pivot = (0..nodes).rev().max_by_key(|&n| adjacency.of(n).len()).unwrap_or(0);
+    for _ in 0..count {
+        let hops = adjacency.hops(pivot);
+        let farthest = hops.iter().copied().filter(|&h| h != u32::MAX).max().unwrap_or(0);
+        for (near, &h) in nearest.iter_mut().zip(&hops) {
+            *near = (*near).min(h);
+        }
+        // Without a way, a little farther than the farthest.
+        columns.push(hops.iter().map(|&h| f64::from(if h == u32::MAX { farthest + 2 } else { h }).powi(2)).collect());
+        pivot = (0..nodes).rev().max_by_key(|&n| nearest[n]).unwrap_or(0);
+    }
+    centre(&mut columns, nodes);
+    let products: Vec<Vec<f64>> =
+        columns.iter().map(|a| columns.iter().map(|b| a.iter().zip(b).map(|(x, y)| x * y).sum()).collect()).collect();
+    let first = eigenvector(&products, None);
+    let second = eigenvector(&products, Some(&first));
+    let along = |vector: &[f64], node: usize| columns.iter().zip(vector).map(|(c, v)| c[node] * v).sum::<f64>();
+    let mut points: Vec<(f64, f64)> = (0..nodes).map(|n| (along(&first, n), along(&second, n))).collect();
+    let (mut length, mut links) = (0.0, 0_usize);
+    for node in 0..nodes {
+        for &near in adjacency.of(node) {
+            let (a, b) = (points[node], points[near as usize]);
+            length += (a.0 - b.0).hypot(a.1 - b.1);
+            links += 1;
+        }
+    }
+    let scale = if length > 0.0 { links as f64 / length } else { 1.0 };
+    for point in &mut points {
+        *point = (point.0 * scale, point.1 * scale);
+    }
+    points
+}
+
+/// Double centring of the squared distances.
+fn centre(columns: &mut [Vec<f64>], nodes: usize) {
+    let count = columns.len().max(1) as f64;
+    let rows: Vec<f64> = (0..nodes).map(|n| columns.iter().map(|c| c[n]).sum::<f64>() / count).collect();
+    let all = rows.iter().sum::<f64>() / nodes.max(1) as f64;
+    for column in columns {
+        let mean = column.iter().sum::<f64>() / nodes.max(1) as f64;
+        for (value, row) in column.iter_mut().zip(&rows) {
+            *value = -0.5 * (*value - mean - row + all);
+        }
+    }
+}
+
+/// The leading eigenvector of a symmetric matrix, or the leading one at right angles to `other`.
+fn eigenvector(matrix: &[Vec<f64>], other: Option<&[f64]>) -> Vec<f64> {
+    let mut vector: Vec<f64> = (0..matrix.len()).map(|i| 1.0 + (i * 7 % 5) as f64 - (i * 3 % 4) as f64).collect();
+    let times = |vector: &[f64]| -> Vec<f64> {
+        matrix.iter().map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum()).collect()
+    };
+    let straighten = |vector: &mut Vec<f64>| {
+        let other = other.unwrap_or_default();
+        let shared: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+        for (v, o) in vector.iter_mut().zip(other) {
+            *v -= shared * o;
+        }
+    };
+    let leading = other.map_or(0.0, |o| length(&times(o)));
+    for _ in 0..ROUNDS {
+        straighten(&mut vector);
+        vector = times(&vector);
+        straighten(&mut vector);
+        let long = length(&vector);
+        // A graph as thin as a path has no second direction, only rounding.
+        if long <= f64::MIN_POSITIVE || long <= leading * 1e-9 {
+            return vec![0.0; matrix.len()];
+        }
+        for v in &mut vector {
+            *v /= long;
+        }
+    }
+    vector
+}
+
+fn length(vector: &[f64]) -> f64 {
+    vector.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
