@@ -5,22 +5,107 @@ use alloc::vec::Vec;
 
 use crate::elimination::{Inputs, Plan, State};
 use crate::network::check_probabilities;
+use crate::unrolled::Unrolled;
 use crate::wide::{Number, Wide};
 use crate::{CallGraph, Inference, InferenceError};
 
+/// A blast radius, exact or not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reach {
+    /// Exact.
+    Exact(Vec<f64>),
+    /// The graph was too wide as a whole, not above the root.
+    Restricted(RestrictedReach),
+}
+
+impl Reach {
+    /// Per service, the probability of being anomalous, exact or not.
+    #[must_use]
+    pub fn hits(&self) -> &[f64] {
+        match self {
+            Self::Exact(hits) | Self::Restricted(RestrictedReach { hits, .. }) => hits,
+        }
+    }
+}
+
+/// A blast radius with the leaks left out of services that are neither the root nor its ancestors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestrictedReach {
+    /// Per service; too low by at most `error`.
+    pub hits: Vec<f64>,
+    /// The sum of the leaks left out: no more likely does any of them happen, and where none does, the hits are
+    /// those of the whole graph.
+    pub error: f64,
+}
+
 /// P(A_y | do(F_root = 1)) for every service y, no other service having a fault: only leaks add to it.
 ///
-/// For several questions about one graph, [`Inference`] prepares it once.
+/// Past the width limit it is answered where [`reach`] is exact. For several questions about one graph,
+/// [`Inference`] prepares it once.
 ///
 /// # Errors
 /// A `root` outside the graph, leaks that are no probabilities, or [`InferenceError::TooWide`].
 pub fn blast_radius(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
     check_probabilities("leak", leak, graph.services())?;
-    Inference::new(graph)?.blast_radius(leak, root)
+    let too_wide = match Inference::new(graph) {
+        Ok(inference) => return inference.blast_radius(leak, root),
+        Err(error) => error,
+    };
+    match restricted_reach(graph, leak, root)? {
+        RestrictedReach { hits, error: 0.0 } => Ok(hits),
+        RestrictedReach { .. } => Err(too_wide),
+    }
+}
+
+/// [`blast_radius`], and past the width limit that of the root's ancestors alone: nobody else can be hit but by
+/// a leak.
+///
+/// # Errors
+/// As [`blast_radius`]; [`InferenceError::TooWide`] where the root's ancestors are too wide still.
+pub fn reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Reach, InferenceError> {
+    check_probabilities("leak", leak, graph.services())?;
+    match Inference::new(graph) {
+        Ok(inference) => inference.blast_radius(leak, root).map(Reach::Exact),
+        Err(InferenceError::TooWide { .. }) => restricted_reach(graph, leak, root)
+            .map(|answer| if answer.error == 0.0 { Reach::Exact(answer.hits) } else { Reach::Restricted(answer) }),
+        Err(error) => Err(error),
+    }
+}
+
+fn restricted_reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<RestrictedReach, InferenceError> {
+    let services = graph.services();
+    if root >= services {
+        return Err(InferenceError::UnknownService { service: root, services });
+    }
+    let mut callers = vec![Vec::new(); services as usize];
+    for edge in graph.dag_edges().iter().chain(graph.deferred_edges()) {
+        callers[edge.server as usize].push(edge.client);
+    }
+    let mut found = vec![false; services as usize];
+    found[root as usize] = true;
+    let mut queue = vec![root];
+    while let Some(service) = queue.pop() {
+        for &caller in &callers[service as usize] {
+            if !core::mem::replace(&mut found[caller as usize], true) {
+                queue.push(caller);
+            }
+        }
+    }
+    let above: Vec<u32> = (0..services).filter(|&s| found[s as usize] && s != root).collect();
+    let (part, own) = Unrolled::of(graph).above(root, &above, leak);
+    let neutral = vec![[Wide::ONE; 2]; above.len()];
+    let outcome = Plan::of(&part)?.run(&Inputs { own: &own, likelihood: &neutral });
+    let mut hits = vec![0.0; services as usize];
+    hits[root as usize] = 1.0;
+    for (&service, rest) in above.iter().zip(&outcome.likelihood) {
+        hits[service as usize] = rest[1].share_of(outcome.value);
+    }
+    let outside = leak.iter().zip(&found).filter(|&(_, &found)| !found);
+    Ok(RestrictedReach { hits, error: outside.fold(0.0, |sum, (leak, _)| sum + leak) })
 }
 
 /// The same on a graph that is prepared; `state` is of earlier questions about it.
-pub(crate) fn reach(
+pub(crate) fn prepared(
     plan: &Plan,
     state: &mut State<Wide>,
     services: u32,

@@ -54,7 +54,7 @@ impl Inference {
     /// # Errors
     /// A `root` outside the graph, or leaks that are no probabilities.
     pub fn blast_radius(&self, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
-        blast::reach(&self.plan, &mut State::new(), self.services, leak, root)
+        blast::prepared(&self.plan, &mut State::new(), self.services, leak, root)
     }
 
     /// [`Inference::blast_radius`] of each of `roots`, with the work shared that does not depend on the root.
@@ -63,6 +63,6 @@ impl Inference {
     /// As [`Inference::blast_radius`].
     pub fn blast_radii(&self, leak: &[f64], roots: &[u32]) -> Result<Vec<Vec<f64>>, InferenceError> {
         let mut state = State::new();
-        roots.iter().map(|&root| blast::reach(&self.plan, &mut state, self.services, leak, root)).collect()
+        roots.iter().map(|&root| blast::prepared(&self.plan, &mut state, self.services, leak, root)).collect()
     }
 }

@@ -10,6 +10,9 @@
 //!
 //! Evidence enters as one likelihood ratio per service.
 //!
+//! A call that would close a cycle ([`CallGraph`]) reaches its caller from the step before, for one turn round the
+//! cycle, in every answer of this crate; the documentation of `unrolled.rs` has the definition.
+//!
 //! A resource is a node like any other: a host is a callee of everything that runs on it, with the strength
 //! with which its fault shows there. Its fault then reaches all of them and their callers, and services of
 //! one host that fail together point at the host, whether or not it has evidence of its own.
@@ -19,6 +22,7 @@
 //!   [`InferenceError::TooWide`]; an approximation has a type of its own. [`single_fault`] tries in this order:
 //!   the whole graph; each fault on its ancestors ([`restricted_single_fault`]: exact without leaks, else with
 //!   a bound on what they add); a graph with weak edges left out ([`ApproximateSingleFaultPosterior`], no bound).
+//!   [`reach`] tries the whole graph, then the root's ancestors ([`RestrictedReach`], with a bound).
 //! - **Bounded**: tables over 20 variables at most and 2^22 multiplications a pass, at most about 350 MiB beside
 //!   the graph. Past that, [`InferenceError::TooWide`] says what it took.
 //! - **Bit-equal everywhere**: no I/O, no clock, no hash map; every sum has a fixed order; the only
@@ -44,7 +48,7 @@ mod unrolled;
 mod what_if;
 mod wide;
 
-pub use blast::blast_radius;
+pub use blast::{Reach, RestrictedReach, blast_radius, reach};
 pub use error::{GraphError, InferenceError};
 pub use graph::{CallEdge, CallGraph};
 pub use inference::Inference;

@@ -296,7 +296,7 @@ impl WhatIf {
     pub fn blast_radius(&mut self, root: u32) -> Result<Vec<f64>, WhatIfError> {
         let (services, leak) = (self.services, self.leak.clone());
         let (prepared, planned) = self.prepare()?;
-        let hits = blast::reach(&prepared.plan, &mut prepared.reach, services, &leak, root)?;
+        let hits = blast::prepared(&prepared.plan, &mut prepared.reach, services, &leak, root)?;
         let (repeated, operations) = (prepared.reach.repeated(), prepared.plan.operations());
         self.work = Work { planned, repeated, operations };
         Ok(hits)

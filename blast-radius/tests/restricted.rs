@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use quoll_blast_radius::{
-    CallEdge, CallGraph, InferenceError, SingleFault, restricted_single_fault, single_fault, single_fault_posterior,
+    CallEdge, CallGraph, InferenceError, Reach, SingleFault, blast_radius, reach, restricted_single_fault,
+    single_fault, single_fault_posterior,
 };
 
 fn graph_and_evidence() -> impl Strategy<Value = (CallGraph, Vec<f64>)> {
@@ -114,4 +115,21 @@ fn what_is_too_wide_as_a_whole_is_answered_fault_by_fault() {
         unreachable!("leaks are left out, and that is said")
     };
     assert!(answer.log_odds_error > 0.0 && answer.probability_error() < 1e-3, "{}", answer.probability_error());
+}
+
+#[test]
+fn the_reach_of_a_fault_is_answered_past_the_width_limit() {
+    let graph = crossed();
+    let down = graph.callees(60)[0].strength;
+    let hits = blast_radius(&graph, &[0.0; 120], 100).unwrap();
+    for edge in graph.dag_edges().iter().filter(|edge| edge.server == 60) {
+        assert!((hits[edge.client as usize] - down * edge.strength).abs() < 1e-15);
+    }
+    assert!(hits[100] == 1.0 && (hits[60] - down).abs() < 1e-15 && hits[61] == 0.0);
+    let leak = [1e-11; 120];
+    assert!(matches!(blast_radius(&graph, &leak, 100), Err(InferenceError::TooWide { .. })));
+    let Reach::Restricted(answer) = reach(&graph, &leak, 100).unwrap() else { unreachable!("leaks are left out") };
+    assert!(answer.error > 0.0 && answer.error < 120e-11);
+    assert!(answer.hits.iter().zip(&hits).all(|(with, without)| (with - without).abs() < 120e-11));
+    assert!(reach(&graph, &leak, 120).is_err());
 }
