@@ -6,6 +6,7 @@ use quoll_prometheus_protocol::snappy;
 
 use super::*;
 use crate::SharedReceiver;
+use crate::stats::Rejection;
 
 const NOW: i64 = 1_700_000_000_000;
 const STEP: i64 = 1000;

@@ -1,0 +1,98 @@
+//! From the inbound log back to windows.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use quoll_features::FeatureSet;
+use quoll_prometheus_protocol::decode;
+
+use super::Receiver;
+use crate::config::IngestConfig;
+use crate::log::{self, Entry, InboundLog, LogError, Staged};
+use crate::scope::ClosedScopeStep;
+use crate::table::Binding;
+
+impl Receiver {
+    /// A receiver that replays the log in `directory`, then goes on with it. Steps that the replay closes are
+    /// handed to `replayed`, in order, and do not count as pending.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or begun.
+    pub fn open(
+        config: IngestConfig,
+        set: Arc<FeatureSet>,
+        step_ms: i64,
+        directory: &Path,
+        mut replayed: impl FnMut(ClosedScopeStep),
+    ) -> Result<Self, LogError> {
+        let mut receiver = Self::in_memory(config.clone(), set, step_ms);
+        receiver.in_memory = false;
+        let mut log = InboundLog::open(directory, config.log)?;
+        let segments = log::list(directory)?;
+        let last_written = segments.iter().rev().map(|segment| segment.sequence).nth(1);
+        let own = log.sequence();
+        for segment in segments.iter().filter(|segment| segment.sequence < own) {
+            let mut replay = Replay::default();
+            let repair = Some(segment.sequence) == last_written;
+            let damaged = log::read(segment, repair, |entry| {
+                receiver.replay_entry(&mut replay, entry);
+                while let Some(step) = receiver.pending.pop_front() {
+                    replayed(step);
+                }
+            })?;
+            if damaged > 0 {
+                tracing::warn!(path = %segment.path.display(), bytes = damaged, "inbound segment is damaged, read up to there");
+            }
+            receiver.stats.log_damaged_bytes += damaged;
+            log.note_newest(segment.sequence, replay.newest_ms);
+        }
+        receiver.log = Some(log);
+        Ok(receiver)
+    }
+
+    fn replay_entry(&mut self, replay: &mut Replay, entry: Entry<'_>) {
+        match entry {
+            Entry::Scope { id, scope } => {
+                if let Some(scope) = self.scope(scope) {
+                    replay.scopes.insert(id, scope);
+                }
+            }
+            Entry::Series { scope, series, block } => {
+                let Some(&own) = replay.scopes.get(&scope) else { return };
+                // The labels were split when they were written: nothing of scope or replica is left.
+                let labels: Result<Vec<_>, _> = decode::labels(block).collect();
+                let Ok(labels) = labels else { return };
+                if let Binding::Selected { series: handle, .. } = self.bind(own, &labels, "") {
+                    replay.series.insert((scope, series), (own, handle));
+                }
+            }
+            Entry::Samples { samples, complete } => {
+                for sample in samples {
+                    replay.newest_ms = replay.newest_ms.max(sample.timestamp_ms);
+                    if let Some(&(scope, series)) = replay.series.get(&(sample.scope, sample.series)) {
+                        self.staged.push(Staged { scope, series, ..sample });
+                    }
+                }
+                if complete {
+                    self.stats.replayed_samples += self.staged.len() as u64;
+                    self.apply();
+                }
+            }
+        }
+    }
+}
+
+/// What the numbers of one segment stand for now.
+#[derive(Debug)]
+struct Replay {
+    scopes: HashMap<u32, u32>,
+    series: HashMap<(u32, u32), (u32, u32)>,
+    newest_ms: i64,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { scopes: HashMap::new(), series: HashMap::new(), newest_ms: i64::MIN }
+    }
+}

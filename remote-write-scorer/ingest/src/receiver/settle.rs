@@ -1,0 +1,95 @@
+//! From staged samples to the log, the windows, and closed steps.
+
+use std::sync::Arc;
+
+use quoll_features::SeriesRef;
+
+use super::{Receiver, WriteError};
+use crate::scope::{ClosedScopeStep, Description};
+use crate::table::Binding;
+
+/// Event time between two looks for series that the windows have forgotten.
+const SWEEP_EVERY_MS: i64 = 60_000;
+
+impl Receiver {
+    /// Writes the staged samples to the log, after the descriptions they need.
+    pub(super) fn commit(&mut self) -> Result<(), WriteError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        log.rotate_if_full()?;
+        let segment = log.sequence();
+        for sample in &self.staged {
+            let state = &mut self.scopes[sample.scope as usize];
+            if state.described_in != segment {
+                state.described_in = segment;
+                log.scope(sample.scope, &state.scope);
+            }
+            if let Some(description) = state.described.get_mut(sample.series as usize)
+                && description.segment != segment
+            {
+                description.segment = segment;
+                log.series(sample.scope, sample.series, &description.block);
+            }
+        }
+        log.samples(&self.staged, true);
+        log.commit()?;
+        Ok(())
+    }
+
+    /// Moves the staged samples into the windows and closes what they complete.
+    pub(super) fn apply(&mut self) {
+        for sample in &self.staged {
+            let state = &mut self.scopes[sample.scope as usize];
+            state.windows.push(SeriesRef(sample.series), sample.timestamp_ms, sample.value);
+            if !state.touched {
+                state.touched = true;
+                self.touched.push(sample.scope);
+            }
+            self.stats.newest_ms = self.stats.newest_ms.max(sample.timestamp_ms);
+        }
+        self.staged.clear();
+        for scope in self.touched.drain(..) {
+            let state = &mut self.scopes[scope as usize];
+            state.touched = false;
+            state.windows.close(&mut self.closing);
+            self.stats.closed_steps += self.closing.len() as u64;
+            let steps = self.closing.drain(..).map(|step| ClosedScopeStep { scope: Arc::clone(&state.scope), step });
+            self.pending.extend(steps);
+        }
+        if self.log.is_some() || self.in_memory {
+            self.drop_forgotten();
+        }
+    }
+
+    /// Drops what is known of series that the windows have forgotten, once a minute of event time. Not during a
+    /// replay: live, a handle stayed valid until this very point, and the log names series by it.
+    fn drop_forgotten(&mut self) {
+        if self.stats.newest_ms.saturating_sub(self.swept_ms) < SWEEP_EVERY_MS {
+            return;
+        }
+        self.swept_ms = self.stats.newest_ms;
+        let mut forgotten = Vec::new();
+        for (scope, state) in self.scopes.iter_mut().enumerate() {
+            state.windows.take_forgotten(&mut forgotten);
+            if forgotten.is_empty() {
+                continue;
+            }
+            let mut gone = vec![false; state.described.len()];
+            for SeriesRef(series) in forgotten.drain(..) {
+                if let Some(description) = state.described.get_mut(series as usize) {
+                    *description = Description::default();
+                    gone[series as usize] = true;
+                }
+            }
+            for tenant in &mut self.tenants {
+                let dropped = tenant.table.forget(|binding| {
+                    matches!(binding, Binding::Selected { scope: of, series, .. }
+                        if of as usize == scope && gone.get(series as usize).copied().unwrap_or(false))
+                });
+                self.stats.forgotten_series += dropped as u64;
+            }
+        }
+    }
+}
