@@ -14,7 +14,7 @@ use rustix::thread::CapabilitySet;
 use tokio::sync::oneshot;
 
 use crate::collectors::{self, Collector, World};
-use crate::directory::Directory;
+use crate::directory::{Directory, PlainProcesses};
 use crate::edges::Edges;
 use crate::exposition::{Kind, Labels, Metric, Page};
 use crate::kernel::Settings;
@@ -81,6 +81,8 @@ pub struct AgentConfig {
     pub source: SourceChoice,
     /// `services.yaml`, if any.
     pub services: Option<PathBuf>,
+    /// Which processes are named by their executable.
+    pub plain_processes: PlainProcesses,
     /// Whether Quoll's own processes are shown.
     pub show_self: bool,
     /// Names of collectors that are off.
@@ -94,6 +96,7 @@ impl Default for AgentConfig {
         Self {
             source: SourceChoice::Auto,
             services: None,
+            plain_processes: PlainProcesses::default(),
             show_self: false,
             disabled: Vec::new(),
             settings: Settings::default(),
@@ -193,7 +196,7 @@ impl Agent {
         let mut agent = Self {
             source,
             rules_file,
-            directory: Directory::new(rules, config.show_self),
+            directory: Directory::new(rules, config.show_self).with_plain_processes(config.plain_processes),
             edges: Edges::default(),
             collectors,
             names_at: None,

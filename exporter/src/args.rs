@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::agent::{AgentConfig, SELF_METRICS, SourceChoice};
 use crate::collectors;
+use crate::directory::PlainProcesses;
 use crate::exposition::Kind;
 use crate::kernel::Settings;
 use crate::privileges::{self, Needs};
@@ -25,6 +26,9 @@ pub struct Args {
     /// File that names services; read again when it changes
     #[arg(long, value_name = "FILE")]
     pub services: Option<PathBuf>,
+    /// Processes outside of units and containers that are services by their executable's name
+    #[arg(long, value_enum, default_value = "listening")]
+    pub plain_processes: PlainProcesses,
     /// Show Quoll's own processes too
     #[arg(long)]
     pub show_self: bool,
@@ -51,6 +55,7 @@ impl Args {
         AgentConfig {
             source: self.source,
             services: self.services.clone(),
+            plain_processes: self.plain_processes,
             show_self: self.show_self,
             disabled: self.disable.clone(),
             settings: Settings {

@@ -1,7 +1,8 @@
 //! Whose socket is it? Names both ends of a connection.
 //!
-//! A socket on this node is named by the rules (netns, cgroup, address, port), else by its cgroup. The
-//! other end is named, in this order:
+//! A socket on this node is named by the rules (netns, cgroup, address, port), else by its cgroup (unit,
+//! container, folder), else by the executable of the process that made it ([`PlainProcesses`]). The other
+//! end is named, in this order:
 //! 1. by its own socket, where that is on this node and known;
 //! 2. by who listens at its address, now or earlier: a refused connection is to a service whose
 //!    listener is just gone;
@@ -13,7 +14,9 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::inventory::{Inventory, cgroups};
+use crate::inventory::cgroups::Membership;
+use crate::inventory::names::{self, PathName};
+use crate::inventory::{Inventory, Process};
 use crate::net::{Endpoint, is_loopback, is_private};
 use crate::rules::Rules;
 use crate::service::Service;
@@ -30,8 +33,21 @@ pub const GONE_AFTER: Duration = Duration::from_secs(300);
 pub struct Members {
     /// Number and start (clock ticks after boot) of each process.
     pub processes: Vec<(u32, u64)>,
-    /// Paths in the unified hierarchy.
-    pub cgroups: BTreeSet<Arc<str>>,
+    /// Where they are in the cgroup hierarchies.
+    pub cgroups: BTreeSet<Arc<Membership>>,
+}
+
+/// Which processes outside of any unit, container or folder of cgroups are services, by their executable's
+/// name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlainProcesses {
+    /// Those that listen at a TCP port.
+    #[default]
+    Listening,
+    /// All that have an executable.
+    All,
+    /// None, unless a rule names them.
+    None,
 }
 
 /// Names of a connection.
@@ -71,6 +87,9 @@ pub struct Directory {
     members: BTreeMap<Service, Members>,
     /// When something of a service was last seen on this node.
     last_seen: HashMap<Service, Instant>,
+    /// Processes that listen.
+    listeners: HashSet<u32>,
+    plain: PlainProcesses,
     show_own: bool,
 }
 
@@ -79,6 +98,12 @@ impl Directory {
     #[must_use]
     pub fn new(rules: Rules, show_own: bool) -> Self {
         Self { rules, show_own, ..Self::default() }
+    }
+
+    /// Names `plain` processes by their executable.
+    #[must_use]
+    pub fn with_plain_processes(self, plain: PlainProcesses) -> Self {
+        Self { plain, ..self }
     }
 
     /// Puts new rules in force; names that the old ones gave to places are forgotten.
@@ -95,12 +120,11 @@ impl Directory {
     fn set_present_at(&mut self, now: Instant) {
         let mut members: BTreeMap<Service, Members> = BTreeMap::new();
         for (pid, process) in &self.inventory.processes {
-            let owner = Owner { cgroup_id: process.cgroup_id, netns: process.netns };
-            if let Some(service) = self.process(owner, process.is_own) {
+            if let Some(service) = self.process(*pid, process) {
                 let one = members.entry(service).or_default();
                 one.processes.push((*pid, process.start_ticks));
-                if !one.cgroups.contains(&process.cgroup) {
-                    one.cgroups.insert(process.cgroup.clone());
+                if !one.cgroups.contains(&process.membership) {
+                    one.cgroups.insert(process.membership.clone());
                 }
             }
         }
@@ -143,10 +167,12 @@ impl Directory {
         if self.places.len() > MAX_ENDPOINTS {
             self.places.clear();
         }
+        self.listeners = listening.iter().map(|one| one.process).collect();
         for one in &listening {
             let service = self.by_rules_or_cgroup(one.owner, Some(one.local.address), Some(one.local.port));
             agree(&mut self.owners, one.owner, service.as_ref());
             agree(&mut self.namespaces, one.owner.netns, service.as_ref());
+            let service = service.or_else(|| self.by_process(one.process));
             let place = Place { service, is_own: self.inventory.is_own(one.process) };
             let addresses: Vec<Ipv6Addr> = if one.local.address.is_unspecified() {
                 let own = self.inventory.netns.get(&one.owner.netns);
@@ -173,15 +199,32 @@ impl Directory {
             return None;
         }
         self.by_rules_or_cgroup(one.owner, Some(one.local.address), Some(one.local.port))
+            .or_else(|| self.by_process(one.process))
     }
 
     /// Names what a process belongs to.
-    #[must_use]
-    pub fn process(&self, owner: Owner, is_own: bool) -> Option<Service> {
-        if is_own && !self.show_own {
+    fn process(&self, pid: u32, process: &Process) -> Option<Service> {
+        if process.is_own && !self.show_own {
             return None;
         }
-        self.of_owner(owner, None, None)
+        let owner = Owner { cgroup_id: process.cgroup_id, netns: process.netns };
+        self.of_owner(owner, None, None).or_else(|| self.by_process(pid))
+    }
+
+    /// Names a process by its cgroup, which its sockets may not show (without a unified hierarchy), else by
+    /// its executable.
+    fn by_process(&self, pid: u32) -> Option<Service> {
+        let process = self.inventory.processes.get(&pid)?;
+        let owner = Owner { cgroup_id: process.cgroup_id, netns: process.netns };
+        let by_rule = || self.rules.by_executable(&process.executable).cloned();
+        let is_service = match self.plain {
+            PlainProcesses::Listening => self.listeners.contains(&pid),
+            PlainProcesses::All => true,
+            PlainProcesses::None => false,
+        };
+        self.by_rules_or_cgroup(owner, None, None)
+            .or_else(by_rule)
+            .or_else(|| is_service.then(|| Service::new(None, &process.executable))?)
     }
 
     /// Names both ends; `None` for connections of Quoll's own processes.
@@ -199,7 +242,11 @@ impl Directory {
         if place.is_some_and(|place| place.is_own) && !self.show_own {
             return None;
         }
-        let own = self.of_owner(report.owner, known(report.local.address), listening_port);
+        let own = self
+            .of_owner(report.owner, known(report.local.address), listening_port)
+            .or_else(|| self.by_process(report.processes[0]))
+            // An accepted socket does not say whose it is, but its listener does.
+            .or_else(|| place.filter(|_| reporter == Role::Server)?.service.clone());
         let peer = self.peer(report, reporter);
         let is_complete = own.is_some() && peer.is_some();
         let own = own.unwrap_or_else(Service::unknown);
@@ -223,6 +270,7 @@ impl Directory {
         let remote_port = (reporter == Role::Client).then_some(remote.port);
         let by_socket = report.peer.and_then(|peer| self.of_owner(peer, Some(remote.address), remote_port));
         by_socket
+            .or_else(|| self.by_process(report.processes[1]))
             .or_else(|| {
                 remote_port?;
                 self.place(report.owner.netns, remote)?.service.clone()
@@ -260,7 +308,14 @@ impl Directory {
             .or_else(|| self.rules.by_cgroup(path?))
             .or_else(|| self.rules.by_address(address?))
             .or_else(|| self.rules.by_port(port?));
-        by_rule.cloned().or_else(|| Service::new(None, &cgroups::service_name(path?)?))
+        by_rule.cloned().or_else(|| match names::of_path(path?) {
+            PathName::Named(name) => Service::new(None, &name),
+            PathName::Container(id) => {
+                let container = self.inventory.container(&id)?;
+                Service::new(container.namespace.as_deref(), &container.name)
+            }
+            PathName::Nothing => None,
+        })
     }
 
     /// Whether a connection's owner may become nameable by reading the cgroups again.

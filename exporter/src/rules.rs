@@ -7,6 +7,7 @@
 //!     match:                     # any one matches
 //!       - netns: 4026532300          # inode of a network namespace
 //!       - cgroup: /quoll-shop/cart   # path in the unified hierarchy: that cgroup and those below
+//!       - executable: nginx          # file name of a process outside of units and containers
 //!       - address: 198.18.0.5        # or CIDR: who listens at it or connects from it
 //!       - port: 8080                 # port it listens at
 //! ```
@@ -59,7 +60,9 @@ pub enum RulesError {
         index: usize,
     },
     /// A match must say exactly one thing.
-    #[error("services[{index}] ({name}): each entry of 'match' has exactly one of netns, cgroup, address, port")]
+    #[error(
+        "services[{index}] ({name}): each entry of 'match' has exactly one of netns, cgroup, executable, address, port"
+    )]
     NotOneMatch {
         /// Position of the service, from 0.
         index: usize,
@@ -96,6 +99,7 @@ struct Entry {
 struct Match {
     netns: Option<u32>,
     cgroup: Option<String>,
+    executable: Option<String>,
     address: Option<String>,
     port: Option<u16>,
 }
@@ -106,6 +110,7 @@ pub struct Rules {
     netns: Vec<(u32, Service)>,
     cgroups: Vec<(Arc<str>, Service)>,
     addresses: Vec<(Network, Service)>,
+    executables: Vec<(String, Service)>,
     ports: Vec<(u16, Service)>,
 }
 
@@ -130,20 +135,23 @@ impl Rules {
             for one in entry.matches {
                 let service = service.clone();
                 match one {
-                    Match { netns: Some(netns), cgroup: None, address: None, port: None } => {
+                    Match { netns: Some(netns), cgroup: None, executable: None, address: None, port: None } => {
                         rules.netns.push((netns, service));
                     }
-                    Match { netns: None, cgroup: Some(path), address: None, port: None } => {
+                    Match { netns: None, cgroup: Some(path), executable: None, address: None, port: None } => {
                         let path = format!("/{}", path.trim_matches('/'));
                         rules.cgroups.push((Arc::from(path), service));
                     }
-                    Match { netns: None, cgroup: None, address: Some(address), port: None } => {
+                    Match { netns: None, cgroup: None, executable: None, address: Some(address), port: None } => {
                         let name = entry.name.clone();
                         let network = address.parse().map_err(|source| RulesError::Address { index, name, source })?;
                         rules.addresses.push((network, service));
                     }
-                    Match { netns: None, cgroup: None, address: None, port: Some(port) } => {
+                    Match { netns: None, cgroup: None, executable: None, address: None, port: Some(port) } => {
                         rules.ports.push((port, service));
+                    }
+                    Match { netns: None, cgroup: None, executable: Some(file), address: None, port: None } => {
+                        rules.executables.push((file, service));
                     }
                     _ => return Err(RulesError::NotOneMatch { index, name: entry.name.clone() }),
                 }
@@ -169,6 +177,12 @@ impl Rules {
         self.cgroups.iter().find(|(prefix, _)| holds(prefix)).map(|(_, service)| service)
     }
 
+    /// The service that processes with this executable belong to, if nothing else names them.
+    #[must_use]
+    pub fn by_executable(&self, name: &str) -> Option<&Service> {
+        self.executables.iter().find(|(own, _)| own == name).map(|(_, service)| service)
+    }
+
     /// The service that owns an address.
     #[must_use]
     pub fn by_address(&self, address: Ipv6Addr) -> Option<&Service> {
@@ -190,7 +204,7 @@ fn check_keys(value: &Value) -> Result<(), RulesError> {
         known_keys(service, &format!("services[{index}]"), &["name", "namespace", "match"])?;
         for (entry, one) in list(service, "match").iter().enumerate() {
             let place = format!("services[{index}].match[{entry}]");
-            known_keys(one, &place, &["netns", "cgroup", "address", "port"])?;
+            known_keys(one, &place, &["netns", "cgroup", "executable", "address", "port"])?;
         }
     }
     Ok(())

@@ -369,3 +369,75 @@ fn procfs_sees_open_connections_and_queues_without_ebpf() {
     drop((clients, accepted, listener));
     assert_eq!(agent.page().edge("tcp_active_connections", EDGE, "client"), 0.0);
 }
+
+/// Cgroups of the unified hierarchy and of the CPU controller under different names, with a process in
+/// them that may use a tenth of a core.
+struct Throttled {
+    folders: Vec<std::path::PathBuf>,
+    child: std::process::Child,
+    name: String,
+}
+
+impl Throttled {
+    /// `None` where this machine has no CPU controller to give away.
+    fn start() -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let mount = |kind: &str, option: &str| {
+            let line = mounts.lines().find(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                fields[2] == kind && (option.is_empty() || fields[3].split(',').any(|one| one == option))
+            });
+            line.map(|line| std::path::PathBuf::from(line.split(' ').nth(1).unwrap()))
+        };
+        let name = format!("qx{}throttled", std::process::id());
+        let unified = mount("cgroup2", "")?.join(&name);
+        let mut folders = vec![unified.clone()];
+        let v1 = mount("cgroup", "cpu").map(|root| root.join(format!("{name}-elsewhere")));
+        folders.extend(v1.clone());
+        for folder in &folders {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let limited = match &v1 {
+            Some(folder) => std::fs::write(folder.join("cpu.cfs_quota_us"), "10000"),
+            None => std::fs::write(unified.join("cpu.max"), "10000 100000"),
+        };
+        if limited.is_err() {
+            folders.iter().for_each(|folder| std::fs::remove_dir(folder).unwrap());
+            return None;
+        }
+        let child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        for folder in &folders {
+            std::fs::write(folder.join("cgroup.procs"), child.id().to_string()).unwrap();
+        }
+        Some(Self { folders, child, name })
+    }
+}
+
+impl Drop for Throttled {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for folder in &self.folders {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+#[test]
+fn throttling_is_read_where_the_controller_is_and_named_where_the_process_is() {
+    if !can_load() {
+        return;
+    }
+    let Some(throttled) = Throttled::start() else {
+        eprintln!("skipped: no CPU controller can be given to a cgroup of this test");
+        return;
+    };
+    let agent = Agent::start(SourceChoice::Procfs, "services: []\n");
+    let value = |page: &Page, metric: &str| page.get(&format!("{metric}{{service_name=\"{}\"}}", throttled.name));
+    let page = agent.page_when(|page| value(page, "cpu_throttled_seconds_total") > 0.0);
+    assert!(value(&page, "cpu_throttled_seconds_total") > 0.0);
+    assert!(value(&page, "cpu_usage_seconds_total") > 0.0);
+    assert!(value(&page, "memory_working_set_bytes") > 100_000.0);
+    assert!(value(&page, "open_file_descriptors") >= 3.0);
+    assert!(value(&page, "service_start_time_seconds") > 1e9);
+}

@@ -1,8 +1,8 @@
-//! The mounted cgroup hierarchies, and names made from paths.
+//! The mounted cgroup hierarchies, and where processes are in them.
 //!
 //! Identity comes from the unified hierarchy: a socket carries the inode of its directory there.
-//! Usage comes from wherever the controllers are: version 2 files in the same directory, or version 1
-//! hierarchies in a directory of the same name ("hybrid" machines have both).
+//! Usage comes from wherever the controllers are: version 2, or version 1 in another place for each
+//! controller ("hybrid" machines have both). See `usage.rs` for what is read there.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -25,20 +25,73 @@ const MAX_DEPTH: usize = 12;
 #[derive(Debug)]
 pub struct Cgroups {
     unified: Option<PathBuf>,
-    cpuacct: Option<PathBuf>,
-    memory: Option<PathBuf>,
+    v1: HashMap<Hierarchy, PathBuf>,
     /// Path, and when it was last there.
     by_id: HashMap<u64, (Arc<str>, Instant)>,
     walked: Option<Instant>,
 }
 
-/// CPU and memory of one cgroup and all below it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Usage {
-    /// Since the cgroup was made.
-    pub cpu_seconds: Option<f64>,
-    /// Memory in use less inactive file cache, which the kernel would give up first.
-    pub working_set_bytes: Option<u64>,
+/// A mounted hierarchy that says something about a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hierarchy {
+    /// Version 2.
+    Unified,
+    /// Version 1, by controller.
+    Cpu,
+    /// CPU time.
+    Cpuacct,
+    /// Memory.
+    Memory,
+    /// Disks.
+    Blkio,
+}
+
+impl Hierarchy {
+    /// Version 1, with the names that mounts and `/proc/<pid>/cgroup` give them.
+    const V1: [(&str, Self); 4] =
+        [("cpu", Self::Cpu), ("cpuacct", Self::Cpuacct), ("memory", Self::Memory), ("blkio", Self::Blkio)];
+}
+
+/// Where a process is in each hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Membership([Arc<str>; 5]);
+
+impl Membership {
+    /// From the text of `/proc/<pid>/cgroup` (`cgroups(7)`): lines `number:controllers:path`. Without a
+    /// unified hierarchy systemd's own stands for it.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let root: Arc<str> = Arc::from("/");
+        let mut paths = std::array::from_fn(|_| root.clone());
+        let mut stand_in = None;
+        for line in text.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            match controllers {
+                "" => paths[0] = Arc::from(path),
+                "name=systemd" => stand_in = Some(Arc::from(path)),
+                _ => {
+                    for (_, hierarchy) in
+                        Hierarchy::V1.iter().filter(|(name, _)| controllers.split(',').any(|c| c == *name))
+                    {
+                        paths[*hierarchy as usize] = Arc::from(path);
+                    }
+                }
+            }
+        }
+        if paths[0].as_ref() == "/"
+            && let Some(path) = stand_in
+        {
+            paths[0] = path;
+        }
+        Self(paths)
+    }
+
+    /// Path in one hierarchy; `/` also where it is not mounted.
+    #[must_use]
+    pub fn path(&self, hierarchy: Hierarchy) -> &Arc<str> {
+        &self.0[hierarchy as usize]
+    }
 }
 
 impl Cgroups {
@@ -50,18 +103,19 @@ impl Cgroups {
 
     /// From the text of `/proc/self/mounts` (`fstab(5)`).
     fn from_mounts(mounts: &str) -> Self {
-        let mut found = Self { unified: None, cpuacct: None, memory: None, by_id: HashMap::new(), walked: None };
+        let mut found = Self { unified: None, v1: HashMap::new(), by_id: HashMap::new(), walked: None };
         for line in mounts.lines() {
             let mut fields = line.split(' ').skip(1);
             let (Some(target), Some(kind), Some(options)) = (fields.next(), fields.next(), fields.next()) else {
                 continue;
             };
             let has = |controller: &str| options.split(',').any(|option| option == controller);
-            let target = || Some(PathBuf::from(target));
             match kind {
-                "cgroup2" if found.unified.is_none() => found.unified = target(),
-                "cgroup" if has("cpuacct") => found.cpuacct = target(),
-                "cgroup" if has("memory") => found.memory = target(),
+                "cgroup2" if found.unified.is_none() => found.unified = Some(PathBuf::from(target)),
+                "cgroup" => {
+                    let controllers = Hierarchy::V1.iter().filter(|(name, _)| has(name));
+                    found.v1.extend(controllers.map(|(_, hierarchy)| (*hierarchy, PathBuf::from(target))));
+                }
                 _ => {}
             }
         }
@@ -128,27 +182,15 @@ impl Cgroups {
         }
     }
 
-    /// CPU and memory of a cgroup; `None` where neither hierarchy counts for it.
+    /// The folder of a cgroup in one hierarchy; `None` where that is not mounted, and for the root, which
+    /// says nothing about one service.
     #[must_use]
-    pub fn usage(&self, path: &str) -> Option<Usage> {
-        let v2 = self.unified.as_deref().map(|root| below(root, path));
-        let cpu_v1 = self.cpuacct.as_deref().map(|root| below(root, path).join("cpuacct.usage"));
-        let memory_v1 = self.memory.as_deref().map(|root| below(root, path));
-        let cpu_seconds = v2
-            .as_deref()
-            .and_then(|directory| field(&directory.join("cpu.stat"), "usage_usec"))
-            // Without the controller, version 2 still counts CPU time; version 1 counts finer.
-            .map(|microseconds| microseconds as f64 / 1e6);
-        let cpu_seconds = cpu_v1.and_then(|file| number(&file)).map(|ns| ns as f64 / 1e9).or(cpu_seconds);
-        let working_set = |directory: &Path, total: &str, inactive: &str| {
-            let used = number(&directory.join(total))?;
-            Some(used.saturating_sub(field(&directory.join("memory.stat"), inactive).unwrap_or(0)))
+    pub fn folder(&self, hierarchy: Hierarchy, path: &str) -> Option<PathBuf> {
+        let root = match hierarchy {
+            Hierarchy::Unified => self.unified.as_deref(),
+            other => self.v1.get(&other).map(PathBuf::as_path),
         };
-        let working_set_bytes = v2
-            .as_deref()
-            .and_then(|directory| working_set(directory, "memory.current", "inactive_file"))
-            .or_else(|| working_set(&memory_v1?, "memory.usage_in_bytes", "total_inactive_file"));
-        (cpu_seconds.is_some() || working_set_bytes.is_some()).then_some(Usage { cpu_seconds, working_set_bytes })
+        (path.len() > 1).then(|| below(root.unwrap_or(Path::new("")), path)).filter(|_| root.is_some())
     }
 }
 
@@ -156,61 +198,9 @@ fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-fn number(file: &Path) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
-}
-
-/// A line `name value` of a file of such lines.
-fn field(file: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).and_then(|value| value.trim().parse().ok())
-}
-
-/// A service's name from its cgroup's path: the last component that means something to people.
-#[must_use]
-pub fn service_name(path: &str) -> Option<String> {
-    path.rsplit('/').find_map(meaningful)
-}
-
-/// Components that only say how a thing was started.
-const GENERIC: [&str; 7] = ["init", "payload", "supervisor", "container", "app", "kubepods", "machine"];
-/// What container runtimes put before an identifier.
-const RUNTIMES: [&str; 4] = ["docker-", "cri-containerd-", "crio-", "libpod-"];
-/// Digits of a container's identifier that people use.
-const SHORT_ID: usize = 12;
-
-fn meaningful(component: &str) -> Option<String> {
-    if component.ends_with(".slice") || component == "init.scope" {
-        return None;
-    }
-    let stem = component.strip_suffix(".service").or_else(|| component.strip_suffix(".scope")).unwrap_or(component);
-    let id = RUNTIMES.iter().find_map(|runtime| stem.strip_prefix(runtime)).unwrap_or(stem);
-    if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Some(id[..SHORT_ID].to_owned());
-    }
-    (!stem.is_empty() && !GENERIC.contains(&stem)).then(|| stem.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_come_from_the_last_meaningful_component() {
-        let id = "a".repeat(64);
-        for (path, name) in [
-            ("/system.slice/nginx.service", Some("nginx")),
-            ("/quoll-shop/cart", Some("cart")),
-            ("/quoll-shop/cart/init", Some("cart")),
-            ("/", None),
-            ("/init.scope", None),
-            ("/user.slice/user-0.slice/session-3.scope", Some("session-3")),
-            (&format!("/system.slice/docker-{id}.scope"), Some("aaaaaaaaaaaa")),
-            (&format!("/docker/{id}"), Some("aaaaaaaaaaaa")),
-        ] {
-            assert_eq!(service_name(path).as_deref(), name, "{path}");
-        }
-    }
 
     #[test]
     fn hybrid_mounts_are_told_apart() {
@@ -218,37 +208,25 @@ mod tests {
                       cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         let found = Cgroups::from_mounts(mounts);
         assert_eq!(found.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
-        assert_eq!(found.cpuacct.as_deref(), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
-        assert_eq!(found.memory.as_deref(), Some(Path::new("/sys/fs/cgroup/memory")));
+        assert_eq!(found.folder(Hierarchy::Cpuacct, "/a").as_deref(), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct/a")));
+        assert_eq!(found.folder(Hierarchy::Memory, "/a").as_deref(), Some(Path::new("/sys/fs/cgroup/memory/a")));
+        assert_eq!(found.folder(Hierarchy::Memory, "/"), None);
+        assert_eq!(found.folder(Hierarchy::Blkio, "/a"), None);
     }
 
     #[test]
-    fn usage_is_read_from_either_version() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |file: &str, text: &str| {
-            let path = folder.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("v2/a/cpu.stat", "usage_usec 1500000\nuser_usec 1\n");
-        write("v2/a/memory.current", "1000\n");
-        write("v2/a/memory.stat", "anon 1\ninactive_file 400\n");
-        write("cpu/b/cpuacct.usage", "2500000000\n");
-        write("mem/b/memory.usage_in_bytes", "1000\n");
-        write("mem/b/memory.stat", "cache 1\ninactive_file 1\ntotal_inactive_file 300\n");
-        fs::create_dir_all(folder.path().join("v2/b")).unwrap();
-        let root = |name: &str| Some(folder.path().join(name));
-        let cgroups = Cgroups {
-            unified: root("v2"),
-            cpuacct: root("cpu"),
-            memory: root("mem"),
-            by_id: HashMap::new(),
-            walked: None,
-        };
-        let usage = |cpu, memory| Some(Usage { cpu_seconds: Some(cpu), working_set_bytes: Some(memory) });
-        assert_eq!(cgroups.usage("/a"), usage(1.5, 600));
-        assert_eq!(cgroups.usage("/b"), usage(2.5, 700));
-        assert_eq!(cgroups.usage("/c"), None);
+    fn a_process_may_be_elsewhere_in_each_hierarchy() {
+        let hybrid =
+            "4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n0::/system.slice/x.scope\n";
+        let found = Membership::parse(hybrid);
+        assert_eq!(found.path(Hierarchy::Unified).as_ref(), "/system.slice/x.scope");
+        assert_eq!(found.path(Hierarchy::Memory).as_ref(), "/docker/abc");
+        assert_eq!(found.path(Hierarchy::Cpuacct).as_ref(), "/docker/abc");
+        assert_eq!(found.path(Hierarchy::Blkio).as_ref(), "/");
+        let old = Membership::parse("3:memory:/a\n1:name=systemd:/system.slice/nginx.service\n");
+        assert_eq!(old.path(Hierarchy::Unified).as_ref(), "/system.slice/nginx.service");
+        let new = Membership::parse("0::/system.slice/a:b.service\n");
+        assert_eq!(new.path(Hierarchy::Unified).as_ref(), "/system.slice/a:b.service");
     }
 
     #[test]

@@ -4,15 +4,20 @@
 //! them; what cannot be read is left out. A process that ends between two reads is simply not there.
 
 pub mod cgroups;
+pub mod containers;
+pub mod names;
 mod proc;
+pub mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cgroups::Cgroups;
-pub use proc::{ProcessTimes, descriptors, netstat_overflows, resident_bytes, times};
+use cgroups::{Cgroups, Hierarchy, Membership};
+use containers::Container;
+use names::PathName;
+pub use proc::{DiskBytes, ProcessTimes, descriptors, disk_bytes, netstat_overflows, resident_bytes, times};
 
 /// Executables whose sockets and resources are not shown unless asked for.
 const OWN_EXECUTABLES: [&str; 2] = ["quoll-exporter", "quoll-scorer"];
@@ -32,8 +37,10 @@ const UNREADABLE: u32 = 0;
 pub struct Process {
     /// When it started, in clock ticks after boot; tells processes of one number apart.
     pub start_ticks: u64,
-    /// Its cgroup: path in the unified hierarchy.
-    pub cgroup: Arc<str>,
+    /// File name of its executable.
+    pub executable: Arc<str>,
+    /// Its cgroup in each hierarchy; that of the unified one is its identity.
+    pub membership: Arc<Membership>,
     /// Its cgroup: inode of the directory.
     pub cgroup_id: u64,
     /// Inode of its network namespace; 0 where that may not be read (another user's process, without
@@ -66,6 +73,9 @@ pub struct Inventory {
     pub cgroups: Cgroups,
     /// When the machine started, seconds since 1970.
     pub boot_seconds: f64,
+    /// By identifier; those of cgroups that are gone are forgotten.
+    containers: HashMap<String, Arc<Container>>,
+    memberships: HashSet<Arc<Membership>>,
 }
 
 impl Default for Inventory {
@@ -75,6 +85,8 @@ impl Default for Inventory {
             netns: HashMap::new(),
             cgroups: Cgroups::find(),
             boot_seconds: proc::boot_seconds(),
+            containers: HashMap::new(),
+            memberships: HashSet::new(),
         }
     }
 }
@@ -104,6 +116,8 @@ impl Inventory {
             };
         }
         self.processes.retain(|pid, _| present.contains(pid));
+        self.memberships.retain(|one| Arc::strong_count(one) > 1);
+        self.refresh_containers();
         self.refresh_netns(now);
         Ok(())
     }
@@ -112,17 +126,46 @@ impl Inventory {
         // Kernel threads have no executable and hold no sockets of services.
         let executable = proc::executable(pid)?;
         let netns = proc::netns(pid).unwrap_or(UNREADABLE);
-        let path = proc::unified_cgroup(pid).unwrap_or_else(|| "/".to_owned());
-        let cgroup: Arc<str> = Arc::from(path);
+        let membership = self.share(proc::cgroups(pid).unwrap_or_else(|| Membership::parse("")));
+        let path = membership.path(Hierarchy::Unified);
         Some(Process {
             start_ticks,
-            cgroup_id: self.cgroups.id_of(&cgroup),
-            cgroup,
+            cgroup_id: self.cgroups.id_of(path),
+            membership,
             netns,
             is_own: OWN_EXECUTABLES.contains(&executable.as_str()),
+            executable: Arc::from(executable),
             first_seen,
             identified: now,
         })
+    }
+
+    /// Processes of one cgroup share what is known of it.
+    fn share(&mut self, membership: Membership) -> Arc<Membership> {
+        if let Some(known) = self.memberships.get(&membership) {
+            return known.clone();
+        }
+        let new = Arc::new(membership);
+        self.memberships.insert(new.clone());
+        new
+    }
+
+    /// Reads about containers that are new, and forgets those that have no process any more.
+    fn refresh_containers(&mut self) {
+        let mut present = HashMap::new();
+        for membership in &self.memberships {
+            if let PathName::Container(id) = names::of_path(membership.path(Hierarchy::Unified)) {
+                let known = self.containers.remove(&id).unwrap_or_else(|| Arc::new(containers::find(&id)));
+                present.insert(id, known);
+            }
+        }
+        self.containers = present;
+    }
+
+    /// What is known of a container that has processes.
+    #[must_use]
+    pub fn container(&self, id: &str) -> Option<&Arc<Container>> {
+        self.containers.get(id)
     }
 
     fn refresh_netns(&mut self, now: Instant) {

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use super::cgroups::Membership;
+
 /// Clock ticks per second, in which `/proc` counts CPU time and starts.
 static TICKS: LazyLock<f64> = LazyLock::new(|| rustix::param::clock_ticks_per_second() as f64);
 
@@ -91,10 +93,26 @@ pub fn netns(pid: u32) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|metadata| metadata.ino() as u32)
 }
 
-/// Path of a process's cgroup in the unified hierarchy.
-pub fn unified_cgroup(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+/// Where a process is in the cgroup hierarchies.
+pub fn cgroups(pid: u32) -> Option<Membership> {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().map(|text| Membership::parse(&text))
+}
+
+/// Bytes that a process read from and wrote to disks, `proc_pid_io(5)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskBytes {
+    /// `read_bytes`.
+    pub read: u64,
+    /// `write_bytes`.
+    pub written: u64,
+}
+
+/// `None` for processes of others, unless as root with CAP_SYS_PTRACE.
+#[must_use]
+pub fn disk_bytes(pid: u32) -> Option<DiskBytes> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    Some(DiskBytes { read: field("read_bytes:")?, written: field("write_bytes:")? })
 }
 
 /// Addresses of a process's network namespace.

@@ -232,7 +232,9 @@ fn microsim_program(programs: &Programs, options: &Options) -> Program {
 
 fn exporter_program(programs: &Programs, options: &Options) -> Program {
     let listen = format!("127.0.0.1:{}", options.ports.exporter);
+    // Only the shop: what else runs on this machine would be judged, too.
     let words = ["--listen", &listen, "--source", &options.source, "--services", "{}/services.yaml"];
+    let words = [&words[..], &["--plain-processes", "none"]].concat();
     Program::new("exporter", programs.exporter.clone(), arguments(&options.folder, &words))
 }
 
