@@ -11,7 +11,8 @@ use quoll_features::{FeatureSet, PresetError};
 
 use crate::error::TrainError;
 use crate::options::{Progress, TrainOptions};
-use crate::prometheus::{ReadError, Source, read};
+use crate::prometheus::{History, ReadError, Source, read};
+use crate::recording::{self, RecordingError, Wanted};
 use crate::train::{Summary, train};
 
 /// Arguments of `quoll-scorer train`.
@@ -20,6 +21,12 @@ pub struct TrainArgs {
     /// Prometheus to read the history from
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
     pub prometheus: String,
+    /// Recording to read instead: a copy of a scorer's inbound log (`DATA_DIR/inbound`), or that log itself
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["prometheus", "range", "matchers"])]
+    pub recording: Option<PathBuf>,
+    /// With `--recording`: partition label of the scope to train on, such as cluster=a; may be repeated
+    #[arg(long, value_name = "LABEL=VALUE", requires = "recording", value_parser = parse_partition)]
+    pub partition: Vec<(String, String)>,
     /// How far back to read, such as 150s, 2h or 7d
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = parse_duration)]
     pub range: Duration,
@@ -32,7 +39,7 @@ pub struct TrainArgs {
     /// Label matchers every series must meet, such as 'cluster="a"'
     #[arg(long = "match", value_name = "MATCHERS", default_value = "")]
     pub matchers: String,
-    /// Feature preset
+    /// Feature presets, such as `quoll` or `istio, cadvisor`
     #[arg(long, default_value = "quoll", conflicts_with = "features")]
     pub preset: String,
     /// Feature set of your own, as YAML
@@ -56,17 +63,12 @@ pub enum CommandError {
     /// No such preset, or a feature set that is none.
     #[error(transparent)]
     Preset(#[from] PresetError),
-    /// The file with the feature set cannot be read.
-    #[error("{path}: {source}")]
-    Features {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The history cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The recording cannot be used.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// Prometheus has nothing that the feature set selects.
     #[error("{url} has no samples of the selected metrics in the last {seconds} s")]
     Nothing {
@@ -105,34 +107,37 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A partition label and its value, such as `cluster=a`.
+///
+/// # Errors
+/// Text that says what was wrong.
+pub fn parse_partition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim_matches('"').to_owned())),
+        _ => Err(format!("`{text}` is no label and value, such as cluster=a")),
+    }
+}
+
 /// Runs the sub-command: progress on standard error, the summary on standard output.
 ///
 /// # Errors
 /// [`CommandError`].
 pub fn run(args: &TrainArgs) -> Result<(), CommandError> {
     let set = match &args.features {
-        Some(path) => {
-            let yaml = std::fs::read_to_string(path)
-                .map_err(|source| CommandError::Features { path: path.clone(), source })?;
-            FeatureSet::from_yaml(&yaml)?
-        }
+        Some(path) => FeatureSet::from_file(path)?,
         None => FeatureSet::preset(&args.preset)?,
     };
     let set = Arc::new(set);
     let started = Instant::now();
-    let source = Source {
-        url: args.prometheus.clone(),
-        tenant: args.tenant.clone(),
-        matchers: args.matchers.clone(),
-        range_ms: args.range.as_millis() as i64,
-    };
     let mut stage = Stage::new();
-    let history = read(&source, &set, args.step.as_millis() as i64, &mut |done, of| {
-        stage.show("reading", done, of, "metrics");
-    })?;
-    if history.samples == 0 {
-        return Err(CommandError::Nothing { url: source.url, seconds: args.range.as_secs() });
-    }
+    let step_ms = args.step.as_millis() as i64;
+    let history = match &args.recording {
+        Some(directory) => {
+            let wanted = Wanted { tenant: args.tenant.as_deref(), partition: &args.partition };
+            recording::read(directory, &set, step_ms, &wanted)?
+        }
+        None => from_prometheus(args, &set, step_ms, &mut stage)?,
+    };
     let reading = started.elapsed();
     let options = TrainOptions { seed: args.seed, score_budget_per_day: args.score_budget, ..TrainOptions::default() };
     let started = Instant::now();
@@ -147,6 +152,27 @@ pub fn run(args: &TrainArgs) -> Result<(), CommandError> {
     print_summary(summary, reading, started.elapsed());
     println!("model        {} ({})", args.out.display(), model.calibration.training_id);
     Ok(())
+}
+
+fn from_prometheus(
+    args: &TrainArgs,
+    set: &Arc<FeatureSet>,
+    step_ms: i64,
+    stage: &mut Stage,
+) -> Result<History, CommandError> {
+    let source = Source {
+        url: args.prometheus.clone(),
+        tenant: args.tenant.clone(),
+        matchers: args.matchers.clone(),
+        range_ms: args.range.as_millis() as i64,
+    };
+    let history = read(&source, set, step_ms, &mut |done, of| {
+        stage.show("reading", done, of, "metrics");
+    })?;
+    if history.samples == 0 {
+        return Err(CommandError::Nothing { url: source.url, seconds: args.range.as_secs() });
+    }
+    Ok(history)
 }
 
 fn print_summary(summary: &Summary, reading: Duration, training: Duration) {

@@ -23,6 +23,7 @@ pub mod onnx;
 pub mod options;
 pub mod prometheus;
 pub mod random;
+pub mod recording;
 pub mod train;
 
 pub use command::{CommandError, TrainArgs, run};

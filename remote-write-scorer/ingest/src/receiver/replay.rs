@@ -11,6 +11,7 @@ use super::Receiver;
 use crate::config::IngestConfig;
 use crate::log::{self, Entry, InboundLog, LogError, Staged};
 use crate::scope::ClosedScopeStep;
+use crate::stats::IngestStats;
 use crate::table::Binding;
 
 impl Receiver {
@@ -49,6 +50,33 @@ impl Receiver {
         }
         receiver.log = Some(log);
         Ok(receiver)
+    }
+
+    /// Replays a recording: the log that a receiver wrote, in use or copied elsewhere. Nothing in the directory
+    /// is changed. The steps are those that the receiver closed, to the bit, from where the log begins.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn replay(
+        config: IngestConfig,
+        set: Arc<FeatureSet>,
+        step_ms: i64,
+        directory: &Path,
+        mut replayed: impl FnMut(ClosedScopeStep),
+    ) -> Result<IngestStats, LogError> {
+        let mut receiver = Self::in_memory(config, set, step_ms);
+        receiver.in_memory = false;
+        for segment in &log::list(directory)? {
+            let mut replay = Replay::default();
+            let damaged = log::read(segment, false, |entry| {
+                receiver.replay_entry(&mut replay, entry);
+                while let Some(step) = receiver.pending.pop_front() {
+                    replayed(step);
+                }
+            })?;
+            receiver.stats.log_damaged_bytes += damaged;
+        }
+        Ok(receiver.stats())
     }
 
     fn replay_entry(&mut self, replay: &mut Replay, entry: Entry<'_>) {
