@@ -84,6 +84,9 @@ pub struct Config {
     /// Length of a step.
     #[serde(rename = "step", serialize_with = "write_duration", deserialize_with = "read_duration")]
     pub step_ms: i64,
+    /// Time between two snapshots, from which a restart goes on.
+    #[serde(rename = "snapshot_every", serialize_with = "write_duration", deserialize_with = "read_duration")]
+    pub snapshot_every_ms: i64,
     /// Which of the built-in sets of features to use.
     pub preset: String,
     /// A file with features of one's own, instead of a preset.
@@ -110,6 +113,7 @@ impl Default for Config {
             web: WebSettings::default(),
             data_dir: PathBuf::from("quoll-scorer-data"),
             step_ms: 15_000,
+            snapshot_every_ms: 300_000,
             preset: "quoll".to_owned(),
             features_file: None,
             model_dir: None,
@@ -150,6 +154,8 @@ impl Config {
         };
         let step = self.step_ms;
         range("step", format!("{step} ms"), "between 100 ms and 1 h", (100..=3_600_000).contains(&step))?;
+        let every = self.snapshot_every_ms;
+        range("snapshot_every", format!("{every} ms"), "at least 100 ms", every >= 100)?;
         self.remote_write.check()?;
         for label in &self.ingest.partition_labels {
             let free = !OUTPUT_LABELS.contains(&label.as_str());

@@ -2,7 +2,8 @@
 //!
 //! It runs on one thread and owns all state behind the windows. Everything it computes depends on event
 //! time and on the order of steps alone, with one exception: a backlog, older than the incidents' limit by
-//! the wall clock, opens no incident.
+//! the wall clock, opens no incident. The clock of each tick is noted in the journal, so that a tick that is
+//! handled again after a restart comes out the same to the bit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,11 +16,12 @@ use quoll_detect::{Detector, ServiceScore};
 use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
 use quoll_incidents::{Incidents, IncidentsConfig};
-use quoll_ingest::ClosedScopeStep;
+use quoll_ingest::{ClosedScopeStep, SharedReceiver};
 use quoll_queue::Queue;
 
+use crate::journal::{Handled, Journal};
 use crate::outputs::Outputs;
-use crate::state::{self, ScopeState};
+use crate::snapshot::{EngineScope, Inference, StoredScope, Writing};
 use crate::view::{scope_key, scope_view, service_name};
 
 /// Steps kept so that a model loaded later has a history: 60 of the image and 15 of its widest mean.
@@ -44,6 +46,10 @@ pub struct EngineStats {
     pub failed_appends: u64,
     /// Steps replayed from the inbound log.
     pub replayed_steps: u64,
+    /// Snapshots taken.
+    pub snapshots: u64,
+    /// Seconds that the last snapshot took.
+    pub snapshot_seconds: f64,
     /// Models loaded.
     pub models_loaded: u64,
     /// Models refused.
@@ -75,8 +81,6 @@ pub struct Settings {
     pub model_dir: Option<PathBuf>,
     /// ONNX Runtime.
     pub onnxruntime: Option<PathBuf>,
-    /// Where the state is kept.
-    pub data_dir: PathBuf,
 }
 
 struct ScopeEngine {
@@ -96,13 +100,13 @@ struct ScopeEngine {
 pub struct Engine {
     settings: Settings,
     scopes: BTreeMap<ScopeKey, ScopeEngine>,
-    stored: BTreeMap<ScopeKey, ScopeState>,
+    stored: BTreeMap<ScopeKey, StoredScope>,
+    journal: Journal,
     queue: Option<Arc<Queue>>,
     published: Arc<ArcSwap<Published>>,
     stats: Arc<Mutex<EngineStats>>,
     model: ModelView,
     loaded: bool,
-    dirty: bool,
 }
 
 pub fn now_ms() -> i64 {
@@ -111,28 +115,42 @@ pub fn now_ms() -> i64 {
 }
 
 impl Engine {
-    /// An engine that goes on from the state in the data directory, with the model if there is one.
+    /// An engine that goes on from stored scopes and the journal of the ticks since, with the model if there is
+    /// one.
     pub fn new(
         settings: Settings,
         queue: Option<Arc<Queue>>,
         published: Arc<ArcSwap<Published>>,
         stats: Arc<Mutex<EngineStats>>,
+        stored: Vec<StoredScope>,
+        journal: Journal,
     ) -> Self {
-        let stored = state::load(&settings.data_dir).into_iter().map(|state| (state.key(), state)).collect();
+        let stored = stored.into_iter().map(|stored| (scope_key(&stored.scope), stored)).collect();
         let mut engine = Self {
             settings,
             scopes: BTreeMap::new(),
             stored,
+            journal,
             queue,
             published,
             stats,
             model: ModelView::default(),
             loaded: false,
-            dirty: false,
         };
         match engine.reload() {
             Ok(outcome) => tracing::info!("{outcome}"),
             Err(reason) => tracing::info!("topology only, without scores: {reason}"),
+        }
+        // At once, not at their next step: a snapshot may be taken before that.
+        let scopes: Vec<Scope> = engine.stored.values().map(|stored| stored.scope.clone()).collect();
+        for scope in scopes {
+            let scope = Arc::new(scope);
+            match engine.new_scope(&scope) {
+                Ok(state) => {
+                    engine.scopes.insert(scope_key(&scope), state);
+                }
+                Err(reason) => tracing::error!(%reason, "a stored scope cannot be handled"),
+            }
         }
         engine
     }
@@ -143,44 +161,37 @@ impl Engine {
 
     fn new_scope(&mut self, scope: &Arc<Scope>) -> Result<ScopeEngine, String> {
         let settings = &self.settings;
-        let mut incidents =
+        let incidents =
             Incidents::new(settings.incidents.clone(), settings.step_ms).map_err(|error| error.to_string())?;
-        let (mut last_end_ms, mut last_written_ms) = (i64::MIN, i64::MIN);
-        let mut closed = VecDeque::new();
-        if let Some(stored) = self.stored.remove(&scope_key(scope)) {
-            (last_end_ms, last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
-            closed = stored.closed.into();
-            if let Err(error) = incidents.restore(stored.incidents) {
-                tracing::warn!(%error, "stored incidents are not used");
-            }
-        }
-        let detector = if self.loaded { Some(self.load()?) } else { None };
-        Ok(ScopeEngine {
+        let mut detector = if self.loaded { Some(self.load()?) } else { None };
+        let mut state = ScopeEngine {
             scope: Arc::clone(scope),
-            detector,
+            detector: None,
             incidents,
             outputs: Outputs::default(),
             history: VecDeque::new(),
-            closed,
+            closed: VecDeque::new(),
             explanations: BTreeMap::new(),
             services: 0,
-            last_end_ms,
-            last_written_ms,
-        })
+            last_written_ms: i64::MIN,
+            last_end_ms: i64::MIN,
+        };
+        if let Some(stored) = self.stored.remove(&scope_key(scope)) {
+            state.resume(stored, detector.as_mut());
+        }
+        state.detector = detector;
+        Ok(state)
     }
 
-    /// Handles a step that the inbound log's replay closed: one that was handled before only becomes history.
+    /// Handles a step that the inbound log's replay closed.
     pub fn replay(&mut self, closed: ClosedScopeStep) {
         self.count(|stats| stats.replayed_steps += 1);
-        self.handle(closed, true);
+        self.tick(closed);
     }
 
-    /// Handles a step that live samples closed.
+    /// Handles a step that samples closed; one that was handled before, by the clock of then, without writing its
+    /// results again.
     pub fn tick(&mut self, closed: ClosedScopeStep) {
-        self.handle(closed, false);
-    }
-
-    fn handle(&mut self, closed: ClosedScopeStep, replay: bool) {
         let ClosedScopeStep { scope, step } = closed;
         let key = scope_key(&scope);
         let mut state = match self.scopes.remove(&key) {
@@ -193,22 +204,27 @@ impl Engine {
                 }
             },
         };
-        if replay && step.end_ms <= state.last_end_ms {
-            if let Some(detector) = &mut state.detector
-                && let Err(error) = detector.observe(&step)
-            {
-                tracing::warn!(%error, "a replayed step cannot be taken into the history");
-            }
-            state.remember(step);
-        } else {
-            self.handle_new(&mut state, step);
+        let end_ms = step.end_ms;
+        let known = self.journal.take(&key, end_ms);
+        let Handled { clock_ms, done } = known.unwrap_or(Handled { clock_ms: now_ms(), done: false });
+        if known.is_none() {
+            self.noted(|journal| journal.begin(&key, end_ms, clock_ms));
+        }
+        self.handle(&mut state, step, clock_ms, done);
+        if !done {
+            self.noted(|journal| journal.done(&key, end_ms));
         }
         self.scopes.insert(key, state);
     }
 
-    fn handle_new(&mut self, state: &mut ScopeEngine, step: ClosedStep) {
+    fn noted(&mut self, note: impl FnOnce(&mut Journal) -> std::io::Result<()>) {
+        if let Err(error) = note(&mut self.journal) {
+            tracing::error!(%error, "a tick cannot be noted; a restart may write it again");
+        }
+    }
+
+    fn handle(&mut self, state: &mut ScopeEngine, step: ClosedStep, now: i64, written: bool) {
         let started = std::time::Instant::now();
-        let now = now_ms();
         let scores = self.scores(state, &step);
         // Without a model there is only the graph: as if the step were a backlog, nothing may open an incident.
         let clock = if scores.is_some() { now } else { i64::MAX };
@@ -220,7 +236,9 @@ impl Engine {
         if timestamp_ms > state.last_written_ms {
             let set = &self.settings.set;
             let results = state.outputs.tick(&state.scope, set, scores.as_deref(), &diagnosis, timestamp_ms);
-            self.append(results);
+            if !written {
+                self.append(results);
+            }
             state.last_written_ms = timestamp_ms;
         } else {
             self.count(|stats| stats.withheld_ticks += 1);
@@ -234,7 +252,6 @@ impl Engine {
         self.publish(|published| {
             published.scopes.insert(view.scope.clone(), Arc::new(view));
         });
-        self.dirty = true;
         let services = self.scopes.values().map(|scope| scope.services).sum::<u64>() + state.services;
         let open = self.scopes.values().map(|scope| scope.explanations.len() as u64).sum::<u64>()
             + state.explanations.len() as u64;
@@ -331,23 +348,31 @@ impl Engine {
         Ok(message)
     }
 
-    /// Stores what a restart goes on from, if anything changed.
-    pub fn save(&mut self) {
-        if !std::mem::take(&mut self.dirty) {
-            return;
+    /// Takes a snapshot: everything, as of now. Steps that are closed and wait are handled for it.
+    pub fn snapshot(&mut self, receiver: &SharedReceiver, data_dir: &Path) {
+        let started = std::time::Instant::now();
+        let begun = receiver.store(|stored| Writing::begin(data_dir, stored));
+        let (closed, writing) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                tracing::error!(%error, "no snapshot can be taken");
+                return;
+            }
+        };
+        for step in closed {
+            self.tick(step);
         }
-        let current = self.scopes.values().map(|scope| ScopeState {
-            tenant: scope.scope.tenant.to_string(),
-            partition: scope.scope.partition.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
-            last_end_ms: scope.last_end_ms,
-            last_written_ms: scope.last_written_ms,
-            incidents: scope.incidents.snapshot(),
-            closed: scope.closed.iter().cloned().collect(),
-        });
-        // Scopes that were stored and have not been seen since stay stored.
-        let states: Vec<ScopeState> = current.chain(self.stored.values().cloned()).collect();
-        if let Err(error) = state::save(&self.settings.data_dir, &states) {
-            tracing::error!(%error, "the state cannot be stored");
+        let scopes: Vec<EngineScope<'_>> = self.scopes.values().map(ScopeEngine::store).collect();
+        match writing.and_then(|writing| writing.finish(&scopes, &mut self.journal)) {
+            Ok(position) => {
+                receiver.stored_up_to(position);
+                let seconds = started.elapsed().as_secs_f64();
+                self.count(|stats| {
+                    stats.snapshots += 1;
+                    stats.snapshot_seconds = seconds;
+                });
+            }
+            Err(error) => tracing::error!(%error, "the snapshot cannot be written"),
         }
     }
 
@@ -358,6 +383,48 @@ impl Engine {
 }
 
 impl ScopeEngine {
+    fn store(&self) -> EngineScope<'_> {
+        let inference = Inference {
+            incidents: self.incidents.snapshot(),
+            closed: self.closed.iter().cloned().collect(),
+            explanations: self.explanations.clone(),
+        };
+        EngineScope {
+            scope: &self.scope,
+            last_end_ms: self.last_end_ms,
+            last_written_ms: self.last_written_ms,
+            inference: serde_json::to_string(&inference).unwrap_or_default(),
+            alive: self.outputs.alive(),
+            detector: self.detector.as_ref().map(Detector::state),
+            history: self.history.iter().collect(),
+        }
+    }
+
+    fn resume(&mut self, stored: StoredScope, detector: Option<&mut Detector>) {
+        (self.last_end_ms, self.last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
+        self.outputs = Outputs::resume(stored.alive);
+        self.history = stored.history.into();
+        let inference = serde_json::from_str::<Inference>(&stored.inference).map_err(|error| error.to_string());
+        let resumed = inference.and_then(|inference| {
+            self.closed = inference.closed.into();
+            self.explanations = inference.explanations;
+            self.incidents.restore(inference.incidents).map_err(|error| error.to_string())
+        });
+        if let Err(reason) = resumed {
+            tracing::warn!(reason, "stored incidents are not used");
+        }
+        let Some(detector) = detector else { return };
+        if stored.detector.is_some_and(|stored| detector.resume(stored)) {
+            return;
+        }
+        // Another model: it sees the last steps anew.
+        for step in &self.history {
+            if let Err(error) = detector.observe(step) {
+                tracing::warn!(%error, "a stored step cannot be taken into the history");
+            }
+        }
+    }
+
     fn remember(&mut self, step: ClosedStep) {
         if self.history.len() >= HISTORY_STEPS {
             self.history.pop_front();

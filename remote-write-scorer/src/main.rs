@@ -7,12 +7,13 @@
 
 mod config;
 mod engine;
+mod journal;
 mod listeners;
 mod metrics;
 mod outputs;
 mod remote_write;
 mod serve;
-mod state;
+mod snapshot;
 mod view;
 
 use std::net::SocketAddr;

@@ -86,7 +86,7 @@ fn inbound_log(to: &mut Exposition, stats: &IngestStats) {
 }
 
 fn scoring(to: &mut Exposition, stats: &EngineStats) {
-    let metrics: [(&'static str, Kind, &str, f64); 15] = [
+    let metrics: [(&'static str, Kind, &str, f64); 17] = [
         ("quoll_scorer_ticks_total", Kind::Counter, "Steps handled.", stats.ticks as f64),
         ("quoll_scorer_scores_total", Kind::Counter, "Scores made.", stats.scores as f64),
         ("quoll_scorer_results_total", Kind::Counter, "Results put into the queue.", stats.results as f64),
@@ -98,6 +98,8 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
         ),
         ("quoll_scorer_score_failures_total", Kind::Counter, "Steps not scored.", stats.failed_scores as f64),
         ("quoll_scorer_append_failures_total", Kind::Counter, "Batches not queued.", stats.failed_appends as f64),
+        ("quoll_scorer_snapshots_total", Kind::Counter, "Snapshots taken.", stats.snapshots as f64),
+        ("quoll_scorer_snapshot_seconds", Kind::Gauge, "Time that the last snapshot took.", stats.snapshot_seconds),
         ("quoll_scorer_replayed_steps_total", Kind::Counter, "Steps replayed at start.", stats.replayed_steps as f64),
         ("quoll_scorer_models_loaded_total", Kind::Counter, "Models loaded.", stats.models_loaded as f64),
         ("quoll_scorer_models_refused_total", Kind::Counter, "Models refused.", stats.models_refused as f64),

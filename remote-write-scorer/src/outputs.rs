@@ -110,6 +110,16 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Goes on after a tick that had these series.
+    pub fn resume(alive: Vec<Labels>) -> Self {
+        Self { alive }
+    }
+
+    /// The series of the last tick.
+    pub fn alive(&self) -> &[Labels] {
+        &self.alive
+    }
+
     /// The series of a tick at `timestamp_ms`. Without a model (`scores` is `None`) there is only the graph.
     pub fn tick(
         &mut self,

@@ -1,7 +1,7 @@
 //! `quoll-scorer serve`: starts everything in order and stops it without loss.
 //!
 //! Start: the data directory is locked, the address taken, the outbound queue opened, the inbound log
-//! replayed through windows and engine; only then are requests answered. Stop (SIGTERM, SIGINT): no new
+//! replayed from the last snapshot on through windows and engine; only then are requests answered. Stop (SIGTERM, SIGINT): no new
 //! requests, those under way finish, what they closed is scored and queued, the state is stored, and the
 //! queue sends what it can within its deadline; the rest is on disk.
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use quoll_api::{Api, Host, Published, Surface};
-use quoll_ingest::{Receiver, SharedReceiver};
+use quoll_ingest::SharedReceiver;
 use quoll_queue::Queue;
 use quoll_web_config::{ServeLimits, Web};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::engine::{Engine, EngineStats, Settings, model_stamp};
 use crate::metrics;
+use crate::snapshot::{self, Resumed};
 
 /// Longest wait of the engine for new steps, and so for a request to reload or stop.
 const ENGINE_WAIT: Duration = Duration::from_millis(200);
@@ -79,28 +80,30 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         incidents: config.incidents.clone(),
         model_dir: config.model_dir.clone(),
         onnxruntime: config.onnxruntime.clone(),
-        data_dir: config.data_dir.clone(),
     };
     let stamp = config.model_dir.as_deref().map(model_stamp);
-    let mut engine = Engine::new(settings, queue.clone(), Arc::clone(&published), Arc::clone(&stats));
+    let started = Instant::now();
+    let Resumed { receiver, scopes, journal } =
+        snapshot::resume(&config.data_dir, &config.ingest, &set, config.step_ms).context("snapshots")?;
+    let mut engine = Engine::new(settings, queue.clone(), Arc::clone(&published), Arc::clone(&stats), scopes, journal);
     let weak_queue = queue.as_ref().map(Arc::downgrade);
     drop(queue);
 
-    let started = Instant::now();
     let log_dir = config.data_dir.join("inbound");
-    let receiver = Receiver::open(config.ingest.clone(), set, config.step_ms, &log_dir, |step| engine.replay(step))?;
+    let receiver = receiver.with_log(&log_dir, |step| engine.replay(step))?;
     let replayed = receiver.stats().replayed_samples;
     tracing::info!(samples = replayed, seconds = started.elapsed().as_secs_f64(), "inbound log replayed");
-    engine.save();
 
     let receiver = Arc::new(SharedReceiver::new(receiver));
+    engine.snapshot(&receiver, &config.data_dir);
     let stopping = Arc::new(AtomicBool::new(false));
     let drained = Arc::new(AtomicBool::new(false));
     let (reload, reloads) = mpsc::channel();
     let watched = config.model_dir.clone().zip(stamp);
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (receiver, drained) = (Arc::clone(&receiver), Arc::clone(&drained));
-        move || run_engine(engine, &receiver, &reloads, watched, &drained)
+        let snapshots = (config.data_dir.clone(), Duration::from_millis(config.snapshot_every_ms.unsigned_abs()));
+        move || run_engine(engine, &receiver, &reloads, watched, &drained, &snapshots)
     })?;
     let host = Process {
         receiver: Arc::clone(&receiver),
@@ -198,14 +201,18 @@ fn run_engine(
     reloads: &mpsc::Receiver<ReloadReply>,
     mut watched: Option<(PathBuf, ModelStamp)>,
     drained: &AtomicBool,
+    (data_dir, every): &(PathBuf, Duration),
 ) -> Option<Arc<Queue>> {
-    let mut looked = Instant::now();
+    let (mut looked, mut stored) = (Instant::now(), Instant::now());
     loop {
         let last_round = drained.load(Ordering::Acquire);
         for step in receiver.wait_closed(if last_round { Duration::ZERO } else { ENGINE_WAIT }) {
             engine.tick(step);
         }
-        engine.save();
+        if last_round || stored.elapsed() >= *every {
+            engine.snapshot(receiver, data_dir);
+            stored = Instant::now();
+        }
         if last_round {
             return engine.into_queue();
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use quoll_features::{ClosedStep, FeatureSet, FeatureSpec, ServiceStep};
 use quoll_identity::Service;
+use serde::{Deserialize, Serialize};
 
 use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
 use crate::error::{ModelError, ScoreError};
@@ -65,11 +66,12 @@ pub struct ServiceScore {
     pub features: Vec<FeatureScore>,
 }
 
-#[derive(Debug)]
-struct State {
-    /// Index into the calibration's services; `None` = unseen in training.
-    profile: Option<usize>,
-    window: Window,
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Index into the calibration's services; `None` = unseen in training. Found anew after a restart.
+    #[serde(skip)]
+    pub(crate) profile: Option<usize>,
+    pub(crate) window: Window,
     drift: Drift,
     smoother: Smoother,
 }
@@ -77,11 +79,11 @@ struct State {
 /// Everything but the network: shared by the live detector and by tests with another network.
 #[derive(Debug)]
 pub struct Scorer {
-    features: Vec<FeatureSpec>,
-    step_ms: i64,
-    calibration: Calibration,
-    index: BTreeMap<Service, usize>,
-    states: BTreeMap<Service, State>,
+    pub(crate) features: Vec<FeatureSpec>,
+    pub(crate) step_ms: i64,
+    pub(crate) calibration: Calibration,
+    pub(crate) index: BTreeMap<Service, usize>,
+    pub(crate) states: BTreeMap<Service, State>,
     images: Vec<f32>,
     reconstructions: Vec<f32>,
 }
@@ -237,7 +239,7 @@ pub fn budget_probability(step_ms: i64, per_day: f64) -> f64 {
 /// Scores closed steps with a trained model.
 #[derive(Debug)]
 pub struct Detector {
-    scorer: Scorer,
+    pub(crate) scorer: Scorer,
     network: OnnxNetwork,
 }
 

@@ -23,6 +23,7 @@ pub mod error;
 pub mod metadata;
 pub mod runtime;
 pub mod score;
+pub mod snapshot;
 pub mod stats;
 pub mod tail;
 pub mod window;

@@ -8,6 +8,7 @@
 //! worst quarter of the symptom features, lightly smoothed in time.
 
 use quoll_features::{Direction, FeatureSpec, Role};
+use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MISSING, to_f32};
 use crate::window::{CHANNELS, STEPS, Window};
@@ -109,7 +110,7 @@ pub fn worst_quarter(ratios: &[f64], features: &[FeatureSpec]) -> Option<f64> {
 
 /// What each feature of one service is habitually off by: slow drift since training shows as ratios that
 /// stay, and is no anomaly. Takes four bytes per feature.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Drift {
     habitual: Box<[f32]>,
 }
@@ -134,7 +135,7 @@ impl Drift {
 }
 
 /// Exponential smoothing of one service's raw score.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Smoother {
     level: Option<f64>,
 }

@@ -8,6 +8,8 @@
 //! image depends on nothing older than 75 steps. Cost of a push: about 20 F operations.
 //! Memory: [`Window::bytes`].
 
+use serde::{Deserialize, Serialize};
+
 use crate::encoding::{MISSING, Scaling, to_f32};
 
 /// Columns of an image.
@@ -23,7 +25,7 @@ pub const CHANNELS: usize = CHANNEL_STEPS.len();
 const RAW_STEPS: usize = CHANNEL_STEPS[CHANNELS - 1];
 
 /// The last 60 encoded steps of one service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Window {
     features: usize,
     /// Ring of raw values, [RAW_STEPS, features]; NaN where missing.

@@ -6,7 +6,7 @@ use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
 /// One step of one scope, closed: nothing that arrives later changes it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClosedStep {
     /// Event time of the step's end, in milliseconds since the epoch; a multiple of `step_ms`.
     pub end_ms: i64,
@@ -19,7 +19,7 @@ pub struct ClosedStep {
 }
 
 /// One service at one step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStep {
     /// Whose values these are.
     pub service: Service,
@@ -81,7 +81,7 @@ pub enum Presence {
 }
 
 /// Calls along one edge during one step, by the client's report, else the server's; never the sum.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EdgeStep {
     /// From whom to whom.
     pub edge: Edge,

@@ -83,7 +83,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Event time that is kept, in milliseconds: at least what the windows hold.
+    /// Event time that is kept beyond what snapshots have, in milliseconds: for a start without a snapshot.
     pub retention_ms: i64,
     /// A segment is closed when it has this many bytes.
     pub segment_bytes: u64,
@@ -93,6 +93,6 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { retention_ms: 1_800_000, segment_bytes: 16 << 20, max_bytes: 4 << 30 }
+        Self { retention_ms: 600_000, segment_bytes: 16 << 20, max_bytes: 4 << 30 }
     }
 }

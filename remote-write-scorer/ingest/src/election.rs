@@ -5,8 +5,10 @@
 //! seen. Another takes over when it has a sample more than the failover time later than the newest one of
 //! the elected. This is event time, so that a replay and a backlog elect as the live stream did.
 
+use serde::{Deserialize, Serialize};
+
 /// The election of one scope. Replica 0 stands for "no replica label" and is always listened to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Election {
     elected: u32,
     newest_ms: i64,

@@ -27,6 +27,7 @@ pub mod log;
 pub mod receiver;
 mod scope;
 pub mod shared;
+mod snapshot;
 pub mod stats;
 pub mod table;
 
@@ -34,4 +35,5 @@ pub use config::{IngestConfig, Limits, LogConfig};
 pub use receiver::{Receipt, Receiver, WriteError};
 pub use scope::ClosedScopeStep;
 pub use shared::SharedReceiver;
+pub use snapshot::StoredReceiver;
 pub use stats::{IngestStats, Rejection};

@@ -62,6 +62,8 @@ pub struct InboundLog {
     closed: VecDeque<Segment>,
     buffer: Vec<u8>,
     overflowed: u64,
+    /// From this segment on, nothing is deleted for its age: no snapshot has it yet.
+    keep_from: u64,
 }
 
 impl InboundLog {
@@ -90,7 +92,22 @@ impl InboundLog {
             closed,
             buffer: Vec::new(),
             overflowed: 0,
+            keep_from: u64::MAX,
         })
+    }
+
+    /// Segments from this one on are needed, whatever their age; those before it go by their age.
+    pub fn keep_from(&mut self, sequence: u64) {
+        self.keep_from = sequence;
+    }
+
+    /// Begins a new segment now, and returns its number.
+    ///
+    /// # Errors
+    /// Where it cannot be created. The present one then stays in use.
+    pub fn cut(&mut self) -> Result<u64, LogError> {
+        self.begin_segment()?;
+        Ok(self.sequence)
     }
 
     /// Number of the segment being written. Descriptions written to another one do not count.
@@ -192,7 +209,7 @@ impl InboundLog {
     fn delete_unneeded(&mut self, newest_ms: i64) {
         let keep_from = newest_ms.saturating_sub(self.config.retention_ms);
         while let Some(oldest) = self.closed.front() {
-            let expired = oldest.newest_ms < keep_from;
+            let expired = oldest.newest_ms < keep_from && oldest.sequence < self.keep_from;
             if !expired && self.bytes() <= self.config.max_bytes {
                 break;
             }

@@ -34,18 +34,20 @@ pub struct Receiver {
     hasher: BlockHasher,
     tenants: Vec<Tenant>,
     tenant_index: HashMap<Arc<str>, usize>,
-    scopes: Vec<ScopeState>,
-    scope_index: HashMap<Arc<Scope>, u32>,
-    log: Option<InboundLog>,
+    pub(crate) scopes: Vec<ScopeState>,
+    pub(crate) scope_index: HashMap<Arc<Scope>, u32>,
+    pub(crate) log: Option<InboundLog>,
     staged: Vec<Staged>,
     gathered: Vec<u8>,
     closing: Vec<ClosedStep>,
     touched: Vec<u32>,
-    pending: VecDeque<ClosedScopeStep>,
-    stats: IngestStats,
+    pub(crate) pending: VecDeque<ClosedScopeStep>,
+    pub(crate) stats: IngestStats,
     full_until_seconds: u32,
-    swept_ms: i64,
+    pub(crate) swept_ms: i64,
     in_memory: bool,
+    /// Number of the first segment of the log that is not in the windows already.
+    pub(crate) position: u64,
 }
 
 impl Receiver {
@@ -71,6 +73,7 @@ impl Receiver {
             full_until_seconds: 0,
             swept_ms: i64::MIN,
             in_memory: true,
+            position: 0,
         }
     }
 

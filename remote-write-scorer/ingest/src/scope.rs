@@ -25,7 +25,7 @@ pub(crate) struct ScopeState {
     pub(crate) windows: ScopeWindows,
     pub(crate) election: Election,
     /// Replicas seen, numbered from 1.
-    replicas: HashMap<String, u32>,
+    pub(crate) replicas: HashMap<String, u32>,
     /// By series handle: the labels to describe it in the log, and the segment that has them.
     pub(crate) described: Vec<Description>,
     /// Segment in which the scope itself is described.

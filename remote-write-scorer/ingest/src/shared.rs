@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use quoll_prometheus_protocol::snappy;
 
 use crate::config::IngestConfig;
+use crate::log::LogError;
 use crate::receiver::{Receipt, Receiver, WriteError};
 use crate::scope::ClosedScopeStep;
+use crate::snapshot::StoredReceiver;
 use crate::stats::IngestStats;
 
 /// Buffers kept for reuse, and the most that each may hold on to.
@@ -98,6 +100,25 @@ impl SharedReceiver {
         let waited = self.closed.wait_timeout_while(receiver, timeout, |receiver| receiver.pending() == 0);
         let (mut receiver, _) = waited.unwrap_or_else(PoisonError::into_inner);
         receiver.take_closed()
+    }
+
+    /// Stores the state together with all that is closed and not taken yet: `sink` gets the state while no request
+    /// can change it. See [`Receiver::store`].
+    ///
+    /// # Errors
+    /// Where a new segment of the log cannot be begun.
+    pub fn store<T>(&self, sink: impl FnOnce(&StoredReceiver<'_>) -> T) -> Result<(Vec<ClosedScopeStep>, T), LogError> {
+        let mut receiver = lock(&self.receiver);
+        let closed = receiver.take_closed();
+        let stored = receiver.store()?;
+        let result = sink(&stored);
+        drop(stored);
+        Ok((closed, result))
+    }
+
+    /// The state up to this segment of the log is stored: what came before may go by its age.
+    pub fn stored_up_to(&self, position: u64) {
+        lock(&self.receiver).stored_up_to(position);
     }
 
     /// Ends a wait early.

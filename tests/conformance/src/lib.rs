@@ -11,6 +11,7 @@
 )]
 
 pub mod http;
+pub mod model;
 pub mod peer;
 pub mod process;
 pub mod recorder;

@@ -105,6 +105,17 @@ impl Scorer {
         (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default())
     }
 
+    /// Posts a body to the write path; the status, or `None` where no answer came.
+    #[must_use]
+    pub fn try_post(&self, headers: &[(&str, &str)], body: &[u8]) -> Option<u16> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = agent.post(&self.url("/api/v1/write"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).ok().map(|answer| answer.status().as_u16())
+    }
+
     /// Resident memory in KiB.
     ///
     /// # Panics

@@ -25,15 +25,27 @@ impl Receiver {
         set: Arc<FeatureSet>,
         step_ms: i64,
         directory: &Path,
-        mut replayed: impl FnMut(ClosedScopeStep),
+        replayed: impl FnMut(ClosedScopeStep),
     ) -> Result<Self, LogError> {
-        let mut receiver = Self::in_memory(config.clone(), set, step_ms);
+        Self::in_memory(config, set, step_ms).with_log(directory, replayed)
+    }
+
+    /// Goes on with the log in `directory`: replays what is not in the windows yet, as [`Receiver::open`] does.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or begun.
+    pub fn with_log(mut self, directory: &Path, mut replayed: impl FnMut(ClosedScopeStep)) -> Result<Self, LogError> {
+        let receiver = &mut self;
         receiver.in_memory = false;
-        let mut log = InboundLog::open(directory, config.log)?;
+        let mut log = InboundLog::open(directory, receiver.config.log.clone())?;
         let segments = log::list(directory)?;
         let last_written = segments.iter().rev().map(|segment| segment.sequence).nth(1);
         let own = log.sequence();
-        for segment in segments.iter().filter(|segment| segment.sequence < own) {
+        if receiver.position > 0 {
+            log.keep_from(receiver.position);
+        }
+        let unseen = receiver.position..own;
+        for segment in segments.iter().filter(|segment| unseen.contains(&segment.sequence)) {
             let mut replay = Replay::default();
             let repair = Some(segment.sequence) == last_written;
             let damaged = log::read(segment, repair, |entry| {
@@ -49,7 +61,7 @@ impl Receiver {
             log.note_newest(segment.sequence, replay.newest_ms);
         }
         receiver.log = Some(log);
-        Ok(receiver)
+        Ok(self)
     }
 
     /// Replays a recording: the log that a receiver wrote, in use or copied elsewhere. Nothing in the directory

@@ -1,0 +1,144 @@
+//! The receiving side between two runs: windows, elections and the labels of every series, as of one position
+//! of the inbound log.
+//!
+//! The position is the number of a segment: storing begins a new one, so everything before it is in the stored
+//! state, and everything from it on is replayed. Segments describe what they name, so a replay may begin at any
+//! of them. What no rule selects is not stored; it is looked at once more when it comes.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use quoll_features::{FeatureSet, RestoreError, ScopeWindows, SeriesRef, StoredWindows};
+use quoll_identity::Scope;
+use quoll_prometheus_protocol::decode;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::IngestConfig;
+use crate::election::Election;
+use crate::log::LogError;
+use crate::receiver::Receiver;
+use crate::scope::{Description, ScopeState};
+
+/// The receiving side, as stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredReceiver<'a> {
+    position: u64,
+    newest_ms: i64,
+    swept_ms: i64,
+    scopes: Vec<StoredScope<'a>>,
+}
+
+impl StoredReceiver<'_> {
+    /// Number of the first segment of the log that is not in it.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredScope<'a> {
+    scope: Scope,
+    election: Election,
+    replicas: Vec<(String, u32)>,
+    blocks: Vec<(u32, Block<'a>)>,
+    windows: StoredWindows,
+}
+
+impl<'a> StoredScope<'a> {
+    fn of(state: &'a ScopeState) -> Self {
+        let described = (0..).zip(&state.described).filter(|(_, description)| !description.block.is_empty());
+        let mut replicas: Vec<(String, u32)> = state.replicas.clone().into_iter().collect();
+        replicas.sort_unstable();
+        Self {
+            scope: Scope::clone(&state.scope),
+            election: state.election.clone(),
+            replicas,
+            blocks: described.map(|(series, of)| (series, Block(Cow::Borrowed(&*of.block)))).collect(),
+            windows: state.windows.store(),
+        }
+    }
+}
+
+/// A label block; bytes as a whole, not one by one.
+#[derive(Debug)]
+struct Block<'a>(Cow<'a, [u8]>);
+
+impl Serialize for Block<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Block<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes: &'de [u8] = Deserialize::deserialize(deserializer)?;
+        Ok(Self(Cow::Owned(bytes.to_owned())))
+    }
+}
+
+impl Receiver {
+    /// The state as of now, and a new segment of the log for what comes next. Take what is closed before: it is
+    /// not in it.
+    ///
+    /// # Errors
+    /// Where the segment cannot be begun.
+    pub fn store(&mut self) -> Result<StoredReceiver<'_>, LogError> {
+        if let Some(log) = &mut self.log {
+            self.position = log.cut()?;
+        }
+        Ok(StoredReceiver {
+            position: self.position,
+            newest_ms: self.stats.newest_ms,
+            swept_ms: self.swept_ms,
+            scopes: self.scopes.iter().map(StoredScope::of).collect(),
+        })
+    }
+
+    /// What was stored lies safely: segments before it may go by their age, the others are needed.
+    pub fn stored_up_to(&mut self, position: u64) {
+        if let Some(log) = &mut self.log {
+            log.keep_from(position);
+        }
+    }
+
+    /// A receiver that goes on from a stored one; give it its log with [`Receiver::with_log`].
+    ///
+    /// # Errors
+    /// Where the windows are of other features or of another step.
+    pub fn restore(
+        config: IngestConfig,
+        set: &Arc<FeatureSet>,
+        step_ms: i64,
+        stored: StoredReceiver<'_>,
+    ) -> Result<Self, RestoreError> {
+        let mut receiver = Self::in_memory(config, Arc::clone(set), step_ms);
+        receiver.position = stored.position;
+        receiver.stats.newest_ms = stored.newest_ms;
+        receiver.swept_ms = stored.swept_ms;
+        for one in stored.scopes {
+            let mut state = ScopeState::new(one.scope, set, step_ms);
+            let find = |series: SeriesRef| {
+                let found = one.blocks.binary_search_by_key(&series.0, |(series, _)| *series).ok()?;
+                one.blocks.get(found).map(|(_, block)| &*block.0)
+            };
+            let labels = |series| decode::labels(find(series)?).collect::<Result<Vec<_>, _>>().ok();
+            let (windows, handles) = ScopeWindows::restore(Arc::clone(set), step_ms, one.windows, labels)?;
+            state.windows = windows;
+            for (old, new) in handles {
+                let Some(block) = find(old) else { continue };
+                let index = new.0 as usize;
+                if state.described.len() <= index {
+                    state.described.resize(index + 1, Description::default());
+                }
+                state.described[index] = Description { block: block.into(), segment: 0 };
+            }
+            state.election = one.election;
+            state.replicas = one.replicas.into_iter().collect();
+            let index = u32::try_from(receiver.scopes.len()).unwrap_or(u32::MAX);
+            receiver.scope_index.insert(Arc::clone(&state.scope), index);
+            receiver.scopes.push(state);
+        }
+        Ok(receiver)
+    }
+}
