@@ -8,8 +8,12 @@ use crate::quadtree::Quadtree;
 use crate::shown::Shown;
 use crate::stage::Placed;
 
-/// Past this many links lines are straight and thinner.
+/// With more links than this in view lines are straight and thin, but for the busiest.
 pub const FINE_LINKS: usize = 1500;
+/// Of so many links, this share is drawn wider.
+const BUSIEST: f64 = 0.08;
+/// Links this far outside the canvas are left out.
+const BESIDE: f64 = 60.0;
 /// A closed namespace is this much larger than a service.
 const CLUSTER: f64 = 1.45;
 /// Links answer the pointer up to this many pixels beside their line, nodes beside their rim.
@@ -41,6 +45,8 @@ pub struct Geometry {
     pub widths: Vec<f64>,
     /// Radius of a service.
     pub radius: f64,
+    /// Few enough links in view for every detail.
+    pub fine: bool,
     tree: Option<Quadtree>,
 }
 
@@ -62,6 +68,13 @@ fn width(rate: Option<f64>, radius: f64) -> f64 {
     (full.min(6.0) * (radius / 12.0).clamp(0.4, 1.0) * 4.0).round() / 4.0
 }
 
+/// The rate from which a link is among the busiest.
+fn busiest(shown: &Shown) -> f64 {
+    let mut rates: Vec<f64> = shown.links.iter().filter_map(|l| l.rate).collect();
+    rates.sort_by(|a, b| b.total_cmp(a));
+    rates.get((rates.len() as f64 * BUSIEST) as usize).copied().unwrap_or(f64::INFINITY)
+}
+
 impl Geometry {
     /// The shapes of what is shown. `ringed` says which nodes have a ring around them.
     #[must_use]
@@ -76,7 +89,15 @@ impl Geometry {
                 Disc { centre: camera.project(*slot), radius: full * (0.4 + 0.6 * presence), presence }
             })
             .collect();
-        let fine = shown.links.len() <= FINE_LINKS;
+        let in_view = |link: &crate::shown::Link| {
+            let (a, b) = (discs[link.from].centre, discs[link.to].centre);
+            a.x.max(b.x) > -BESIDE
+                && a.y.max(b.y) > -BESIDE
+                && a.x.min(b.x) < camera.size.x + BESIDE
+                && a.y.min(b.y) < camera.size.y + BESIDE
+        };
+        let fine = shown.links.iter().filter(|l| in_view(l)).count() <= FINE_LINKS;
+        let busy = if fine { f64::INFINITY } else { busiest(shown) };
         let pull = match (camera.plane, camera.sideways) {
             (true, _) => Pull::Straight,
             (false, true) => Pull::Sideways,
@@ -89,14 +110,19 @@ impl Geometry {
         let mut paths = Vec::with_capacity(shown.links.len());
         let mut widths = Vec::with_capacity(shown.links.len());
         for (link, route) in shown.links.iter().zip(&placed.routes) {
-            let width = width(link.rate, radius);
+            let busier = link.rate.is_some_and(|r| r >= busy);
+            let width = if fine { width(link.rate, radius) } else { 1.0 + f64::from(u8::from(busier)) * 0.75 };
+            widths.push(width);
+            if !in_view(link) {
+                paths.push(Path::default());
+                continue;
+            }
             let (from, to) = (discs[link.from].centre, discs[link.to].centre);
             let ends = Ends { from, to, from_rim: rim(link.from), to_rim: rim(link.to), width };
             let way: Vec<_> = route.iter().map(|s| camera.project(*s)).collect();
             paths.push(path(ends, &way, pull, if link.two_way { 0.1 } else { 0.0 }, fine));
-            widths.push(width);
         }
-        Self { discs, paths, widths, radius, tree: None }
+        Self { discs, paths, widths, radius, fine, tree: None }
     }
 
     /// Where the mark of hidden neighbours sits on a disc.

@@ -10,7 +10,7 @@ use crate::camera::Point;
 use crate::canvas::{Canvas, Font, Stroke};
 use crate::colour::{Colour, Theme, on_scale};
 use crate::drawn::{Drawn, DrawnEdge, DrawnNode};
-use crate::geometry::{BADGE_RADIUS, Disc, FINE_LINKS, Geometry};
+use crate::geometry::{BADGE_RADIUS, Disc, Geometry};
 use crate::labels::{Area, Taken};
 use crate::marks::{Mark, VISIBLE};
 use crate::model::Model;
@@ -33,6 +33,8 @@ const FLOW_SPEED: (f64, f64) = (18.0, 52.0);
 const FLOW_LINKS: usize = 700;
 /// Grades of the blast radius along links.
 const GRADES: usize = 5;
+/// In a crowd only links of a blast radius at least this likely are drawn wide.
+const CROWD: f64 = 0.4;
 
 /// All that a painting shows.
 pub struct Scene<'a> {
@@ -70,8 +72,11 @@ pub fn percent(p: f64) -> String {
     }
 }
 
+/// Discs of one look, outer and inner ones.
+type Shapes = (Vec<(Point, f64)>, Vec<(Point, f64)>);
+
 /// Discs and triangles of one colour.
-type Shapes = (Vec<(Point, f64)>, Vec<[Point; 3]>);
+type Filled = (Vec<(Point, f64)>, Vec<[Point; 3]>);
 
 /// Lines of one look.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +127,7 @@ impl Scene<'_> {
             if let (Some(from), Some(to)) = (from, to)
                 && path.points.len() >= 2
                 && !self.is_cut(link)
+                && (self.geometry.fine || from.min(to) >= CROWD)
             {
                 let grade = (from.min(to) * GRADES as f64) as usize;
                 grades[grade.min(GRADES - 1)].push(&path.points);
@@ -134,17 +140,31 @@ impl Scene<'_> {
                 Stroke { colour, alpha: 0.09 + 0.26 * share, width: wide * (0.6 + 0.4 * share), dashed: false };
             canvas.lines(lines, stroke);
         }
+        // In steps of a tenth: many halos, few looks.
+        let mut discs: BTreeMap<(u32, u32), Shapes> = BTreeMap::new();
         for (place, disc, mark) in self.discs() {
             let alpha = self.alpha(place);
             if let Some(p) = mark.halo {
-                let outer = disc.radius * (1.45 + 0.75 * p);
-                canvas.discs(&[(disc.centre, outer)], colour, 0.30 * p.max(0.15) * alpha);
-                canvas.discs(&[(disc.centre, disc.radius * 1.45)], colour, 0.22 * p.max(0.15) * alpha);
-                if self.hypothetical {
-                    let stroke = Stroke { colour, alpha: (0.25 + 0.6 * p) * alpha, width: 1.0, dashed: true };
-                    canvas.circles(&[(disc.centre, outer)], stroke);
+                let look = discs.entry(((p * 10.0).ceil() as u32, (alpha * 100.0) as u32)).or_default();
+                look.0.push((disc.centre, disc.radius * (1.45 + 0.75 * p)));
+                if self.geometry.fine {
+                    look.1.push((disc.centre, disc.radius * 1.45));
                 }
             }
+        }
+        for ((tenths, alpha), (outer, inner)) in &discs {
+            let (p, alpha) = (f64::from(*tenths) / 10.0, f64::from(*alpha) / 100.0);
+            canvas.discs(outer, colour, 0.30 * p.max(0.15) * alpha);
+            if !inner.is_empty() {
+                canvas.discs(inner, colour, 0.22 * p.max(0.15) * alpha);
+            }
+            if self.hypothetical && self.geometry.fine {
+                let stroke = Stroke { colour, alpha: (0.25 + 0.6 * p) * alpha, width: 1.0, dashed: true };
+                canvas.circles(outer, stroke);
+            }
+        }
+        for (place, disc, mark) in self.discs() {
+            let alpha = self.alpha(place);
             if let Some(p) = mark.before {
                 // How far it reaches as things are.
                 let stroke = Stroke { colour: self.theme.inferred, alpha: 0.9 * alpha, width: 1.5, dashed: true };
@@ -160,7 +180,7 @@ impl Scene<'_> {
 
     fn links(&self, canvas: &mut dyn Canvas) -> Vec<DrawnEdge> {
         let links = &self.shown.links;
-        let few = links.len() <= FINE_LINKS;
+        let few = self.geometry.fine;
         let dense = if few { 1.0 } else { (0.55 - links.len() as f64 * 1e-5).max(0.2) };
         let mut looks: BTreeMap<Look, Vec<usize>> = BTreeMap::new();
         let mut drawn = Vec::with_capacity(links.len());
@@ -210,7 +230,7 @@ impl Scene<'_> {
     fn nodes(&self, canvas: &mut dyn Canvas) -> Vec<DrawnNode> {
         let mut drawn = Vec::with_capacity(self.marks.len());
         let mut backs: BTreeMap<u32, Vec<(Point, f64)>> = BTreeMap::new();
-        let mut fills: BTreeMap<([u8; 3], u32), Shapes> = BTreeMap::new();
+        let mut fills: BTreeMap<([u8; 3], u32), Filled> = BTreeMap::new();
         let mut hollow: BTreeMap<u32, Vec<(Point, f64)>> = BTreeMap::new();
         let mut outer = Vec::new();
         for (place, disc, mark) in self.discs() {

@@ -2,18 +2,21 @@
 //!
 //! Starts from Pivot MDS (or from known places), then settles with the forces of d3-force (links as
 //! springs of strength 1 / the smaller degree, repulsion falling with distance, velocity Verlet with
-//! cooling) in far fewer steps, since the overall shape is right from the first one. Nodes without any
-//! link stand in a block below. Deterministic: the same graph gives the same picture.
+//! cooling) in far fewer steps, since the overall shape is right from the first one. Weak springs to the
+//! pivots, as long as the way there has hops, keep that shape (the sparse stress model of Ortmann,
+//! Klimenta and Brandes, 2016). Nodes without any link stand in a block below. Deterministic: the same graph gives the same picture.
 
 use super::Slot;
 use super::adjacency::Adjacency;
 use super::bodies::Bodies;
-use super::pivots::pivot_mds;
+use super::pivots::{Pivots, pivot_mds};
 
 const PUSH: f64 = 1.0 / 30.0;
 /// Keeps parts without a link between them together; a connected graph needs none.
 const GRAVITY: f64 = 0.012;
 const KEPT_VELOCITY: f64 = 0.6;
+/// Strength of the springs to pivots, all together; they are measured against the picture's own scale.
+const SHAPE: f64 = 0.7;
 /// Steps from the first guess, and from known places.
 const STEPS: (usize, usize) = (110, 60);
 const START_HEAT: (f64, f64) = (0.7, 0.25);
@@ -37,6 +40,7 @@ pub struct Force {
     cooling: f64,
     left: usize,
     gravity: f64,
+    pivots: Pivots,
     /// Layout units per unit of the simulation; set by the first places known, else at the end.
     unit: Option<f64>,
 }
@@ -80,6 +84,7 @@ impl Force {
             heat,
             cooling: (LAST_HEAT / heat).powf(1.0 / steps as f64),
             left: if linked.is_empty() { 0 } else { steps },
+            pivots: Pivots::default(),
             gravity: if adjacency.hops(0).contains(&u32::MAX) { GRAVITY } else { 0.0 },
             unit: None,
             linked,
@@ -97,7 +102,9 @@ impl Force {
             };
             (0..force.linked.len()).map(|p| points[p].unwrap_or_else(|| near(p))).collect()
         } else {
-            pivot_mds(&adjacency)
+            let (points, pivots) = pivot_mds(&adjacency);
+            force.pivots = pivots;
+            points
         };
         // Nodes that are alike start beside one another on a sunflower's spiral, never in one place.
         for (p, &(x, y)) in guess.iter().enumerate() {
@@ -160,6 +167,7 @@ impl Force {
             self.vx[body] += fx * PUSH * heat;
             self.vy[body] += fy * PUSH * heat;
         }
+        self.pivots.pull(&self.x, &self.y, &mut self.vx, &mut self.vy, SHAPE * heat);
         for body in 0..self.x.len() {
             if self.fixed[body] {
                 (self.vx[body], self.vy[body]) = (0.0, 0.0);

@@ -9,9 +9,56 @@ use super::adjacency::Adjacency;
 const PIVOTS: usize = 32;
 const ROUNDS: usize = 60;
 
-/// Coordinates with a mean link length of 1; nodes that are alike may coincide.
-pub(crate) fn pivot_mds(adjacency: &Adjacency) -> Vec<(f64, f64)> {
+/// The pivots and how far every node is from each.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pivots {
+    nodes: Vec<usize>,
+    /// Per pivot and node, hops; 0 where there is no way (and for the pivot itself).
+    hops: Vec<Vec<f32>>,
+}
+
+impl Pivots {
+    /// Adds to the velocities what brings drawn distances to the pivots closer to hops, at the picture's
+    /// present scale; `strength` 1 would go all the way.
+    pub(crate) fn pull(&self, x: &[f64], y: &[f64], vx: &mut [f64], vy: &mut [f64], strength: f64) {
+        let (mut squares, mut products) = (0.0, 0.0);
+        for (&pivot, hops) in self.nodes.iter().zip(&self.hops) {
+            for (node, &h) in hops.iter().enumerate().filter(|(_, h)| **h > 0.0) {
+                let (dx, dy) = (x[node] - x[pivot], y[node] - y[pivot]);
+                let share = (dx * dx + dy * dy).sqrt() / f64::from(h);
+                squares += share * share;
+                products += share;
+            }
+        }
+        if products <= 0.0 {
+            return;
+        }
+        let scale = squares / products;
+        let mut weights = vec![0.0; x.len()];
+        let mut sums = vec![(0.0, 0.0); x.len()];
+        for (&pivot, hops) in self.nodes.iter().zip(&self.hops) {
+            for (node, &h) in hops.iter().enumerate().filter(|(_, h)| **h > 0.0) {
+                let (dx, dy) = (x[node] - x[pivot], y[node] - y[pivot]);
+                let distance = (dx * dx + dy * dy).sqrt().max(1e-6);
+                let h = f64::from(h);
+                let weight = 1.0 / (h * h);
+                let off = (scale * h - distance) / distance * weight;
+                sums[node].0 += dx * off;
+                sums[node].1 += dy * off;
+                weights[node] += weight;
+            }
+        }
+        for (node, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
+            vx[node] += sums[node].0 / weight * strength;
+            vy[node] += sums[node].1 / weight * strength;
+        }
+    }
+}
+
+/// Coordinates with a mean link length of 1, and the pivots; nodes that are alike may coincide.
+pub(crate) fn pivot_mds(adjacency: &Adjacency) -> (Vec<(f64, f64)>, Pivots) {
     let nodes = adjacency.nodes();
+    let mut pivots = Pivots::default();
     let count = PIVOTS.min(nodes);
     let mut columns: Vec<Vec<f64>> = Vec::with_capacity(count);
     let mut nearest = vec![u32::MAX; nodes];
@@ -19,6 +66,8 @@ pub(crate) fn pivot_mds(adjacency: &Adjacency) -> Vec<(f64, f64)> {
     let mut pivot = (0..nodes).rev().max_by_key(|&n| adjacency.of(n).len()).unwrap_or(0);
     for _ in 0..count {
         let hops = adjacency.hops(pivot);
+        pivots.nodes.push(pivot);
+        pivots.hops.push(hops.iter().map(|&h| if h == u32::MAX { 0.0 } else { h as f32 }).collect());
         let farthest = hops.iter().copied().filter(|&h| h != u32::MAX).max().unwrap_or(0);
         for (near, &h) in nearest.iter_mut().zip(&hops) {
             *near = (*near).min(h);
@@ -46,7 +95,7 @@ pub(crate) fn pivot_mds(adjacency: &Adjacency) -> Vec<(f64, f64)> {
     for point in &mut points {
         *point = (point.0 * scale, point.1 * scale);
     }
-    points
+    (points, pivots)
 }
 
 /// Double centring of the squared distances.
