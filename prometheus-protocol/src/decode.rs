@@ -1,4 +1,4 @@
-//! A borrowed decoder of remote write 1.0 bodies.
+//! A borrowed decoder of remote write 1.0 bodies; [`v2`] reads those of 2.0.
 //!
 //! [`series`] walks a decompressed `prometheus.WriteRequest` and yields one [`Series`] at a time, whose
 //! parts point into the body; nothing is allocated. What a receiver of millions of samples a second
@@ -14,8 +14,12 @@
 //! - [`Series::label_block`] is `None` where other fields stand between the labels. Protobuf allows this,
 //!   though no known sender does it; [`Series::gather_labels`] then gives the same bytes in a buffer.
 
+mod histogram;
+pub mod v2;
+
 use thiserror::Error;
 
+pub use self::histogram::{HistogramIter, HistogramSample};
 pub use crate::wire::WireType;
 use crate::wire::{Cursor, put_varint};
 
@@ -252,10 +256,16 @@ impl<'a> Series<'a> {
         self.exemplars
     }
 
-    /// Number of native histogram samples, which are skipped.
+    /// Number of native histogram samples.
     #[must_use]
     pub fn histogram_count(&self) -> usize {
         self.histograms
+    }
+
+    /// Counts and sums of the native histograms, in the order sent.
+    #[must_use]
+    pub fn histograms(&self) -> HistogramIter<'a> {
+        HistogramIter::new(self.message, 4, self.histograms)
     }
 
     /// The float samples, in the order sent.

@@ -2,9 +2,10 @@
 //!
 //! - [`v1`], [`v2`]: the protobuf messages of remote write 1.0 (`prometheus.WriteRequest`) and 2.0
 //!   (`io.prometheus.write.v2.Request`), for encoding and as the oracle of the decoder's tests.
-//! - [`decode`]: a borrowed decoder of 1.0 bodies that allocates nothing.
+//! - [`decode`], [`decode::v2`]: borrowed decoders of 1.0 and 2.0 bodies that allocate nothing.
 //! - [`encode`], [`encode_v2`]: encoders of 1.0 and 2.0 bodies that go straight to bytes.
 //! - [`snappy`]: the block format, with the declared length checked before any memory is taken.
+//! - [`zstd`]: what vmagent sends, decoded within a bound.
 //! - [`staleness`]: the marker by which Prometheus says that a series has ended.
 //!
 //! Nothing here does I/O, reads a clock or panics on input: every malformed byte is a typed error.
@@ -22,6 +23,7 @@ pub mod staleness;
 pub mod v1;
 pub mod v2;
 mod wire;
+pub mod zstd;
 
 /// `Content-Type` of remote write 1.0. A sender may leave the parameter out.
 pub const CONTENT_TYPE_V1: &str = "application/x-protobuf";
@@ -37,3 +39,7 @@ pub const CONTENT_TYPE_V2: &str = "application/x-protobuf;proto=io.prometheus.wr
 pub const VERSION_V2: &str = "2.0.0";
 /// Header in which a receiver of remote write 2.0 says how many samples it has written.
 pub const SAMPLES_WRITTEN: &str = "X-Prometheus-Remote-Write-Samples-Written";
+/// Header in which a receiver of remote write 2.0 says how many native histograms it has written.
+pub const HISTOGRAMS_WRITTEN: &str = "X-Prometheus-Remote-Write-Histograms-Written";
+/// Header in which a receiver of remote write 2.0 says how many exemplars it has written.
+pub const EXEMPLARS_WRITTEN: &str = "X-Prometheus-Remote-Write-Exemplars-Written";

@@ -76,6 +76,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A varint that mostly takes one or two bytes, such as an index into a table.
+    #[inline]
+    pub(crate) fn short_varint(&mut self) -> Result<u64, DecodeError> {
+        match self.bytes.get(self.position..) {
+            Some(&[low, ..]) if low < 0x80 => {
+                self.position += 1;
+                Ok(u64::from(low))
+            }
+            Some(&[low, high, ..]) if high < 0x80 => {
+                self.position += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.multi_varint(),
+        }
+    }
+
     /// A varint of several bytes, eight at a time where there are: timestamps in milliseconds take six. Kept out of
     /// line, as lengths mostly take one byte and their code should stay small.
     #[inline(never)]
@@ -194,6 +210,9 @@ mod tests {
                 buffer.resize(length + after, 0xff);
                 let mut cursor = Cursor::new(&buffer);
                 prop_assert_eq!(cursor.varint().unwrap(), value);
+                prop_assert_eq!(cursor.position(), length);
+                let mut cursor = Cursor::new(&buffer);
+                prop_assert_eq!(cursor.short_varint().unwrap(), value);
                 prop_assert_eq!(cursor.position(), length);
             }
         }

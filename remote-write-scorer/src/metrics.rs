@@ -1,7 +1,7 @@
 //! The scorer's metrics about itself.
 
 use quoll_api::{Exposition, Kind};
-use quoll_ingest::{IngestStats, Rejection};
+use quoll_ingest::{IngestStats, Refusal, Rejection};
 use quoll_queue::QueueStats;
 use quoll_web_config::Counters;
 
@@ -33,14 +33,17 @@ pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueSt
 }
 
 fn receiving(to: &mut Exposition, stats: &IngestStats) {
-    let counters: [(&'static str, &str, u64); 15] = [
+    let counters: [(&'static str, &str, u64); 18] = [
         ("quoll_scorer_write_requests_total", "Write requests taken, wholly or in part.", stats.requests),
         ("quoll_scorer_received_compressed_bytes_total", "Bytes of write requests as sent.", stats.compressed_bytes),
         ("quoll_scorer_received_decoded_bytes_total", "Bytes of write requests, decompressed.", stats.decoded_bytes),
         ("quoll_scorer_samples_selected_total", "Samples that entered the windows.", stats.selected_samples),
         ("quoll_scorer_samples_ignored_total", "Samples of series that no rule selects.", stats.ignored_samples),
         ("quoll_scorer_samples_replica_total", "Samples of replicas that are not elected.", stats.replica_samples),
-        ("quoll_scorer_samples_native_ignored_total", "Native histogram samples, not read.", stats.histogram_samples),
+        ("quoll_scorer_samples_native_total", "Native histograms accepted.", stats.histogram_samples),
+        ("quoll_scorer_exemplars_total", "Exemplars accepted, which are not kept.", stats.exemplars),
+        ("quoll_scorer_metadata_total", "Metadata entries accepted, which are not kept.", stats.metadata),
+        ("quoll_scorer_write_requests_v2_total", "Write requests taken, of remote write 2.0.", stats.requests_v2),
         ("quoll_scorer_samples_late_total", "Samples that came after their step was closed.", stats.late_samples),
         ("quoll_scorer_samples_duplicate_total", "Samples of a time already known.", stats.duplicate_samples),
         ("quoll_scorer_samples_out_of_order_total", "Samples older than one known.", stats.out_of_order_samples),
@@ -61,6 +64,13 @@ fn receiving(to: &mut Exposition, stats: &IngestStats) {
     for (reason, count) in Rejection::ALL.into_iter().zip(stats.rejected_samples) {
         to.sample(&[("reason", reason.as_str())], count as f64);
     }
+    to.family("quoll_scorer_write_requests_refused_total", Kind::Counter, "Write requests refused, by reason.");
+    for (reason, count) in Refusal::ALL.into_iter().zip(stats.refused_requests) {
+        to.sample(&[("reason", reason.as_str())], count as f64);
+    }
+    to.single("quoll_scorer_tenants", Kind::Gauge, "Tenants known.", stats.tenants as f64);
+    let in_flight = stats.in_flight_bytes as f64;
+    to.single("quoll_scorer_in_flight_bytes", Kind::Gauge, "Bytes that write requests under way hold.", in_flight);
     to.single("quoll_scorer_series", Kind::Gauge, "Series known, ignored ones included.", stats.series as f64);
     let selected = stats.selected_series as f64;
     to.single("quoll_scorer_series_selected", Kind::Gauge, "Series that feed windows.", selected);

@@ -231,7 +231,7 @@ mod tests {
         let mut receiver = receiver.with_log(&data_dir.join("inbound"), |_| {}).unwrap();
         let mut body = quoll_prometheus_protocol::encode::WriteRequestEncoder::new();
         body.push(&[("__name__", "quoll_memory_working_set_bytes"), ("service_name", "a")], &[(5000, 1.0)]);
-        receiver.write("", body.as_bytes(), 5000).unwrap();
+        receiver.write("", quoll_ingest::Body::V1(body.as_bytes()), 5000).unwrap();
         let writing = Writing::begin(data_dir, &receiver.store().unwrap()).unwrap();
         writing.finish(&[], &mut journal).unwrap()
     }

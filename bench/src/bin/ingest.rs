@@ -23,7 +23,7 @@ use quoll_bench::Report;
 use quoll_bench::allocation::{COUNTING, CountingAllocator, count};
 use quoll_features::{FeatureSet, ScopeWindows, SeriesRef};
 use quoll_ingest::table::{Binding, BlockHasher, SeriesTable};
-use quoll_ingest::{IngestConfig, Receiver, SharedReceiver};
+use quoll_ingest::{Format, IngestConfig, Receiver, SharedReceiver};
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 use quoll_prometheus_protocol::{decode, snappy, v1};
 use rustix::time::{ClockId, clock_gettime};
@@ -149,7 +149,7 @@ fn ours(all: &[Labels], chunk: usize) -> anyhow::Result<Timed> {
     let directory = tempfile::tempdir()?;
     let receiver = open(directory.path(), INTERVAL_MS)?;
     drive(all, chunk, |request| {
-        receiver.write_at("", request, START_MS)?;
+        receiver.write_at("", Format::V1, request, START_MS)?;
         // What the engine's thread would take away.
         drop(receiver.wait_closed(Duration::ZERO));
         Ok(())
@@ -235,7 +235,7 @@ fn first_sight() -> anyhow::Result<f64> {
         }
         let request = snappy::compress(encoder.as_bytes())?;
         let started = processor_seconds();
-        receiver.write_at("", &request, START_MS)?;
+        receiver.write_at("", Format::V1, &request, START_MS)?;
         seconds += processor_seconds() - started;
         series += SERIES;
     }
@@ -251,10 +251,11 @@ fn allocations(all: &[Labels]) -> anyhow::Result<(f64, f64)> {
         let round = requests(all, 0, SERIES)?;
         let (first, later) = round.split_at(SCRAPES / 2);
         for request in first {
-            receiver.write_at("", request, START_MS)?;
+            receiver.write_at("", Format::V1, request, START_MS)?;
         }
-        let (result, allocated) =
-            count(|| later.iter().try_for_each(|request| receiver.write_at("", request, START_MS).map(drop)));
+        let (result, allocated) = count(|| {
+            later.iter().try_for_each(|request| receiver.write_at("", Format::V1, request, START_MS).map(drop))
+        });
         result?;
         found[figure] = allocated.blocks as f64 / (later.len() * SERIES) as f64;
     }
@@ -275,7 +276,7 @@ fn bomb() -> anyhow::Result<f64> {
         }
         bomb.push(declared as u8);
         bomb.resize(47, 0xfe);
-        let (result, allocated) = count(|| receiver.write_at("", &bomb, START_MS));
+        let (result, allocated) = count(|| receiver.write_at("", Format::V1, &bomb, START_MS));
         ensure!(result.is_err(), "a bomb of 2^{bits} bytes was taken");
         most = most.max(allocated.bytes);
     }

@@ -2,7 +2,7 @@
 //!
 //! | Path | What |
 //! |---|---|
-//! | `POST /api/v1/write` | remote write 1.0 ([`write`]) |
+//! | `POST /api/v1/write` | remote write 1.0 and 2.0 ([`write`]) |
 //! | `GET /api/v1/graph`, `services`, `incidents`, `explain` | what the last tick says ([`query`]) |
 //! | `GET /metrics`, `/-/healthy`, `/-/ready` | about the process itself ([`admin`]) |
 //! | `POST /-/reload` | loads the model anew; from this machine, or with authentication (`guard`) |
@@ -69,7 +69,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// An interface with room for 64 write requests at a time.
+    /// An interface with room for as many write requests at a time as the receiver's limits say.
     #[must_use]
     pub fn new(
         receiver: Arc<SharedReceiver>,
@@ -77,7 +77,8 @@ impl Api {
         host: Arc<dyn Host>,
         console_dir: Option<PathBuf>,
     ) -> Self {
-        Self { receiver, published, host, console_dir, in_flight: Arc::new(tokio::sync::Semaphore::new(64)) }
+        let in_flight = Arc::new(tokio::sync::Semaphore::new(receiver.config().limits.in_flight_requests));
+        Self { receiver, published, host, console_dir, in_flight }
     }
 
     /// The routes of one listener.

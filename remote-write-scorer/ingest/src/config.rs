@@ -47,8 +47,18 @@ pub struct Limits {
     pub compressed_bytes: usize,
     /// Bytes of a request once decompressed, by its own declaration.
     pub decoded_bytes: usize,
+    /// Bytes of all requests under way together, compressed and decompressed.
+    pub in_flight_bytes: usize,
+    /// Requests under way together.
+    pub in_flight_requests: usize,
+    /// Seconds in which a request's body must have arrived.
+    pub body_seconds: u32,
     /// Series in one request.
     pub series_per_request: usize,
+    /// Samples of selected series in one request.
+    pub samples_per_request: usize,
+    /// Interned strings in one request of version 2.0.
+    pub symbols_per_request: usize,
     /// Labels of a series.
     pub labels_per_series: usize,
     /// Bytes of a label's name.
@@ -57,6 +67,12 @@ pub struct Limits {
     pub label_value_bytes: usize,
     /// Series known at a time, ignored ones included, over all tenants.
     pub total_series: usize,
+    /// Series known at a time of one tenant.
+    pub series_per_tenant: usize,
+    /// Tenants known at a time.
+    pub tenants: usize,
+    /// Samples a second of one tenant, on average over ten seconds; 0 for no limit.
+    pub samples_per_second_per_tenant: u32,
     /// Scopes known at a time.
     pub scopes: usize,
     /// Seconds after which a series that sends nothing is forgotten where room is needed.
@@ -68,11 +84,19 @@ impl Default for Limits {
         Self {
             compressed_bytes: 16 << 20,
             decoded_bytes: 32 << 20,
+            in_flight_bytes: 256 << 20,
+            in_flight_requests: 64,
+            body_seconds: 30,
             series_per_request: 200_000,
+            samples_per_request: 1_000_000,
+            symbols_per_request: 1_000_000,
             labels_per_series: 64,
             label_name_bytes: 256,
             label_value_bytes: 4096,
             total_series: 2_000_000,
+            series_per_tenant: 2_000_000,
+            tenants: 1024,
+            samples_per_second_per_tenant: 0,
             scopes: 1024,
             idle_series_seconds: 900,
         }

@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use quoll_identity::Scope;
-use quoll_prometheus_protocol::decode;
-
 use crate::config::IngestConfig;
 use crate::stats::Rejection;
+use quoll_identity::Scope;
 
 /// A series' labels after the split.
 #[derive(Debug)]
@@ -27,15 +25,18 @@ impl SeriesLabels<'_> {
     }
 }
 
-/// Takes a label block apart.
+/// Splits the labels of a series, of which those that are malformed are `None`.
 ///
 /// Senders must sort labels; those that do not are sorted here, as that harms nobody. A label with an empty
 /// value is the same as none, in Prometheus' data model.
-pub(crate) fn split<'a>(block: &'a [u8], config: &IngestConfig) -> Result<SeriesLabels<'a>, Rejection> {
+pub(crate) fn split<'a>(
+    given: impl Iterator<Item = Option<(&'a str, &'a str)>>,
+    config: &IngestConfig,
+) -> Result<SeriesLabels<'a>, Rejection> {
     let limits = &config.limits;
     let mut all = Vec::new();
-    for label in decode::labels(block) {
-        let (name, value) = label.map_err(|_| Rejection::MalformedLabel)?;
+    for label in given {
+        let (name, value) = label.ok_or(Rejection::MalformedLabel)?;
         if name.is_empty() {
             return Err(Rejection::EmptyLabelName);
         }
@@ -82,23 +83,15 @@ pub(crate) fn split<'a>(block: &'a [u8], config: &IngestConfig) -> Result<Series
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quoll_prometheus_protocol::encode::WriteRequestEncoder;
-
-    fn block(labels: &[(&str, &str)]) -> Vec<u8> {
-        let mut encoder = WriteRequestEncoder::new();
-        encoder.push(labels, &[]);
-        let body = encoder.finish();
-        decode::series(&body).next().unwrap().unwrap().label_block().unwrap().to_vec()
-    }
 
     fn rejection(labels: &[(&str, &str)], config: &IngestConfig) -> Rejection {
-        split(&block(labels), config).unwrap_err()
+        split(labels.iter().copied().map(Some), config).unwrap_err()
     }
 
     #[test]
     fn scope_and_replica_are_split_off_and_the_rest_is_sorted() {
-        let block = block(&[("z", "1"), ("__name__", "up"), ("cluster", "eu"), ("replica", "a"), ("empty", "")]);
-        let split = split(&block, &IngestConfig::default()).unwrap();
+        let given = [("z", "1"), ("__name__", "up"), ("cluster", "eu"), ("replica", "a"), ("empty", "")];
+        let split = split(given.into_iter().map(Some), &IngestConfig::default()).unwrap();
         assert_eq!(split.labels, [("__name__", "up"), ("z", "1")]);
         assert_eq!(split.partition, [("cluster", "eu")]);
         assert_eq!(split.replica, "replica\u{1f}a\u{1f}");
@@ -116,7 +109,6 @@ mod tests {
         assert_eq!(rejection(&[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")], &config), Rejection::TooManyLabels);
         assert_eq!(rejection(&[("abcdefghijk", "1")], &config), Rejection::LabelNameTooLong);
         assert_eq!(rejection(&[("a", "abcdefghijk")], &config), Rejection::LabelValueTooLong);
-        let malformed = [0x0a, 3, 0x0a, 1, 0xff];
-        assert_eq!(split(&malformed, &config).unwrap_err(), Rejection::MalformedLabel);
+        assert_eq!(split([None].into_iter(), &config).unwrap_err(), Rejection::MalformedLabel);
     }
 }

@@ -1,13 +1,15 @@
 //! From remote-write bodies to windows, with every selected sample on disk before it is acknowledged.
 //!
 //! One request goes through these steps, of which a known series pays only for the first four:
-//! 1. snappy, with the declared length checked before any allocation;
-//! 2. the borrowed decoder: labels as one slice, samples in place;
-//! 3. one look-up by a 128-bit hash of the label block ([`table`]): ignored series end here, uncopied;
+//! 1. snappy or zstd, with the declared length checked before any allocation;
+//! 2. the borrowed decoder: labels as one slice (1.0) or as references to strings each hashed once (2.0), samples in place;
+//! 3. one look-up by a 128-bit hash of the labels ([`table`]): ignored series end here, uncopied;
 //! 4. checks per sample: too far ahead of the wall clock, too old, from a replica that is not elected
 //!    ([`election`]); what passes is staged;
 //! 5. one `write(2)` of the staged samples to the inbound log ([`log`]);
 //! 6. the samples enter the windows, and every step they complete is closed.
+//!
+//! A native histogram `x` offers its count and sum as the series `x_count` and `x_sum`, as a classic one does.
 //!
 //! # Guarantees
 //! - What was acknowledged is in the log and survives the end of the process (not of the machine's power).
@@ -23,6 +25,7 @@
 pub mod config;
 pub mod election;
 mod first_sight;
+pub mod in_flight;
 pub mod log;
 pub mod receiver;
 mod scope;
@@ -30,10 +33,12 @@ pub mod shared;
 mod snapshot;
 pub mod stats;
 pub mod table;
+pub mod wire;
 
 pub use config::{IngestConfig, Limits, LogConfig};
 pub use receiver::{Receipt, Receiver, WriteError};
 pub use scope::ClosedScopeStep;
 pub use shared::SharedReceiver;
 pub use snapshot::StoredReceiver;
-pub use stats::{IngestStats, Rejection};
+pub use stats::{IngestStats, Refusal, Rejection};
+pub use wire::{Body, Encoding, Format, Version};

@@ -13,16 +13,21 @@ use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
 
 pub use self::receipt::{Receipt, WriteError};
+use self::stage::Symbol;
 use crate::config::IngestConfig;
 use crate::log::{InboundLog, Staged};
 use crate::scope::{ClosedScopeStep, ScopeState};
 use crate::stats::IngestStats;
 use crate::table::{BlockHasher, SeriesTable};
+use crate::wire::Body;
 
 #[derive(Debug)]
 struct Tenant {
     name: Arc<str>,
     table: SeriesTable,
+    /// Samples sent and not yet allowed for by its rate.
+    owed: f64,
+    counted_ms: i64,
 }
 
 /// All state of the receiving side.
@@ -39,6 +44,7 @@ pub struct Receiver {
     pub(crate) log: Option<InboundLog>,
     staged: Vec<Staged>,
     gathered: Vec<u8>,
+    symbols: Vec<Symbol>,
     closing: Vec<ClosedStep>,
     touched: Vec<u32>,
     pub(crate) pending: VecDeque<ClosedScopeStep>,
@@ -66,6 +72,7 @@ impl Receiver {
             log: None,
             staged: Vec::new(),
             gathered: Vec::new(),
+            symbols: Vec::new(),
             closing: Vec::new(),
             touched: Vec::new(),
             pending: VecDeque::new(),
@@ -77,21 +84,22 @@ impl Receiver {
         }
     }
 
-    /// Takes a decompressed remote write 1.0 body of `tenant`. `now_ms` is the wall clock.
+    /// Takes a decompressed body of `tenant`. `now_ms` is the wall clock.
     ///
     /// # Errors
-    /// [`WriteError::Decode`], [`WriteError::TooManySeries`] and [`WriteError::Log`].
-    pub fn write(&mut self, tenant: &str, body: &[u8], now_ms: i64) -> Result<Receipt, WriteError> {
-        let tenant = self.tenant(tenant);
-        let now_seconds = u32::try_from(now_ms / 1000).unwrap_or(0);
+    /// Those of [`WriteError`] that concern content, tenant and log.
+    pub fn write(&mut self, tenant: &str, body: Body<'_>, now_ms: i64) -> Result<Receipt, WriteError> {
+        let tenant = self.tenant(tenant, now_ms)?;
         let mut receipt = Receipt::default();
         self.staged.clear();
-        let staged = self.stage(tenant, body, now_ms, now_seconds, &mut receipt);
+        let staged = self.stage(tenant, body, now_ms, &mut receipt);
         if let Err(error) = staged.and_then(|()| self.commit()) {
             self.staged.clear();
             return Err(error);
         }
         self.apply();
+        self.tenants[tenant].owed += (receipt.samples + receipt.histograms) as f64;
+        self.stats.requests_v2 += u64::from(matches!(body, Body::V2(_)));
         self.count(&receipt);
         Ok(receipt)
     }
@@ -103,6 +111,8 @@ impl Receiver {
         stats.ignored_samples += receipt.ignored;
         stats.replica_samples += receipt.replica;
         stats.histogram_samples += receipt.histograms;
+        stats.exemplars += receipt.exemplars;
+        stats.metadata += receipt.metadata;
         for (total, new) in stats.rejected_samples.iter_mut().zip(receipt.rejected) {
             *total += new;
         }
@@ -138,6 +148,7 @@ impl Receiver {
         stats.series = self.tenants.iter().map(|tenant| tenant.table.len() as u64).sum();
         stats.selected_series = self.scopes.iter().map(ScopeState::series).sum();
         stats.scopes = self.scopes.len() as u64;
+        stats.tenants = self.tenants.len() as u64;
         stats.failovers = self.scopes.iter().map(|scope| scope.election.failovers()).sum();
         for scope in &self.scopes {
             let windows = scope.windows.stats();

@@ -1,16 +1,17 @@
 //! The receiver for many threads: requests in on some, closed steps out on another.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quoll_prometheus_protocol::snappy;
-
 use crate::config::IngestConfig;
+use crate::in_flight::InFlight;
 use crate::log::LogError;
 use crate::receiver::{Receipt, Receiver, WriteError};
 use crate::scope::ClosedScopeStep;
 use crate::snapshot::StoredReceiver;
-use crate::stats::IngestStats;
+use crate::stats::{IngestStats, Refusal};
+use crate::wire::Format;
 
 /// Buffers kept for reuse, and the most that each may hold on to.
 const POOLED_BUFFERS: usize = 8;
@@ -22,6 +23,8 @@ pub struct SharedReceiver {
     receiver: Mutex<Receiver>,
     closed: Condvar,
     buffers: Mutex<Vec<Vec<u8>>>,
+    refused: [AtomicU64; Refusal::COUNT],
+    in_flight: Arc<InFlight>,
     config: IngestConfig,
 }
 
@@ -34,7 +37,14 @@ impl SharedReceiver {
     #[must_use]
     pub fn new(receiver: Receiver) -> Self {
         let config = receiver.config().clone();
-        Self { receiver: Mutex::new(receiver), closed: Condvar::new(), buffers: Mutex::default(), config }
+        Self {
+            receiver: Mutex::new(receiver),
+            closed: Condvar::new(),
+            buffers: Mutex::default(),
+            refused: Default::default(),
+            in_flight: InFlight::new(config.limits.in_flight_bytes),
+            config,
+        }
     }
 
     /// The settings.
@@ -43,47 +53,72 @@ impl SharedReceiver {
         &self.config
     }
 
+    /// The memory of all requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
+    }
+
+    /// Counts a request that was refused before it came here.
+    pub fn refuse(&self, reason: Refusal) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes a request as sent. When this returns `Ok`, its samples are in the log and in the windows.
     ///
     /// # Errors
     /// Each variant of [`WriteError`]; nothing was changed then.
-    pub fn write(&self, tenant: &str, compressed: &[u8]) -> Result<Receipt, WriteError> {
+    pub fn write(&self, tenant: &str, format: Format, compressed: &[u8]) -> Result<Receipt, WriteError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.write_at(tenant, compressed, i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+        self.write_at(tenant, format, compressed, i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// As [`SharedReceiver::write`], with the wall clock given.
     ///
     /// # Errors
     /// As [`SharedReceiver::write`].
-    pub fn write_at(&self, tenant: &str, compressed: &[u8], now_ms: i64) -> Result<Receipt, WriteError> {
-        let limits = &self.config.limits;
-        if compressed.len() > limits.compressed_bytes {
-            return Err(WriteError::CompressedTooLarge { bytes: compressed.len(), limit: limits.compressed_bytes });
-        }
+    pub fn write_at(
+        &self,
+        tenant: &str,
+        format: Format,
+        compressed: &[u8],
+        now_ms: i64,
+    ) -> Result<Receipt, WriteError> {
         let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
-        let result = self.write_with(&mut buffer, tenant, compressed, now_ms);
+        let result = self.write_with(&mut buffer, tenant, format, compressed, now_ms);
         let mut buffers = lock(&self.buffers);
         if buffers.len() < POOLED_BUFFERS && buffer.capacity() <= POOLED_BYTES {
             buffers.push(buffer);
         }
-        result
+        drop(buffers);
+        result.inspect_err(|error| self.refuse(error.refusal()))
     }
 
     fn write_with(
         &self,
         buffer: &mut Vec<u8>,
         tenant: &str,
+        format: Format,
         compressed: &[u8],
         now_ms: i64,
     ) -> Result<Receipt, WriteError> {
-        let body = snappy::decompress(compressed, buffer, self.config.limits.decoded_bytes)?;
+        let limits = &self.config.limits;
+        if compressed.len() > limits.compressed_bytes {
+            return Err(WriteError::CompressedTooLarge { bytes: compressed.len(), limit: limits.compressed_bytes });
+        }
+        // Held before memory is taken: what the body declares, where that is credible at all.
+        let mut held = self.in_flight.hold();
+        let declared = format.encoding.most_decoded(compressed, limits.decoded_bytes)?;
+        if !held.grow(declared) {
+            return Err(WriteError::InFlight { limit: limits.in_flight_bytes });
+        }
+        let body = format.encoding.decompress(compressed, buffer, limits.decoded_bytes)?;
         let mut receiver = lock(&self.receiver);
         let pending = receiver.pending();
         if pending >= self.config.max_pending_steps {
             return Err(WriteError::Busy { pending, limit: self.config.max_pending_steps });
         }
-        let receipt = receiver.write(tenant, body, now_ms)?;
+        let receipt = receiver.write(tenant, format.body(body), now_ms)?;
         receiver.count_bytes(compressed.len(), body.len());
         let closed = receiver.pending() > 0;
         drop(receiver);
@@ -129,6 +164,11 @@ impl SharedReceiver {
     /// Counters and sizes as of now.
     #[must_use]
     pub fn stats(&self) -> IngestStats {
-        lock(&self.receiver).stats()
+        let mut stats = lock(&self.receiver).stats();
+        for (total, count) in stats.refused_requests.iter_mut().zip(&self.refused) {
+            *total = count.load(Ordering::Relaxed);
+        }
+        stats.in_flight_bytes = self.in_flight.used() as u64;
+        stats
     }
 }

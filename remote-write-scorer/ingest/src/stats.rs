@@ -26,11 +26,13 @@ pub enum Rejection {
     SeriesLimit,
     /// More scopes than may be known at a time.
     ScopeLimit,
+    /// More series of this tenant than may be known at a time.
+    TenantSeriesLimit,
 }
 
 impl Rejection {
     /// Number of reasons.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// Every reason, in the order of [`IngestStats::rejected_samples`].
     pub const ALL: [Self; Self::COUNT] = [
         Self::TooFarInFuture,
@@ -44,6 +46,7 @@ impl Rejection {
         Self::LabelValueTooLong,
         Self::SeriesLimit,
         Self::ScopeLimit,
+        Self::TenantSeriesLimit,
     ];
 
     /// Name used in metrics and answers.
@@ -61,6 +64,84 @@ impl Rejection {
             Self::LabelValueTooLong => "label_value_too_long",
             Self::SeriesLimit => "series_limit",
             Self::ScopeLimit => "scope_limit",
+            Self::TenantSeriesLimit => "tenant_series_limit",
+        }
+    }
+}
+
+/// Why a whole request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// A content type or encoding that is not read here.
+    UnsupportedMedia,
+    /// A tenant's name that is not allowed.
+    TenantName,
+    /// Not what its content type and encoding say.
+    Malformed,
+    /// Larger than allowed as sent.
+    CompressedBytes,
+    /// Larger than allowed once decompressed.
+    DecodedBytes,
+    /// More series than allowed.
+    Series,
+    /// More samples than allowed.
+    Samples,
+    /// More interned strings than allowed.
+    Symbols,
+    /// More tenants than may be known at a time.
+    Tenants,
+    /// More samples a second than its tenant may send.
+    TenantRate,
+    /// The body did not arrive in time.
+    Timeout,
+    /// Too many requests under way, or too many bytes of them.
+    InFlight,
+    /// Scoring lags behind.
+    Busy,
+    /// The inbound log cannot be written.
+    Log,
+}
+
+impl Refusal {
+    /// Number of reasons.
+    pub const COUNT: usize = 14;
+    /// Every reason, in the order of [`IngestStats::refused_requests`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::UnsupportedMedia,
+        Self::TenantName,
+        Self::Malformed,
+        Self::CompressedBytes,
+        Self::DecodedBytes,
+        Self::Series,
+        Self::Samples,
+        Self::Symbols,
+        Self::Tenants,
+        Self::TenantRate,
+        Self::Timeout,
+        Self::InFlight,
+        Self::Busy,
+        Self::Log,
+    ];
+
+    /// Name used in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnsupportedMedia => "unsupported_media",
+            Self::TenantName => "tenant_name",
+            Self::Malformed => "malformed",
+            Self::CompressedBytes => "compressed_bytes",
+            Self::DecodedBytes => "decoded_bytes",
+            Self::Series => "series",
+            Self::Samples => "samples",
+            Self::Symbols => "symbols",
+            Self::Tenants => "tenants",
+            Self::TenantRate => "tenant_rate",
+            Self::Timeout => "timeout",
+            Self::InFlight => "in_flight",
+            Self::Busy => "busy",
+            Self::Log => "log",
         }
     }
 }
@@ -82,9 +163,15 @@ pub struct IngestStats {
     pub replica_samples: u64,
     /// Samples rejected, by reason.
     pub rejected_samples: [u64; Rejection::COUNT],
-    /// Native histogram samples, which are not read yet.
+    /// Requests refused as a whole, by reason.
+    pub refused_requests: [u64; Refusal::COUNT],
+    /// Requests of version 2.0 among those taken.
+    pub requests_v2: u64,
+    /// Native histograms accepted; their counts and sums enter the windows where a rule selects them.
     pub histogram_samples: u64,
-    /// Exemplars, which are not read.
+    /// Metadata entries, which are not kept.
+    pub metadata: u64,
+    /// Exemplars, which are not kept.
     pub exemplars: u64,
     /// Series whose labels do not stand together.
     pub scattered_series: u64,
@@ -100,6 +187,10 @@ pub struct IngestStats {
     pub selected_series: u64,
     /// Scopes known.
     pub scopes: u64,
+    /// Tenants known.
+    pub tenants: u64,
+    /// Bytes of requests under way.
+    pub in_flight_bytes: u64,
     /// Samples that came after their step was closed; they still count towards the series' next value.
     pub late_samples: u64,
     /// Samples dropped: the series had one of that time.

@@ -4,7 +4,9 @@
 //! starts. The first finds the slot, the second verifies it, so that a wrong series is taken only if two
 //! different blocks agree in all 128 bits. For hashes that behave at random the odds of any such pair among
 //! n blocks are below n^2 / 2^129: 1.5e-25 for ten million. A sender cannot look for such pairs, as it
-//! does not know the seeds. A table holds one tenant, so equal labels of two tenants never meet.
+//! does not know the seeds. Remote write 2.0 interns its strings: each string of a request is hashed once, in
+//! the same way, and a series' key chains the hashes of the strings its labels refer to, in order, by
+//! multiplication with secret factors. A table holds one tenant, so equal labels of two tenants never meet.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -18,6 +20,9 @@ use crate::stats::Rejection;
 pub struct BlockHasher {
     slot: FixedState,
     check: FixedState,
+    /// Odd numbers by which the hashes of interned strings are chained.
+    slot_factor: u64,
+    check_factor: u64,
 }
 
 impl BlockHasher {
@@ -27,7 +32,12 @@ impl BlockHasher {
         // The standard library keys this with bytes from the operating system; SipHash of two messages under
         // such a key gives two seeds that nobody outside can tell.
         let keyed = RandomState::new();
-        Self { slot: FixedState::with_seed(keyed.hash_one(0_u8)), check: FixedState::with_seed(keyed.hash_one(1_u8)) }
+        Self {
+            slot: FixedState::with_seed(keyed.hash_one(0_u8)),
+            check: FixedState::with_seed(keyed.hash_one(1_u8)),
+            slot_factor: keyed.hash_one(2_u8) | 1,
+            check_factor: keyed.hash_one(3_u8) | 1,
+        }
     }
 
     /// The key of a label block.
@@ -41,6 +51,23 @@ impl BlockHasher {
         };
         BlockKey { slot: hash(&self.slot), check: hash(&self.check) }
     }
+
+    /// The key of a sequence of interned strings, of which `next` is one more by its own key.
+    #[inline]
+    #[must_use]
+    pub fn chain(&self, so_far: BlockKey, next: BlockKey) -> BlockKey {
+        BlockKey {
+            slot: folded_multiply(so_far.slot ^ next.slot, self.slot_factor),
+            check: folded_multiply(so_far.check ^ next.check, self.check_factor),
+        }
+    }
+}
+
+/// High and low half of the product in one: each bit depends on all bits of both.
+#[inline]
+fn folded_multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64
 }
 
 /// 128 bits that stand for a label block.
@@ -48,6 +75,18 @@ impl BlockHasher {
 pub struct BlockKey {
     slot: u64,
     check: u64,
+}
+
+impl BlockKey {
+    /// Where a chain of interned strings begins.
+    pub const CHAIN: Self = Self { slot: 0x243f_6a88_85a3_08d3, check: 0x1319_8a2e_0370_7344 };
+
+    /// The key of what is made of this series, such as the count of its native histograms.
+    #[must_use]
+    pub fn derived(self, part: u8) -> Self {
+        let turn = u32::from(part) + 1;
+        Self { slot: self.slot.rotate_left(turn), check: !self.check.rotate_left(turn) }
+    }
 }
 
 /// What is known of a series.
@@ -154,6 +193,21 @@ mod tests {
         let mut table = SeriesTable::default();
         table.insert(BlockKey { slot: 1, check: 2 }, Binding::Ignored, 0);
         assert_eq!(table.find(BlockKey { slot: 1, check: 3 }, 0), None);
+    }
+
+    #[test]
+    fn chains_tell_order_and_boundaries_apart() {
+        let hasher = BlockHasher::random();
+        let chain = |strings: &[&str]| {
+            strings.iter().fold(BlockKey::CHAIN, |key, text| hasher.chain(key, hasher.key(text.as_bytes())))
+        };
+        assert_eq!(chain(&["a", "b"]), chain(&["a", "b"]));
+        let others = [vec!["b", "a"], vec!["ab"], vec!["a"], vec!["a", "b", ""], vec!["", "a", "b"]];
+        for other in others {
+            assert_ne!(chain(&["a", "b"]), chain(&other), "{other:?}");
+        }
+        assert_ne!(chain(&["a"]).derived(0), chain(&["a"]).derived(1));
+        assert_ne!(chain(&["a"]).derived(0), chain(&["a"]));
     }
 
     #[test]

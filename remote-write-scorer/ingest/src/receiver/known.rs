@@ -4,18 +4,67 @@ use std::sync::Arc;
 
 use quoll_features::SeriesRef;
 use quoll_identity::Scope;
-use quoll_prometheus_protocol::decode::Series;
+use quoll_prometheus_protocol::decode::{self, DecodeError, Series};
 
+use super::stage::Symbol;
 use super::{Receiver, Tenant, WriteError};
 use crate::first_sight;
 use crate::scope::ScopeState;
 use crate::stats::Rejection;
 use crate::table::{Binding, BlockKey, SeriesTable};
 
+/// Seconds over which a tenant's rate is averaged.
+const TENANT_RATE_SECONDS: f64 = 10.0;
+
+/// The labels of a series as sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Given<'a> {
+    /// A block of 1.0.
+    Block(&'a [u8]),
+    /// References of 2.0, packed, into strings of a body.
+    Refs(&'a [u8], &'a [u8], &'a [Symbol]),
+}
+
+impl<'a> Given<'a> {
+    /// Names and values; `None` stands for what cannot be read.
+    fn labels(self) -> Vec<Option<(&'a str, &'a str)>> {
+        match self {
+            Self::Block(block) => decode::labels(block).map(Result::ok).collect(),
+            Self::Refs(packed, body, symbols) => {
+                let text = |reference: Result<u64, DecodeError>| {
+                    let symbol = symbols.get(usize::try_from(reference.ok()?).ok()?)?;
+                    std::str::from_utf8(body.get(symbol.range())?).ok()
+                };
+                let mut references = decode::v2::refs(packed);
+                let mut labels = Vec::new();
+                while let Some(name) = references.next() {
+                    let value = references.next();
+                    labels.push(text(name).zip(value.and_then(text)));
+                }
+                labels
+            }
+        }
+    }
+}
+
+impl Tenant {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, table: SeriesTable::default(), owed: 0.0, counted_ms: i64::MIN }
+    }
+
+    /// Whether what it sent lately leaves room: it owes what it sent, and pays at the allowed rate.
+    fn may_send(&mut self, per_second: u32, now_ms: i64) -> bool {
+        let seconds = now_ms.saturating_sub(self.counted_ms).max(0) as f64 / 1000.0;
+        self.owed = (self.owed - seconds * f64::from(per_second)).max(0.0);
+        self.counted_ms = now_ms;
+        self.owed <= f64::from(per_second) * TENANT_RATE_SECONDS
+    }
+}
+
 impl Receiver {
-    /// What is known of a series, found out now if it is new.
+    /// What is known of a series of version 1.0, found out now if it is new.
     #[inline]
-    pub(super) fn binding(
+    pub(super) fn known(
         &mut self,
         tenant: usize,
         series: &Series<'_>,
@@ -25,29 +74,56 @@ impl Receiver {
             let key = self.hasher.key(block);
             match self.tenants[tenant].table.find(key, now_seconds) {
                 Some(binding) => Ok(binding),
-                None => Ok(self.first_sight(tenant, key, block, now_seconds)),
+                None => Ok(self.first_sight(tenant, key, Given::Block(block), "", now_seconds)),
             }
         } else {
             self.stats.scattered_series += 1;
             let mut gathered = std::mem::take(&mut self.gathered);
             series.gather_labels(&mut gathered)?;
-            let key = self.hasher.key(&gathered);
-            let known = self.tenants[tenant].table.find(key, now_seconds);
-            let binding = known.unwrap_or_else(|| self.first_sight(tenant, key, &gathered, now_seconds));
+            let binding =
+                self.find_or_bind(tenant, self.hasher.key(&gathered), Given::Block(&gathered), "", now_seconds);
             self.gathered = gathered;
             Ok(binding)
         }
     }
 
+    /// What is known of a series under a key, found out now if it is new.
+    pub(super) fn find_or_bind(
+        &mut self,
+        tenant: usize,
+        key: BlockKey,
+        given: Given<'_>,
+        suffix: &str,
+        now_seconds: u32,
+    ) -> Binding {
+        let known = self.tenants[tenant].table.find(key, now_seconds);
+        known.unwrap_or_else(|| self.first_sight(tenant, key, given, suffix, now_seconds))
+    }
+
+    /// Takes the labels apart and remembers what came of it; `suffix` is appended to the metric's name.
     #[cold]
-    fn first_sight(&mut self, tenant: usize, key: BlockKey, block: &[u8], now_seconds: u32) -> Binding {
-        if !self.has_room(now_seconds) {
-            return Binding::Rejected(Rejection::SeriesLimit);
+    pub(super) fn first_sight(
+        &mut self,
+        tenant: usize,
+        key: BlockKey,
+        given: Given<'_>,
+        suffix: &str,
+        now_seconds: u32,
+    ) -> Binding {
+        if let Some(reason) = self.no_room(tenant, now_seconds) {
+            return Binding::Rejected(reason);
         }
         self.stats.first_sights += 1;
-        let binding = match first_sight::split(block, &self.config) {
+        let name;
+        let binding = match first_sight::split(given.labels().into_iter(), &self.config) {
             Err(reason) => Binding::Rejected(reason),
-            Ok(split) => {
+            Ok(mut split) => {
+                if !suffix.is_empty()
+                    && let Some(label) = split.labels.iter_mut().find(|label| label.0 == "__name__")
+                {
+                    name = format!("{}{suffix}", label.1);
+                    label.1 = &name;
+                }
                 let scope = split.scope(&self.tenants[tenant].name);
                 match self.scope(scope) {
                     None => Binding::Rejected(Rejection::ScopeLimit),
@@ -69,32 +145,49 @@ impl Receiver {
         Binding::Selected { scope, series, replica }
     }
 
-    /// Whether one more series may be known; forgets idle ones, at most once a minute, where not.
-    fn has_room(&mut self, now_seconds: u32) -> bool {
-        let limit = self.config.limits.total_series;
-        let known = |tenants: &[Tenant]| tenants.iter().map(|tenant| tenant.table.len()).sum::<usize>();
-        if known(&self.tenants) < limit {
-            return true;
-        }
+    /// Why no more series may be known, if so; forgets idle ones, at most once a minute, where there is no room.
+    fn no_room(&mut self, tenant: usize, now_seconds: u32) -> Option<Rejection> {
+        let full = |receiver: &Self| {
+            let limits = &receiver.config.limits;
+            let all: usize = receiver.tenants.iter().map(|tenant| tenant.table.len()).sum();
+            if all >= limits.total_series {
+                Some(Rejection::SeriesLimit)
+            } else if receiver.tenants[tenant].table.len() >= limits.series_per_tenant {
+                Some(Rejection::TenantSeriesLimit)
+            } else {
+                None
+            }
+        };
+        let reason = full(self)?;
         if now_seconds < self.full_until_seconds {
-            return false;
+            return Some(reason);
         }
         self.full_until_seconds = now_seconds.saturating_add(60);
         let since = now_seconds.saturating_sub(self.config.limits.idle_series_seconds);
         for tenant in &mut self.tenants {
             self.stats.forgotten_series += tenant.table.forget_before(since) as u64;
         }
-        known(&self.tenants) < limit
+        full(self)
     }
 
-    pub(super) fn tenant(&mut self, name: &str) -> usize {
+    /// The index of a tenant that may send now.
+    pub(super) fn tenant(&mut self, name: &str, now_ms: i64) -> Result<usize, WriteError> {
+        let limits = &self.config.limits;
         if let Some(&index) = self.tenant_index.get(name) {
-            return index;
+            let limit = limits.samples_per_second_per_tenant;
+            return if limit == 0 || self.tenants[index].may_send(limit, now_ms) {
+                Ok(index)
+            } else {
+                Err(WriteError::TenantRate { limit })
+            };
+        }
+        if self.tenants.len() >= limits.tenants {
+            return Err(WriteError::TooManyTenants { limit: limits.tenants });
         }
         let name: Arc<str> = Arc::from(name);
-        self.tenants.push(Tenant { name: Arc::clone(&name), table: SeriesTable::default() });
+        self.tenants.push(Tenant::new(Arc::clone(&name)));
         self.tenant_index.insert(name, self.tenants.len() - 1);
-        self.tenants.len() - 1
+        Ok(self.tenants.len() - 1)
     }
 
     /// The index of a scope; `None` where there are too many.

@@ -2,10 +2,11 @@
 
 use quoll_prometheus_protocol::decode::DecodeError;
 use quoll_prometheus_protocol::snappy::SnappyError;
+use quoll_prometheus_protocol::zstd::ZstdError;
 use thiserror::Error;
 
 use crate::log::LogError;
-use crate::stats::Rejection;
+use crate::stats::{Refusal, Rejection};
 
 /// What became of a request that was taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,8 +19,12 @@ pub struct Receipt {
     pub replica: u64,
     /// Samples rejected, by reason, in the order of [`Rejection::ALL`].
     pub rejected: [u64; Rejection::COUNT],
-    /// Native histogram samples, which are not read yet.
+    /// Float samples accepted: selected, ignored, or of a replica that is not elected.
+    pub samples: u64,
+    /// Native histograms accepted.
     pub histograms: u64,
+    /// Exemplars accepted, which are not kept.
+    pub exemplars: u64,
     /// Series in the request.
     pub series: u64,
     /// Metadata entries in the request.
@@ -47,12 +52,48 @@ pub enum WriteError {
     /// The body is not a snappy block within the limits.
     #[error(transparent)]
     Snappy(#[from] SnappyError),
+    /// The body is not zstd within the limits.
+    #[error(transparent)]
+    Zstd(#[from] ZstdError),
+    /// The first interned string is not the empty one, so that references mean something else.
+    #[error("malformed write request: the first symbol must be the empty string")]
+    FirstSymbol,
     /// The body is not a write request.
     #[error("malformed write request: {0}")]
     Decode(#[from] DecodeError),
     /// More series in one request than allowed.
     #[error("request holds more than the allowed {limit} series")]
     TooManySeries {
+        /// Limit.
+        limit: usize,
+    },
+    /// More samples of selected series in one request than allowed.
+    #[error("request holds more than the allowed {limit} samples of selected series")]
+    TooManySamples {
+        /// Limit.
+        limit: usize,
+    },
+    /// More interned strings in one request than allowed.
+    #[error("request holds more than the allowed {limit} symbols")]
+    TooManySymbols {
+        /// Limit.
+        limit: usize,
+    },
+    /// A tenant too many.
+    #[error("more than the allowed {limit} tenants")]
+    TooManyTenants {
+        /// Limit.
+        limit: usize,
+    },
+    /// A tenant sends faster than allowed; the sender should come back later.
+    #[error("this tenant sends more than the allowed {limit} samples a second")]
+    TenantRate {
+        /// Limit.
+        limit: u32,
+    },
+    /// All requests under way hold as much as they may; the sender should come back later.
+    #[error("requests under way hold the allowed {limit} bytes")]
+    InFlight {
         /// Limit.
         limit: usize,
     },
@@ -67,4 +108,26 @@ pub enum WriteError {
     /// The samples could not be made durable; the sender should come back later.
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+impl WriteError {
+    /// The reason under which it is counted.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::CompressedTooLarge { .. } => Refusal::CompressedBytes,
+            Self::Snappy(SnappyError::TooLarge { .. }) | Self::Zstd(ZstdError::TooLarge { .. }) => {
+                Refusal::DecodedBytes
+            }
+            Self::Snappy(_) | Self::Zstd(_) | Self::Decode(_) | Self::FirstSymbol => Refusal::Malformed,
+            Self::TooManySeries { .. } => Refusal::Series,
+            Self::TooManySamples { .. } => Refusal::Samples,
+            Self::TooManySymbols { .. } => Refusal::Symbols,
+            Self::TooManyTenants { .. } => Refusal::Tenants,
+            Self::TenantRate { .. } => Refusal::TenantRate,
+            Self::InFlight { .. } => Refusal::InFlight,
+            Self::Busy { .. } => Refusal::Busy,
+            Self::Log(_) => Refusal::Log,
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! Behaviour of the receiver, over the real windows.
 
 use proptest::prelude::*;
+use prost::Message;
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
-use quoll_prometheus_protocol::snappy;
+use quoll_prometheus_protocol::{snappy, v1, v2};
 
 use super::*;
-use crate::SharedReceiver;
 use crate::stats::Rejection;
+use crate::{Format, SharedReceiver};
 
 const NOW: i64 = 1_700_000_000_000;
 const STEP: i64 = 1000;
@@ -55,7 +56,7 @@ fn shown(steps: &[ClosedScopeStep]) -> Vec<String> {
 fn selected_samples_close_steps_and_others_are_ignored() {
     let mut receiver = receiver();
     for request in stream(0..10) {
-        let receipt = receiver.write("", &request, NOW).unwrap();
+        let receipt = receiver.write("", Body::V1(&request), NOW).unwrap();
         assert_eq!((receipt.selected, receipt.ignored, receipt.series), (3, 1, 4));
     }
     let steps = receiver.take_closed();
@@ -71,9 +72,9 @@ fn a_malformed_body_changes_nothing_and_a_good_one_after_it_is_taken() {
     let good = stream(0..1).remove(0);
     let mut bad = good.clone();
     bad.truncate(good.len() - 1);
-    assert!(matches!(receiver.write("", &bad, NOW), Err(WriteError::Decode(_))));
+    assert!(matches!(receiver.write("", Body::V1(&bad), NOW), Err(WriteError::Decode(_))));
     assert_eq!(receiver.stats().selected_samples, 0);
-    assert_eq!(receiver.write("", &good, NOW).unwrap().selected, 3);
+    assert_eq!(receiver.write("", Body::V1(&good), NOW).unwrap().selected, 3);
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn bad_samples_and_series_are_left_out_counted_and_named() {
         (&[("__name__", "x"), ("a", "1"), ("a", "2")], &at(0)),
     ]);
     for _ in 0..2 {
-        let receipt = receiver.write("", &request, NOW).unwrap();
+        let receipt = receiver.write("", Body::V1(&request), NOW).unwrap();
         let reasons: Vec<_> = receipt.rejections().map(|(reason, count)| (reason.as_str(), count)).collect();
         let expected = [("too_far_in_future", 1), ("too_old", 1), ("no_metric_name", 1), ("duplicate_label_name", 1)];
         assert_eq!(reasons, expected);
@@ -103,8 +104,8 @@ fn tenants_and_partitions_have_windows_of_their_own() {
     eu.insert(1, ("cluster", "eu"));
     for second in 0..5 {
         let sample = [(NOW + second * 1000, 1.0)];
-        receiver.write("one", &body(&[(&memory("a"), &sample), (&eu, &sample)]), NOW).unwrap();
-        receiver.write("two", &body(&[(&memory("a"), &sample)]), NOW).unwrap();
+        receiver.write("one", Body::V1(&body(&[(&memory("a"), &sample), (&eu, &sample)])), NOW).unwrap();
+        receiver.write("two", Body::V1(&body(&[(&memory("a"), &sample)])), NOW).unwrap();
     }
     assert_eq!(receiver.stats().scopes, 3);
     let steps = receiver.take_closed();
@@ -124,15 +125,15 @@ fn a_highly_available_pair_gives_the_steps_of_one() {
     };
     for second in 0..60 {
         let sample = [(NOW + second * 1000, second as f64)];
-        single.write("", &body(&[(&memory("a"), &sample)]), NOW).unwrap();
-        pair.write("", &body(&[(&of("0"), &sample)]), NOW).unwrap();
-        let other = pair.write("", &body(&[(&of("1"), &[(NOW + second * 1000 + 300, 7e9)])]), NOW).unwrap();
+        single.write("", Body::V1(&body(&[(&memory("a"), &sample)])), NOW).unwrap();
+        pair.write("", Body::V1(&body(&[(&of("0"), &sample)])), NOW).unwrap();
+        let other = pair.write("", Body::V1(&body(&[(&of("1"), &[(NOW + second * 1000 + 300, 7e9)])])), NOW).unwrap();
         assert_eq!((other.replica, other.selected), (1, 0));
     }
     assert_eq!(shown(&pair.take_closed()), shown(&single.take_closed()));
     // The elected one is killed: the other takes over after 30 s of event time.
     for second in 60..120 {
-        pair.write("", &body(&[(&of("1"), &[(NOW + second * 1000 + 300, 1.0)])]), NOW).unwrap();
+        pair.write("", Body::V1(&body(&[(&of("1"), &[(NOW + second * 1000 + 300, 1.0)])])), NOW).unwrap();
     }
     assert_eq!(pair.stats().failovers, 1);
     // The newest elected sample is of second 59, so the first one beyond 30 s is that of 89.3 s.
@@ -147,12 +148,12 @@ fn series_beyond_the_limit_are_rejected_until_idle_ones_make_room() {
     };
     let mut receiver = Receiver::in_memory(config, set(), STEP);
     let one = |name: &str, now: i64| body(&[(&[("__name__", name)], &[(now, 1.0)])]);
-    receiver.write("", &one("a", NOW), NOW).unwrap();
-    receiver.write("", &one("b", NOW), NOW).unwrap();
-    let full = receiver.write("", &one("c", NOW), NOW).unwrap();
+    receiver.write("", Body::V1(&one("a", NOW)), NOW).unwrap();
+    receiver.write("", Body::V1(&one("b", NOW)), NOW).unwrap();
+    let full = receiver.write("", Body::V1(&one("c", NOW)), NOW).unwrap();
     assert_eq!(full.rejected[Rejection::SeriesLimit as usize], 1);
     let later = NOW + 120_000;
-    assert_eq!(receiver.write("", &one("c", later), later).unwrap().ignored, 1);
+    assert_eq!(receiver.write("", Body::V1(&one("c", later)), later).unwrap().ignored, 1);
     assert_eq!(receiver.stats().forgotten_series, 2);
 }
 
@@ -166,9 +167,12 @@ fn requests_beyond_a_limit_are_refused_whole() {
     let sample = [(NOW, 1.0)];
     let three = body(&[(&memory("a"), &sample), (&memory("b"), &sample), (&memory("c"), &sample)]);
     let three = snappy::compress(&three).unwrap();
-    assert!(matches!(shared.write_at("", &three, NOW), Err(WriteError::TooManySeries { limit: 2 })));
+    assert!(matches!(shared.write_at("", Format::V1, &three, NOW), Err(WriteError::TooManySeries { limit: 2 })));
     let long = vec![0; 101];
-    assert!(matches!(shared.write_at("", &long, NOW), Err(WriteError::CompressedTooLarge { bytes: 101, limit: 100 })));
+    assert!(matches!(
+        shared.write_at("", Format::V1, &long, NOW),
+        Err(WriteError::CompressedTooLarge { bytes: 101, limit: 100 })
+    ));
     assert_eq!(shared.stats().selected_samples, 0);
 }
 
@@ -177,25 +181,25 @@ fn senders_are_asked_to_wait_while_too_many_steps_are_pending() {
     let config = IngestConfig { max_pending_steps: 2, ..Default::default() };
     let shared = SharedReceiver::new(Receiver::in_memory(config, set(), STEP));
     let requests: Vec<_> = stream(0..10).iter().map(|body| snappy::compress(body).unwrap()).collect();
-    let refused = requests.iter().position(|request| shared.write_at("", request, NOW).is_err()).unwrap();
-    assert!(matches!(shared.write_at("", &requests[refused], NOW), Err(WriteError::Busy { .. })));
+    let refused = requests.iter().position(|request| shared.write_at("", Format::V1, request, NOW).is_err()).unwrap();
+    assert!(matches!(shared.write_at("", Format::V1, &requests[refused], NOW), Err(WriteError::Busy { .. })));
     assert!(shared.wait_closed(std::time::Duration::ZERO).len() >= 2);
-    shared.write_at("", &requests[refused], NOW).unwrap();
+    shared.write_at("", Format::V1, &requests[refused], NOW).unwrap();
 }
 
 #[test]
 fn series_that_the_windows_forget_are_looked_up_anew() {
     let mut receiver = receiver();
     let sample = |second: i64| [(NOW + second * 1000, 1.0)];
-    receiver.write("", &body(&[(&memory("gone"), &sample(0)), (&memory("a"), &sample(0))]), NOW).unwrap();
+    receiver.write("", Body::V1(&body(&[(&memory("gone"), &sample(0)), (&memory("a"), &sample(0))])), NOW).unwrap();
     for second in 1..1000 {
-        receiver.write("", &body(&[(&memory("a"), &sample(second))]), NOW + second * 1000).unwrap();
+        receiver.write("", Body::V1(&body(&[(&memory("a"), &sample(second))])), NOW + second * 1000).unwrap();
     }
     assert_eq!(receiver.stats().forgotten_series, 1);
     // Another series may take the freed handle: each must be itself.
     for second in 1000..1010 {
         let both = body(&[(&memory("new"), &sample(second)), (&memory("gone"), &[(NOW + second * 1000, 5.0)])]);
-        receiver.write("", &both, NOW + second * 1000).unwrap();
+        receiver.write("", Body::V1(&both), NOW + second * 1000).unwrap();
     }
     let steps = receiver.take_closed();
     let last = &steps.last().unwrap().step;
@@ -214,7 +218,7 @@ fn with_restart(requests: &[Vec<u8>], cut: usize, segment_bytes: u64) -> Vec<Str
     };
     let mut before = open(&mut Vec::new());
     for request in &requests[..cut] {
-        before.write("", request, NOW).unwrap();
+        before.write("", Body::V1(request), NOW).unwrap();
     }
     let live = shown(&before.take_closed());
     drop(before);
@@ -222,7 +226,7 @@ fn with_restart(requests: &[Vec<u8>], cut: usize, segment_bytes: u64) -> Vec<Str
     let mut after = open(&mut steps);
     assert_eq!(shown(&steps), live, "the replay closes what was closed live");
     for request in &requests[cut..] {
-        after.write("", request, NOW).unwrap();
+        after.write("", Body::V1(request), NOW).unwrap();
     }
     steps.extend(after.take_closed());
     shown(&steps)
@@ -237,7 +241,7 @@ proptest! {
         let requests = stream(0..40);
         let mut uninterrupted = receiver();
         for request in &requests {
-            uninterrupted.write("", request, NOW).unwrap();
+            uninterrupted.write("", Body::V1(request), NOW).unwrap();
         }
         prop_assert_eq!(with_restart(&requests, cut, segment_bytes), shown(&uninterrupted.take_closed()));
     }
@@ -245,8 +249,193 @@ proptest! {
     #[test]
     fn noise_never_panics_and_never_reaches_the_windows(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
         let shared = SharedReceiver::new(receiver());
-        let _ = shared.write_at("", &noise, NOW);
-        let _ = shared.write_at("", &snappy::compress(&noise).unwrap(), NOW);
+        let _ = shared.write_at("", Format::V1, &noise, NOW);
+        let _ = shared.write_at("", Format::V1, &snappy::compress(&noise).unwrap(), NOW);
         prop_assert_eq!(shared.stats().selected_samples, 0);
     }
+}
+
+/// The same series and samples as a body of 2.0, encoded by prost.
+fn body_v2(series: &[(Labels<'_>, &[(i64, f64)])]) -> Vec<u8> {
+    let mut symbols = vec![String::new()];
+    let mut reference = |text: &str| {
+        let known = symbols.iter().position(|symbol| symbol == text).unwrap_or_else(|| {
+            symbols.push(text.to_owned());
+            symbols.len() - 1
+        });
+        u32::try_from(known).unwrap()
+    };
+    let timeseries = series
+        .iter()
+        .map(|(labels, samples)| v2::TimeSeries {
+            labels_refs: labels.iter().flat_map(|(name, value)| [reference(name), reference(value)]).collect(),
+            samples: samples
+                .iter()
+                .map(|&(timestamp, value)| v2::Sample { value, timestamp, start_timestamp: 1 })
+                .collect(),
+            ..Default::default()
+        })
+        .collect();
+    v2::Request { symbols, timeseries }.encode_to_vec()
+}
+
+fn steps(receiver: &mut Receiver) -> String {
+    format!("{:?}", receiver.take_closed().iter().map(|closed| &closed.step).collect::<Vec<_>>())
+}
+
+#[test]
+fn both_versions_give_the_same_steps_and_know_each_other_s_series() {
+    let config = IngestConfig::default;
+    let mut receivers = [(); 3].map(|()| Receiver::in_memory(config(), set(), STEP));
+    for second in 0..20_i64 {
+        let at = NOW + second * 1000;
+        let services = ["a", "b", "c"].map(memory);
+        let samples = [(at, 1e8 + second as f64)];
+        let all: Vec<(Labels<'_>, &[(i64, f64)])> = services.iter().map(|s| (&s[..], &samples[..])).collect();
+        let (one, two) = (body(&all), body_v2(&all));
+        receivers[0].write("", Body::V1(&one), at).unwrap();
+        let receipt = receivers[1].write("", Body::V2(&two), at).unwrap();
+        assert_eq!((receipt.samples, receipt.selected, receipt.series), (3, 3, 3));
+        // A sender may change over at any time.
+        let mixed = if second % 3 == 0 { Body::V1(&one) } else { Body::V2(&two) };
+        receivers[2].write("", mixed, at).unwrap();
+    }
+    let expected = steps(&mut receivers[0]);
+    assert!(expected.len() > 1000);
+    assert_eq!(steps(&mut receivers[1]), expected);
+    assert_eq!(steps(&mut receivers[2]), expected);
+    assert_eq!(receivers[2].stats().selected_series, 3);
+}
+
+#[test]
+fn the_same_series_is_known_under_another_table_of_symbols() {
+    let mut receiver = Receiver::in_memory(IngestConfig::default(), set(), STEP);
+    let (a, b) = (memory("a"), memory("b"));
+    let sample = [(NOW, 1.0)];
+    receiver.write("", Body::V2(&body_v2(&[(&a, &sample), (&b, &sample)])), NOW).unwrap();
+    let later = [(NOW + 1000, 2.0)];
+    receiver.write("", Body::V2(&body_v2(&[(&b, &later), (&a, &later)])), NOW).unwrap();
+    let stats = receiver.stats();
+    assert_eq!((stats.first_sights, stats.series, stats.selected_samples), (2, 2, 4));
+}
+
+#[test]
+fn a_bad_series_of_version_2_costs_no_other_its_data() {
+    let mut receiver = Receiver::in_memory(IngestConfig::default(), set(), STEP);
+    let good = body_v2(&[(&memory("a"), &[(NOW, 1.0)])]);
+    let mut message = v2::Request::decode(&good[..]).unwrap();
+    for bad in [vec![99, 1], vec![1], vec![0, 0]] {
+        message.timeseries.insert(0, v2::TimeSeries { labels_refs: bad, ..message.timeseries[0].clone() });
+    }
+    for _ in 0..2 {
+        let receipt = receiver.write("", Body::V2(&message.encode_to_vec()), NOW).unwrap();
+        assert_eq!(receipt.selected, 1);
+        assert_eq!(receipt.rejected[Rejection::MalformedLabel as usize], 2);
+        assert_eq!(receipt.rejected[Rejection::EmptyLabelName as usize], 1);
+    }
+    message.symbols[0] = "not empty".to_owned();
+    let refused = receiver.write("", Body::V2(&message.encode_to_vec()), NOW);
+    assert!(matches!(refused, Err(WriteError::FirstSymbol)));
+}
+
+#[test]
+fn native_histograms_offer_count_and_sum_as_classic_ones_do() {
+    let labels = |suffix: &str| -> Vec<(String, String)> {
+        let name = format!("quoll_http_request_duration_seconds{suffix}");
+        let pairs = [
+            ("__name__", name.as_str()),
+            ("client", "a"),
+            ("reporter", "client"),
+            ("server", "b"),
+            ("status_class", "2xx"),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    };
+    let mut receivers = [(); 3].map(|()| Receiver::in_memory(IngestConfig::default(), set(), STEP));
+    for second in 0..20_i64 {
+        let at = NOW + second * 1000;
+        let (count, sum) = (second * 50, second as f64 * 2.5);
+        let mut classic = WriteRequestEncoder::new();
+        classic.push(&labels("_count"), &[(at, count as f64)]);
+        classic.push(&labels("_sum"), &[(at, sum)]);
+        receivers[0].write("", Body::V1(classic.as_bytes()), at).unwrap();
+
+        let histogram = v1::Histogram {
+            count: Some(v1::histogram::Count::Int(count.unsigned_abs())),
+            sum,
+            timestamp: at,
+            ..Default::default()
+        };
+        let label = |(name, value)| v1::Label { name, value };
+        let series = v1::TimeSeries {
+            labels: labels("").into_iter().map(label).collect(),
+            histograms: vec![histogram.clone()],
+            ..Default::default()
+        };
+        let native = v1::WriteRequest { timeseries: vec![series], metadata: Vec::new() }.encode_to_vec();
+        let receipt = receivers[1].write("", Body::V1(&native), at).unwrap();
+        assert_eq!((receipt.histograms, receipt.samples, receipt.selected), (1, 0, 2));
+
+        let symbols = std::iter::once(String::new()).chain(labels("").into_iter().flat_map(|(n, v)| [n, v])).collect();
+        let series =
+            v2::TimeSeries { labels_refs: (1..=10).collect(), histograms: vec![histogram], ..Default::default() };
+        let native = v2::Request { symbols, timeseries: vec![series] }.encode_to_vec();
+        let receipt = receivers[2].write("", Body::V2(&native), at).unwrap();
+        assert_eq!((receipt.histograms, receipt.samples, receipt.selected), (1, 0, 2));
+    }
+    let expected = steps(&mut receivers[0]);
+    assert!(expected.contains("requests_per_second: 50.0"), "{expected}");
+    assert_eq!(steps(&mut receivers[1]), expected);
+    assert_eq!(steps(&mut receivers[2]), expected);
+}
+
+#[test]
+fn a_tenant_has_its_own_bounds() {
+    let mut config = IngestConfig::default();
+    config.limits.tenants = 2;
+    config.limits.series_per_tenant = 1;
+    config.limits.samples_per_second_per_tenant = 1;
+    let mut receiver = Receiver::in_memory(config, set(), STEP);
+    let one = body(&[(&memory("a"), &[(NOW, 1.0)])]);
+    let two = body(&[(&memory("a"), &[(NOW, 1.0)]), (&memory("b"), &[(NOW, 1.0)])]);
+    assert_eq!(receiver.write("x", Body::V1(&two), NOW).unwrap().rejected[Rejection::TenantSeriesLimit as usize], 1);
+    assert_eq!(receiver.write("y", Body::V1(&one), NOW).unwrap().selected, 1);
+    assert!(matches!(receiver.write("z", Body::V1(&one), NOW), Err(WriteError::TooManyTenants { limit: 2 })));
+    let mut sent = 0;
+    while receiver.write("y", Body::V1(&one), NOW).is_ok() {
+        sent += 1;
+        assert!(sent < 100, "no rate is kept");
+    }
+    assert!(matches!(receiver.write("y", Body::V1(&one), NOW), Err(WriteError::TenantRate { limit: 1 })));
+    assert!(receiver.write("x", Body::V1(&one), NOW).is_ok(), "another tenant is not concerned");
+    assert!(receiver.write("y", Body::V1(&one), NOW + 20_000).is_ok());
+}
+
+#[test]
+fn samples_and_symbols_of_a_request_are_bounded() {
+    let mut config = IngestConfig::default();
+    config.limits.samples_per_request = 2;
+    config.limits.symbols_per_request = 6;
+    let mut receiver = Receiver::in_memory(config, set(), STEP);
+    let samples = [(NOW, 1.0), (NOW + 1, 1.0), (NOW + 2, 1.0)];
+    let (a, b, c) = (memory("a"), memory("b"), memory("c"));
+    let many = body(&[(&a, &samples), (&b, &samples)]);
+    assert!(matches!(receiver.write("", Body::V1(&many), NOW), Err(WriteError::TooManySamples { limit: 2 })));
+    let symbols = body_v2(&[(&a, &[]), (&b, &[]), (&c, &[])]);
+    assert!(matches!(receiver.write("", Body::V2(&symbols), NOW), Err(WriteError::TooManySymbols { limit: 6 })));
+}
+
+#[test]
+fn requests_under_way_share_their_memory() {
+    let config =
+        IngestConfig { limits: crate::Limits { in_flight_bytes: 1000, ..Default::default() }, ..Default::default() };
+    let shared = SharedReceiver::new(Receiver::in_memory(config, set(), STEP));
+    let request = snappy::compress(&body(&[(&memory("a"), &[(NOW, 1.0)])])).unwrap();
+    let mut other = shared.in_flight().hold();
+    assert!(other.grow(990));
+    assert!(matches!(shared.write_at("", Format::V1, &request, NOW), Err(WriteError::InFlight { limit: 1000 })));
+    assert_eq!(shared.stats().refused_requests[crate::Refusal::InFlight as usize], 1);
+    drop(other);
+    shared.write_at("", Format::V1, &request, NOW).unwrap();
+    assert_eq!(shared.in_flight().used(), 0);
 }
