@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::Scaling;
 use crate::error::ModelError;
+use crate::forecast::{Correction, Forecast};
+use crate::score::{MEANS, PARTS};
 use crate::tail::Tail;
 
 /// File name inside the model directory.
@@ -25,6 +27,8 @@ pub struct Calibration {
     pub training_id: String,
     /// Crossings of score 1 per service and day that the scores are normalised to.
     pub score_budget_per_day: f64,
+    /// The forecast that all services share.
+    pub forecast: Forecast,
     /// For services that training did not see, and while a service's own history is short.
     pub pooled: Profile,
     /// One per service of the training data, sorted.
@@ -59,19 +63,34 @@ pub struct Profile {
     pub scaling: Vec<Scaling>,
     /// Per feature: whether the service normally has it.
     pub normal: Vec<bool>,
-    /// Held-out 99th percentile of the reconstruction error, floored; [channels x features].
+    /// What the service adds to the shared forecast, where its history says enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
+    /// Held-out 99th percentile of each part's error, floored; [parts x features].
     pub error_scale: Vec<f64>,
+    /// Held-out median of the instant score.
+    pub usual: f64,
+    /// Held-out 99th percentile of each mean of the instant score.
+    pub mean_scale: [f64; MEANS],
     /// Distribution of held-out raw scores.
     pub tail: Tail,
+    /// Distribution of the largest held-out raw score in each [`Self::block_steps`].
+    pub block_tail: Tail,
+    /// Steps of a block: an hour, or one while the history is too short for hours.
+    pub block_steps: u32,
 }
 
 impl Profile {
-    /// Whether all vectors fit `features` features and `channels` channels.
+    /// Whether all vectors fit `features` features.
     #[must_use]
-    pub fn fits(&self, features: usize, channels: usize) -> bool {
+    pub fn fits(&self, features: usize) -> bool {
         self.scaling.len() == features
             && self.normal.len() == features
-            && self.error_scale.len() == features * channels
+            && self.error_scale.len() == features * PARTS
+            && self.correction.as_ref().is_none_or(|c| c.fits(features))
+            && self.usual.is_finite()
+            && self.mean_scale.iter().all(|s| s.is_finite() && *s > 0.0)
+            && self.block_steps > 0
             && self.scaling.iter().all(|s| s.centre.is_finite() && s.scale.is_finite() && s.scale > 0.0)
             && self.error_scale.iter().all(|e| e.is_finite() && *e > 0.0)
     }

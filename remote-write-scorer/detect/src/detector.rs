@@ -11,7 +11,7 @@ use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
 use crate::error::{ModelError, ScoreError};
 use crate::metadata::Metadata;
 use crate::runtime::{OnnxNetwork, Reconstruct};
-use crate::score::{Drift, Smoother, feature_errors, feature_ratios, worst_quarter};
+use crate::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_quarter};
 use crate::window::{CHANNELS, STEPS, Window};
 
 /// Least share of observed feature-steps for a score.
@@ -22,6 +22,9 @@ const MIN_UNSEEN_HISTORY: u64 = STEPS as u64;
 
 /// Held-out samples from which a service's own tail is used rather than the pooled one.
 const MIN_OWN_TAIL: u64 = 2_000;
+
+/// Blocks of a service's own held-out part from which its own threshold is used rather than the pooled one.
+const MIN_OWN_BLOCKS: u64 = 48;
 
 /// Assumed share of anomalous steps in [`ServiceScore::anomaly_probability`].
 const ANOMALOUS_SHARE: f64 = 0.01;
@@ -37,7 +40,7 @@ const BATCH: usize = crate::runtime::MAX_BATCH;
 pub struct FeatureScore {
     /// Index into the feature set.
     pub feature: usize,
-    /// Reconstruction error over its held-out 99th percentile, less what has become a habit.
+    /// How far off it is, over the held-out 99th percentile of that, see [`crate::score`].
     pub score: f64,
     /// What was observed, in the feature's unit.
     pub value: f64,
@@ -72,8 +75,7 @@ pub(crate) struct State {
     #[serde(skip)]
     pub(crate) profile: Option<usize>,
     pub(crate) window: Window,
-    drift: Drift,
-    smoother: Smoother,
+    means: Means,
 }
 
 /// Everything but the network: shared by the live detector and by tests with another network.
@@ -131,8 +133,7 @@ impl Scorer {
                 let state = State {
                     profile: self.index.get(service).copied(),
                     window: Window::new(wanted),
-                    drift: Drift::new(wanted),
-                    smoother: Smoother::default(),
+                    means: Means::default(),
                 };
                 self.states.insert(service.clone(), state);
             }
@@ -178,7 +179,7 @@ impl Scorer {
     #[must_use]
     pub fn bytes_per_service(&self) -> usize {
         let features = self.features.len();
-        size_of::<State>() - size_of::<Window>() + Window::bytes(features) + features * size_of::<f32>()
+        size_of::<State>() - size_of::<Window>() + Window::bytes(features)
     }
 }
 
@@ -198,18 +199,22 @@ fn judge(
     let profile = profile(calibration, state.profile);
     let coverage = state.window.coverage(&profile.normal);
     let too_young = state.profile.is_none() && state.window.pushed() < MIN_UNSEEN_HISTORY;
-    let mut errors = vec![f64::NAN; CHANNELS * features.len()];
+    let mut errors = vec![f64::NAN; PARTS * features.len()];
     let mut ratios = vec![f64::NAN; features.len()];
-    let raw = if coverage < MIN_COVERAGE || too_young {
+    let instant = if coverage < MIN_COVERAGE || too_young {
         None
     } else {
-        feature_errors(&state.window, reconstruction, features, &mut errors);
+        let mut forecast = vec![f32::NAN; features.len()];
+        calibration.forecast.predict(&state.window, profile.correction.as_ref(), &mut Vec::new(), &mut forecast);
+        feature_errors(&state.window, reconstruction, &forecast, features, &mut errors);
         feature_ratios(&errors, &profile.error_scale, &mut ratios);
-        state.drift.discount(&mut ratios);
         worst_quarter(&ratios, features)
     };
-    let raw = state.smoother.push(raw)?;
+    let raw = raw_score(&state.means.push(instant, profile.usual)?, &profile.mean_scale);
     let tail = if profile.tail.samples >= MIN_OWN_TAIL { &profile.tail } else { &calibration.pooled.tail };
+    let blocks = if profile.block_tail.samples >= MIN_OWN_BLOCKS { profile } else { &calibration.pooled };
+    let threshold =
+        blocks.block_tail.level(block_probability(step_ms, blocks.block_steps, calibration.score_budget_per_day));
     let budget = budget_probability(step_ms, calibration.score_budget_per_day);
     let tail_probability = tail.probability(raw);
     let scored = ratios.iter().enumerate().filter(|(_, r)| r.is_finite()).map(|(feature, ratio)| FeatureScore {
@@ -220,7 +225,7 @@ fn judge(
     });
     Some(ServiceScore {
         service: step.service.clone(),
-        score: raw / tail.level(budget),
+        score: raw / threshold,
         tail_probability,
         anomaly_probability: anomaly_probability(tail_probability),
         provisional: budget * (tail.samples as f64) < 1.0,
@@ -234,6 +239,13 @@ fn judge(
 #[must_use]
 pub fn budget_probability(step_ms: i64, per_day: f64) -> f64 {
     (per_day * (step_ms.max(1) as f64) / DAY_MS).clamp(1e-12, 1.0)
+}
+
+/// The probability that the largest score of a block of steps is past the threshold which stands for a
+/// budget of crossings per day: scores past it come in bursts, and a burst is one crossing.
+#[must_use]
+pub fn block_probability(step_ms: i64, block_steps: u32, per_day: f64) -> f64 {
+    budget_probability(step_ms.saturating_mul(i64::from(block_steps)), per_day).min(0.5)
 }
 
 /// Scores closed steps with a trained model.
@@ -275,7 +287,7 @@ impl Detector {
         let network = OnnxNetwork::load(&model_dir.join(MODEL_FILE), &wanted, features.len(), onnxruntime)?;
         let profiles = calibration.services.iter().map(|s| &s.profile).chain([&calibration.pooled]);
         for profile in profiles {
-            if !profile.fits(features.len(), CHANNELS) {
+            if !profile.fits(features.len()) || !calibration.forecast.fits(features.len()) {
                 return Err(ModelError::Mismatch {
                     path: model_dir.join(CALIBRATION_FILE),
                     what: "features",

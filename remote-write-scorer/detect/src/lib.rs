@@ -6,8 +6,9 @@
 //!    service and model; nothing is ever normalised inside an image, which would erase level.
 //! 2. [`window`]: the image of a service, [3 channels x features, 60 steps], kept incrementally.
 //! 3. [`runtime`]: the autoencoder reconstructs the images of all services in batches.
-//! 4. [`score`]: errors on the newest steps become one raw score.
-//! 5. [`tail`] and [`calibration`]: the raw score becomes a multiple of the score budget's threshold and
+//! 4. [`forecast`]: the newest step as it should be, from what was two steps ago.
+//! 5. [`score`]: how far both expectations and the usual level are off becomes one raw score.
+//! 6. [`tail`] and [`calibration`]: the raw score becomes a multiple of the score budget's threshold and
 //!    the probability of seeing it in normal operation.
 //!
 //! Guarantees: a score depends on nothing after its step; the same steps give the same bits; input
@@ -20,6 +21,7 @@ pub mod calibration;
 pub mod detector;
 pub mod encoding;
 pub mod error;
+pub mod forecast;
 pub mod metadata;
 pub mod runtime;
 pub mod score;

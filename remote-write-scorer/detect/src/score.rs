@@ -1,11 +1,16 @@
-//! From a reconstruction to one raw score.
+//! From expectations to one raw score.
 //!
-//! Per channel and feature, the error is the weighted root mean square difference between what was
-//! observed and what was reconstructed on the newest steps, counting only the direction that is bad for
-//! that feature. Over the held-out 99th percentile of itself it becomes comparable between features and
-//! services; a feature's ratio is the weighted root mean square of its channels' ratios. What a feature has
-//! been off by for hours already is discounted ([`Drift`]). The raw score is the root mean square of the
-//! worst quarter of the symptom features, lightly smoothed in time.
+//! Three parts judge every feature, each by how far the newest steps lie from what it expects, counting
+//! only the direction that is bad for that feature:
+//!
+//! * the **forecast** ([`crate::forecast`]) sees what cannot follow from two steps ago, however small;
+//! * the **autoencoder** sees levels and relations that never occurred, for as long as they last;
+//! * the **level** itself sees a value far from its centre, for as long as it lasts.
+//!
+//! Each part is divided by its held-out 99th percentile, bounded, and the weighted root mean square of the
+//! parts is the feature's ratio. The root mean square of the worst quarter of the symptom features is the
+//! instant score. Four exponential means of it, from one step to about thirty ([`PACES`]), each over its own
+//! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest.
 
 use quoll_features::{Direction, FeatureSpec, Role};
 use serde::{Deserialize, Serialize};
@@ -13,41 +18,65 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::{MISSING, to_f32};
 use crate::window::{CHANNELS, STEPS, Window};
 
-/// Weight of the newest step and the two before it.
+/// Rows of errors per feature: the channels of the autoencoder, the forecast, the level.
+pub const PARTS: usize = CHANNELS + 2;
+
+/// The row of the forecast's errors.
+const FORECAST: usize = CHANNELS;
+
+/// The row of the level's errors.
+const LEVEL: usize = CHANNELS + 1;
+
+/// Weight of the newest step and the two before it in the autoencoder's errors.
 pub const STEP_WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
 
-/// Smallest error quantile, in signed-log units: reconstructing normal operation better than a third of
-/// its own spread earns no finer alarm.
+/// Smallest error quantile, in signed-log units: expecting normal operation better than a third of its own
+/// spread earns no finer alarm.
 pub const ERROR_FLOOR: f64 = 0.3;
 
-/// Share of the symptom features that the raw score averages over, the worst ones.
+/// Share of the symptom features that the instant score averages over, the worst ones.
 const WORST_SHARE: f64 = 0.25;
 
 /// Weight of each channel's squared ratio: the finest sampling window leads, the wider ones confirm.
 const CHANNEL_WEIGHTS: [f64; CHANNELS] = [1.0, 0.5, 0.5];
 
-/// Steps over which a feature's habitual ratio is learned.
-const DRIFT_STEPS: f64 = 400.0;
+/// Weights of the squared ratios of forecast, autoencoder and level.
+const FORECAST_WEIGHT: f64 = 1.0;
+/// See [`FORECAST_WEIGHT`].
+const AUTOENCODER_WEIGHT: f64 = 0.2;
+/// See [`FORECAST_WEIGHT`].
+const LEVEL_WEIGHT: f64 = 0.15;
 
-/// The ratio that a feature may always have; only what is habitually above it is discounted.
-const HABITUAL: f64 = 0.3;
+/// A part's ratio counts in full up to here: past it more is hardly worse, and one wild feature does not
+/// stand for ever in the slower means.
+const RATIO_CAP: f64 = 5.0;
 
-/// Most that one step can teach, as a multiple of what is habitual: a fault of an hour must not become
-/// normal. The habit then doubles in no less than `1.4 DRIFT_STEPS`.
-const DRIFT_CAP: f64 = 1.5;
+/// What is left of a ratio past the cap, per factor of e: enough to keep the order.
+const BEYOND_CAP: f64 = 0.1;
 
-/// Weight of the newest raw score in the smoothed one.
-const SMOOTHING: f64 = 0.6;
+/// Number of exponential means of the instant score.
+pub const MEANS: usize = 4;
 
-/// A feature's ratio is capped here, so that one broken counter does not stand for ever.
-const RATIO_CAP: f64 = 1e6;
+/// Weight of the newest instant score in each mean.
+pub const PACES: [f64; MEANS] = [0.8, 0.3, 0.1, 0.03];
 
-/// Errors of all channels and features on the newest steps, [channels x features], NaN where the newest
-/// step is missing. `reconstruction` is one image.
-pub fn feature_errors(window: &Window, reconstruction: &[f32], features: &[FeatureSpec], errors: &mut [f64]) {
+/// Errors of all parts and features on the newest steps, [parts x features], NaN where the newest step is
+/// missing. `reconstruction` is one image, `forecast` one number per feature.
+pub fn feature_errors(
+    window: &Window,
+    reconstruction: &[f32],
+    forecast: &[f32],
+    features: &[FeatureSpec],
+    errors: &mut [f64],
+) {
     let count = features.len();
-    for channel in 0..CHANNELS {
-        for (feature, spec) in features.iter().enumerate() {
+    for (feature, spec) in features.iter().enumerate() {
+        let counted = |difference: f64| match spec.direction {
+            Direction::Up => difference.max(0.0),
+            Direction::Down => difference.min(0.0),
+            Direction::Both => difference,
+        };
+        for channel in 0..CHANNELS {
             let row = channel * count + feature;
             let (mut sum, mut weights) = (0.0, 0.0);
             for (back, weight) in STEP_WEIGHTS.iter().enumerate() {
@@ -59,35 +88,56 @@ pub fn feature_errors(window: &Window, reconstruction: &[f32], features: &[Featu
                     continue;
                 }
                 let expected = reconstruction[row * STEPS + STEPS - 1 - back];
-                let difference = f64::from(to_f32(code)) - f64::from(expected);
-                let counted = match spec.direction {
-                    Direction::Up => difference.max(0.0),
-                    Direction::Down => difference.min(0.0),
-                    Direction::Both => difference,
-                };
-                sum += weight * counted * counted;
+                let difference = counted(f64::from(to_f32(code)) - f64::from(expected));
+                sum += weight * difference * difference;
                 weights += weight;
             }
             errors[row] = if weights > 0.0 { (sum / weights).sqrt() } else { f64::NAN };
         }
+        let newest = window.code(0, 0, feature);
+        let value = if newest == MISSING { f64::NAN } else { f64::from(to_f32(newest)) };
+        // `max` and `min` with NaN would give a number.
+        let off = |expected: f64| {
+            let difference = value - expected;
+            if difference.is_nan() { f64::NAN } else { counted(difference).abs() }
+        };
+        errors[FORECAST * count + feature] = off(f64::from(forecast[feature]));
+        errors[LEVEL * count + feature] = off(0.0);
     }
+}
+
+/// A ratio as it counts.
+fn bounded(ratio: f64) -> f64 {
+    if ratio <= RATIO_CAP { ratio } else { RATIO_CAP + BEYOND_CAP * (ratio / RATIO_CAP).min(1e6).ln() }
 }
 
 /// Score of each feature from its errors; NaN where missing.
 pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
     let count = ratios.len();
+    let part = |row: usize, feature: usize| errors[row * count + feature] / error_scale[row * count + feature];
     for (feature, ratio) in ratios.iter_mut().enumerate() {
         let (mut sum, mut channels) = (0.0, 0.0);
         for (channel, weight) in CHANNEL_WEIGHTS.iter().enumerate() {
-            let row = channel * count + feature;
-            let part = errors[row] / error_scale[row];
+            let part = part(channel, feature);
             if part.is_finite() {
                 sum += weight * part * part;
                 channels += weight;
             }
         }
+        let autoencoder = if channels > 0.0 { (sum / channels).sqrt() } else { f64::NAN };
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (part, weight) in [
+            (part(FORECAST, feature), FORECAST_WEIGHT),
+            (autoencoder, AUTOENCODER_WEIGHT),
+            (part(LEVEL, feature), LEVEL_WEIGHT),
+        ] {
+            if part.is_finite() {
+                sum += weight * bounded(part).powi(2);
+                weights += weight;
+            }
+        }
         let missing = !errors[feature].is_finite();
-        *ratio = if missing || channels == 0.0 { f64::NAN } else { (sum / channels).sqrt().min(RATIO_CAP) };
+        *ratio = if missing || weights == 0.0 { f64::NAN } else { (sum / weights).sqrt() };
     }
 }
 
@@ -108,47 +158,31 @@ pub fn worst_quarter(ratios: &[f64], features: &[FeatureSpec]) -> Option<f64> {
     Some((counted[..worst].iter().map(|r| r * r).sum::<f64>() / worst as f64).sqrt())
 }
 
-/// What each feature of one service is habitually off by: slow drift since training shows as ratios that
-/// stay, and is no anomaly. Takes four bytes per feature.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Drift {
-    habitual: Box<[f32]>,
-}
-
-impl Drift {
-    /// No drift yet.
-    #[must_use]
-    pub fn new(features: usize) -> Self {
-        Self { habitual: vec![HABITUAL as f32; features].into_boxed_slice() }
-    }
-
-    /// Discounts the ratios by what was habitual before this step, and learns from them. Missing ones
-    /// neither change nor teach.
-    pub fn discount(&mut self, ratios: &mut [f64]) {
-        for (ratio, habitual) in ratios.iter_mut().zip(&mut self.habitual).filter(|(r, _)| r.is_finite()) {
-            let before = f64::from(*habitual).max(HABITUAL);
-            let taught = ratio.min(DRIFT_CAP * before);
-            *habitual = (f64::from(*habitual) + (taught - f64::from(*habitual)) / DRIFT_STEPS) as f32;
-            *ratio *= HABITUAL / before;
-        }
-    }
-}
-
-/// Exponential smoothing of one service's raw score.
+/// The exponential means of one service's instant score. They start at what is usual for the service, and
+/// a step without a score starts them afresh.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Smoother {
-    level: Option<f64>,
+pub struct Means {
+    levels: Option<[f64; MEANS]>,
 }
 
-impl Smoother {
-    /// The smoothed score after `raw`; a step without a score starts afresh.
-    pub fn push(&mut self, raw: Option<f64>) -> Option<f64> {
-        self.level = match (self.level, raw) {
-            (Some(level), Some(raw)) => Some(level + SMOOTHING * (raw - level)),
-            (_, raw) => raw,
-        };
-        self.level
+impl Means {
+    /// The means after `instant`.
+    pub fn push(&mut self, instant: Option<f64>, usual: f64) -> Option<[f64; MEANS]> {
+        self.levels = instant.map(|instant| {
+            let mut levels = self.levels.unwrap_or([usual; MEANS]);
+            for (level, pace) in levels.iter_mut().zip(PACES) {
+                *level += pace * (instant - *level);
+            }
+            levels
+        });
+        self.levels
     }
+}
+
+/// The raw score: the largest of the means, each over its held-out 99th percentile.
+#[must_use]
+pub fn raw_score(means: &[f64; MEANS], scale: &[f64; MEANS]) -> f64 {
+    means.iter().zip(scale).map(|(mean, scale)| mean / scale).fold(0.0, f64::max)
 }
 
 #[cfg(test)]
@@ -161,15 +195,39 @@ mod tests {
         FeatureSpec { name: "f".into(), unit: "1".into(), direction, min_deviation: 0.0, seen_by: SeenBy::Itself, role }
     }
 
-    #[test]
-    fn an_up_only_feature_does_not_count_when_low() {
+    fn errors(values: &[[f64; 2]], forecast: [f32; 2]) -> Vec<f64> {
         let features = [spec(Direction::Up, Role::Symptom), spec(Direction::Both, Role::Symptom)];
         let mut window = Window::new(2);
-        window.push(&[-5.0, -5.0], &[Scaling { centre: 0.0, scale: 1.0 }; 2]);
-        let mut errors = [0.0; 6];
-        feature_errors(&window, &[0.0; 6 * STEPS], &features, &mut errors);
-        assert_eq!(errors[0], 0.0);
-        assert!(errors[1] > 1.0);
+        for row in values {
+            window.push(row, &[Scaling { centre: 0.0, scale: 1.0 }; 2]);
+        }
+        let mut errors = vec![0.0; PARTS * 2];
+        feature_errors(&window, &[0.0; 6 * STEPS], &forecast, &features, &mut errors);
+        errors
+    }
+
+    #[test]
+    fn an_up_only_feature_does_not_count_when_low() {
+        let errors = errors(&[[-5.0, -5.0]], [1.0, 1.0]);
+        for part in 0..PARTS {
+            assert_eq!(errors[2 * part], 0.0);
+            assert!(errors[2 * part + 1] > 1.0);
+        }
+    }
+
+    #[test]
+    fn a_missing_value_has_no_error_and_a_missing_forecast_leaves_the_other_parts() {
+        let errors = errors(&[[f64::NAN, 3.0]], [0.0, f32::NAN]);
+        let mut ratios = [0.0; 2];
+        feature_ratios(&errors, &[1.0; 10], &mut ratios);
+        assert!(ratios[0].is_nan());
+        assert!((ratios[1] - 4.0_f64.ln()).abs() < 1e-3, "{ratios:?}");
+    }
+
+    #[test]
+    fn beyond_the_cap_more_is_hardly_worse_but_not_less() {
+        assert_eq!(bounded(4.0), 4.0);
+        assert!(bounded(50.0) > bounded(10.0) && bounded(f64::MAX) < 7.0);
     }
 
     #[test]
@@ -180,27 +238,21 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_forgiven_slowly_and_a_fault_of_minutes_is_not() {
-        let mut drift = Drift::new(1);
-        let mut after = |ratio: f64, steps: usize| {
-            let mut ratios = [ratio];
-            for _ in 0..steps {
-                ratios = [ratio];
-                drift.discount(&mut ratios);
-            }
-            ratios[0]
-        };
-        assert_eq!(after(0.2, 1000), 0.2);
-        assert!(after(10.0, 100) > 7.0);
-        assert!(after(10.0, 5000) < 0.5);
+    fn a_short_hard_fault_and_a_long_faint_one_both_show() {
+        let scale = [2.0, 1.5, 0.8, 0.6];
+        let mut means = Means::default();
+        let hard = raw_score(&means.push(Some(4.0), 0.5).unwrap(), &scale);
+        assert!(hard > 1.5);
+        let mut means = Means::default();
+        let faint: Vec<f64> = (0..60).map(|_| raw_score(&means.push(Some(1.0), 0.5).unwrap(), &scale)).collect();
+        assert!(faint[0] < 0.9 && faint[59] > 1.2, "{faint:?}");
     }
 
     #[test]
-    fn smoothing_restarts_after_a_gap() {
-        let mut smoother = Smoother::default();
-        assert_eq!(smoother.push(Some(1.0)), Some(1.0));
-        assert!(smoother.push(Some(2.0)).unwrap() < 2.0);
-        assert_eq!(smoother.push(None), None);
-        assert_eq!(smoother.push(Some(3.0)), Some(3.0));
+    fn the_means_restart_at_the_usual_after_a_gap() {
+        let mut means = Means::default();
+        assert!(means.push(Some(9.0), 0.5).unwrap()[0] > 7.0);
+        assert_eq!(means.push(None, 0.5), None);
+        assert_eq!(means.push(Some(0.5), 0.5), Some([0.5; MEANS]));
     }
 }

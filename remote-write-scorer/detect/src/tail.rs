@@ -122,10 +122,13 @@ impl Tail {
         raw.clamp(self.floor(), 1.0)
     }
 
-    /// The score that normal operation exceeds with `probability`; finite and positive. Only meaningful
-    /// in the tail: a probability above the exceeding share gives the threshold.
+    /// The score that normal operation exceeds with `probability`; finite and positive.
     #[must_use]
     pub fn level(&self, probability: f64) -> f64 {
+        if probability > self.exceed_share && self.exceed_share < 1.0 {
+            let below = (1.0 - probability).max(0.0) / (1.0 - self.exceed_share);
+            return quantile(&self.body, below).clamp(1e-6, 1e12);
+        }
         let ratio = (self.exceed_share / probability.max(1e-300)).max(1.0);
         let x = if self.shape < 1e-9 { ratio.ln() } else { (ratio.powf(self.shape) - 1.0) / self.shape };
         (self.threshold + self.scale * x).clamp(1e-6, 1e12)
@@ -168,7 +171,7 @@ mod tests {
             assert!(p <= last + 1e-12 && p >= tail.floor());
             last = p;
         }
-        for p in [0.01, 1e-3, 1e-4] {
+        for p in [0.5, 0.2, 0.01, 1e-3, 1e-4] {
             assert!((tail.probability(tail.level(p)) / p - 1.0).abs() < 1e-9);
         }
         assert!((tail.probability(0.7) - 0.5).abs() < 0.05);

@@ -5,8 +5,9 @@
 
 use quoll_detect::calibration::{Calibration, Profile, ServiceProfile};
 use quoll_detect::encoding::Scaling;
+use quoll_detect::forecast::{Correction, Forecast};
 use quoll_detect::runtime::{MAX_BATCH, Reconstruct};
-use quoll_detect::score::{Drift, ERROR_FLOOR, Smoother, feature_errors, feature_ratios, worst_quarter};
+use quoll_detect::score::{ERROR_FLOOR, MEANS, Means, PARTS, feature_errors, feature_ratios, raw_score, worst_quarter};
 use quoll_detect::stats::{quantile, sorted_finite};
 use quoll_detect::tail::Tail;
 use quoll_detect::window::{CHANNELS, STEPS, Window};
@@ -22,14 +23,20 @@ const QUANTILE: f64 = 0.99;
 /// Held-out samples at which a service's own quantile weighs as much as the pooled one.
 const OWN_SAMPLES: f64 = 200.0;
 
-/// Errors of one service over its held-out part, [steps, channels x features].
+/// Smallest 99th percentile of a mean of the instant score.
+const MEAN_FLOOR: f64 = 0.1;
+
+/// Errors of one service over its held-out part, [steps, parts x features].
 fn held_out_errors(
     history: &ServiceHistory,
     features: &[FeatureSpec],
     network: &mut dyn Reconstruct,
+    forecast: &Forecast,
+    own: &Correction,
 ) -> Result<Vec<f64>, TrainError> {
-    let rows = CHANNELS * features.len();
-    let image = rows * STEPS;
+    let rows = PARTS * features.len();
+    let image = CHANNELS * features.len() * STEPS;
+    let (mut expected, mut scratch) = (vec![f32::NAN; features.len()], Vec::new());
     let mut window = Window::new(features.len());
     let mut errors = Vec::with_capacity((history.steps - history.held_out_from) * rows);
     let (mut pending, mut images, mut output) = (Vec::new(), Vec::new(), Vec::new());
@@ -45,7 +52,8 @@ fn held_out_errors(
             for (window, reconstruction) in pending.drain(..).zip(output.chunks(image)) {
                 let at = errors.len();
                 errors.resize(at + rows, f64::NAN);
-                feature_errors(&window, reconstruction, features, &mut errors[at..]);
+                forecast.predict(&window, Some(own), &mut scratch, &mut expected);
+                feature_errors(&window, reconstruction, &expected, features, &mut errors[at..]);
             }
             images.clear();
         }
@@ -53,7 +61,8 @@ fn held_out_errors(
     Ok(errors)
 }
 
-/// Error quantiles and score tails of all services.
+/// Error quantiles and score tails of all services. `forecaster` is the shared forecast and one correction
+/// per history.
 ///
 /// # Errors
 /// [`TrainError::Score`].
@@ -61,14 +70,14 @@ pub fn calibrate(
     histories: &[ServiceHistory],
     features: &[FeatureSpec],
     network: &mut dyn Reconstruct,
-    training_id: &str,
-    score_budget_per_day: f64,
+    (forecast, corrections): (Forecast, Vec<Correction>),
+    (training_id, score_budget_per_day, step_ms): (&str, f64, i64),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Calibration, TrainError> {
-    let rows = CHANNELS * features.len();
+    let rows = PARTS * features.len();
     let mut errors = Vec::with_capacity(histories.len());
-    for (done, history) in histories.iter().enumerate() {
-        errors.push(held_out_errors(history, features, network)?);
+    for (done, (history, own)) in histories.iter().zip(&corrections).enumerate() {
+        errors.push(held_out_errors(history, features, network, &forecast, own)?);
         progress(Progress::Calibrated { done: done + 1, of: histories.len() });
     }
     let column =
@@ -76,26 +85,51 @@ pub fn calibrate(
     let pooled_scale: Vec<f64> = (0..rows)
         .map(|row| quantile(&sorted_finite(errors.iter().flat_map(|e| column(e, row))), QUANTILE).max(ERROR_FLOOR))
         .collect();
+    let scales: Vec<Vec<f64>> = errors
+        .iter()
+        .map(|errors| (0..rows).map(|row| shrunk(column(errors, row), pooled_scale[row]).max(ERROR_FLOOR)).collect())
+        .collect();
+    let instants: Vec<Vec<f64>> =
+        errors.iter().zip(&scales).map(|(errors, scale)| instant_scores(errors, scale, features)).collect();
+    let pooled_usual = quantile(&sorted_finite(instants.iter().flatten().copied()), 0.5);
+    let usual: Vec<f64> = instants.iter().map(|own| quantile(&sorted_finite(own.iter().copied()), 0.5)).collect();
+    let means: Vec<Vec<[f64; MEANS]>> = instants
+        .iter()
+        .zip(&usual)
+        .map(|(own, usual)| {
+            let mut means = Means::default();
+            own.iter().filter_map(|instant| means.push(Some(*instant), *usual)).collect()
+        })
+        .collect();
+    let of_mean = |means: &[[f64; MEANS]], i: usize| -> Vec<f64> { means.iter().map(|m| m[i]).collect() };
+    let pooled_mean_scale: [f64; MEANS] = std::array::from_fn(|i| {
+        quantile(&sorted_finite(means.iter().flat_map(|own| of_mean(own, i))), QUANTILE).max(MEAN_FLOOR)
+    });
+    let block_steps = block_steps(step_ms, means.iter().map(Vec::len).max().unwrap_or(0));
     let mut services = Vec::with_capacity(histories.len());
-    let mut pooled_scores = Vec::new();
-    for (history, errors) in histories.iter().zip(&errors) {
-        let error_scale: Vec<f64> = (0..rows)
-            .map(|row| {
-                let own = sorted_finite(column(errors, row));
-                let weight = own.len() as f64 / (own.len() as f64 + OWN_SAMPLES);
-                (weight * quantile(&own, QUANTILE) + (1.0 - weight) * pooled_scale[row]).max(ERROR_FLOOR)
-            })
-            .collect();
-        let scores = raw_scores(errors, &error_scale, features);
+    let (mut pooled_scores, mut pooled_blocks) = (Vec::new(), Vec::new());
+    for (((history, correction), (error_scale, usual)), means) in
+        histories.iter().zip(corrections).zip(scales.into_iter().zip(usual)).zip(&means)
+    {
+        let mean_scale = std::array::from_fn(|i| shrunk(of_mean(means, i), pooled_mean_scale[i]).max(MEAN_FLOOR));
+        let scores: Vec<f64> = means.iter().map(|m| raw_score(m, &mean_scale)).collect();
+        let blocks: Vec<f64> =
+            scores.chunks(block_steps as usize).map(|block| block.iter().copied().fold(0.0, f64::max)).collect();
         pooled_scores.extend_from_slice(&scores);
+        pooled_blocks.extend_from_slice(&blocks);
         services.push(ServiceProfile {
             namespace: history.service.namespace.as_deref().map(str::to_owned),
             name: history.service.name.to_string(),
             profile: Profile {
                 scaling: history.scaling.clone(),
                 normal: history.normal.clone(),
+                correction: Some(correction),
                 error_scale,
+                usual,
+                mean_scale,
                 tail: Tail::fit(scores),
+                block_tail: Tail::fit(blocks),
+                block_steps,
             },
         });
     }
@@ -104,25 +138,41 @@ pub fn calibrate(
         normal: (0..features.len())
             .map(|f| 2 * histories.iter().filter(|h| h.normal[f]).count() >= histories.len())
             .collect(),
+        correction: None,
         error_scale: pooled_scale,
+        usual: pooled_usual,
+        mean_scale: pooled_mean_scale,
         tail: Tail::fit(pooled_scores),
+        block_tail: Tail::fit(pooled_blocks),
+        block_steps,
     };
-    Ok(Calibration { training_id: training_id.to_owned(), score_budget_per_day, pooled, services })
+    Ok(Calibration { training_id: training_id.to_owned(), score_budget_per_day, forecast, pooled, services })
 }
 
-/// Smoothed raw scores in order of time.
-fn raw_scores(errors: &[f64], error_scale: &[f64], features: &[FeatureSpec]) -> Vec<f64> {
-    let mut smoother = Smoother::default();
-    let mut drift = Drift::new(features.len());
+/// A service's own 99th percentile, drawn toward `pooled` while it has few samples.
+fn shrunk(own: Vec<f64>, pooled: f64) -> f64 {
+    let own = sorted_finite(own);
+    let weight = own.len() as f64 / (own.len() as f64 + OWN_SAMPLES);
+    weight * quantile(&own, QUANTILE) + (1.0 - weight) * pooled
+}
+
+/// Instant scores in order of time.
+fn instant_scores(errors: &[f64], error_scale: &[f64], features: &[FeatureSpec]) -> Vec<f64> {
     let mut ratios = vec![f64::NAN; features.len()];
     errors
         .chunks(error_scale.len())
         .filter_map(|errors| {
             feature_ratios(errors, error_scale, &mut ratios);
-            drift.discount(&mut ratios);
-            smoother.push(worst_quarter(&ratios, features))
+            worst_quarter(&ratios, features)
         })
         .collect()
+}
+
+/// Steps in a block whose largest score is one crossing at most: an hour, or a single step where the
+/// held-out part has less than a day.
+fn block_steps(step_ms: i64, held_out: usize) -> u32 {
+    let hour = (3_600_000 / step_ms.max(1)).clamp(1, 3600) as usize;
+    if held_out >= 24 * hour { hour as u32 } else { 1 }
 }
 
 /// The median service: centre and scale for services that training did not see.

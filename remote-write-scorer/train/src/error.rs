@@ -49,6 +49,14 @@ pub enum TrainError {
         /// At which update.
         update: usize,
     },
+    /// The linear forecast has no solution.
+    #[error("linear forecast: pivot {pivot} in row {row} is not positive")]
+    Forecast {
+        /// The pivot of Cholesky's decomposition.
+        pivot: f64,
+        /// Its row.
+        row: usize,
+    },
     /// The model directory cannot be written.
     #[error("{path}: {source}")]
     Write {

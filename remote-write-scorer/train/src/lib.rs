@@ -24,6 +24,7 @@ pub mod options;
 pub mod prometheus;
 pub mod random;
 pub mod recording;
+pub mod ridge;
 pub mod train;
 
 pub use command::{CommandError, TrainArgs, run};

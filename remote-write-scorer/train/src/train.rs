@@ -19,6 +19,7 @@ use crate::network::Network;
 use crate::onnx;
 use crate::options::{Progress, TrainOptions};
 use crate::random::Random;
+use crate::ridge;
 
 /// Weight of the steps that are scored, against 1 for the others.
 const NEWEST_WEIGHT: f32 = 4.0;
@@ -110,9 +111,11 @@ pub fn train_for(
     let mut random = Random::new(options.seed);
     let mut network = Network::new(features.len(), &mut random);
     let fitted = fit(&mut network, &histories, features.len(), options, &mut random, progress)?;
+    let forecaster = ridge::fit(&histories, features.len())?;
     let training_id = identify(&network, preset_hash, step_ms);
     let budget = options.score_budget_per_day;
-    let calibration = calibrate(&histories, features, &mut network, &training_id, budget, progress)?;
+    let calibration =
+        calibrate(&histories, features, &mut network, forecaster, (&training_id, budget, step_ms), progress)?;
     let metadata = Metadata::new(step_ms, features, preset_hash, &training_id);
     let summary = Summary {
         services: histories.len(),

@@ -136,7 +136,7 @@ fn three_minutes_of_a_shop_find_its_faults_within_three_steps() {
         assert!(named.tail_probability < 1e-4 && named.anomaly_probability > 0.5, "{what}: {named:?}");
     }
     assert!(early.iter().all(|(_, score)| *score > 1.5), "third step: {early:?}, eleventh: {late:?}");
-    assert!(late.iter().all(|(_, score)| *score > 2.0), "third step: {early:?}, eleventh: {late:?}");
+    assert!(late.iter().all(|(_, score)| *score > 1.7), "third step: {early:?}, eleventh: {late:?}");
     let healthy = scores[150..].iter().flatten().filter(|s| [0, 1, 2, 4, 5, 6, 10, 11].contains(&name(s)));
     let above = healthy.filter(|s| s.score > 1.0).count();
     assert!(above <= 5, "{above} of 720 healthy steps above 1");
@@ -144,6 +144,22 @@ fn three_minutes_of_a_shop_find_its_faults_within_three_steps() {
 
 fn name(score: &ServiceScore) -> usize {
     score.service.name.trim_start_matches("service-").parse().unwrap()
+}
+
+#[test]
+fn a_standing_fault_does_not_become_normal() {
+    let mut steps = shop(1_400, 1);
+    let model = trained(&steps[..150], 1);
+    for step in &mut steps[200..] {
+        step.services[3].values[LATENCY] *= 6.0;
+        step.services[7].values[ERRORS] = 0.3;
+    }
+    let scores = run(&model, &steps);
+    for faulty in [3, 7] {
+        let of = |t: usize| scores[t].iter().find(|s| s.service == service(faulty)).map_or(0.0, |s| s.score);
+        let lowest = (210..1_400).map(of).fold(f64::INFINITY, f64::min);
+        assert!(lowest > 1.0, "{faulty}: {lowest} in 1200 steps, {} at first and {} at last", of(210), of(1_399));
+    }
 }
 
 #[test]
