@@ -67,7 +67,7 @@ fn live(directory: &Path, seconds: i64, clusters: &[&str]) -> Vec<ClosedStep> {
         let (mut random, mut totals) = (Random::new(7), [0.0; 5]);
         for second in 0..seconds {
             let request = body(second, cluster, &mut random, &mut totals);
-            receiver.write("", &request, NOW_MS + second * 1000).unwrap();
+            receiver.write("", quoll_ingest::Body::V1(&request), NOW_MS + second * 1000).unwrap();
             steps.extend(receiver.take_closed().into_iter().map(|closed| closed.step));
         }
     }
