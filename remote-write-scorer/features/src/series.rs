@@ -204,14 +204,19 @@ impl Series {
         if self.is(COUNTER) { self.rate } else { self.value }
     }
 
-    /// When the thing behind this series last reported before `before_ms`, if it still does.
+    /// When the thing behind this series last reported before `before_ms`, if it still does and has reported
+    /// twice by then: what was missing from one report may have been lost on its way.
     pub fn reported_before(&self, before_ms: i64, assumed_interval_ms: i64) -> Option<i64> {
         if !self.is(STARTED) || self.is(ENDED) {
             return None;
         }
+        let distances = self.distances_ms.iter().filter(|distance| **distance > 0).count();
         let reported_ms = if self.last_ms < before_ms {
-            self.last_ms
+            (distances > 0).then_some(self.last_ms)?
         } else {
+            if distances < 2 {
+                return None;
+            }
             let newest = if self.oldest_distance == 0 { 2 } else { usize::from(self.oldest_distance) - 1 };
             match self.distances_ms.get(newest) {
                 Some(&distance) if distance > 0 => self.last_ms - i64::from(distance),

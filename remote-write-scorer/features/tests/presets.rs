@@ -163,3 +163,40 @@ fn mistakes_are_answered_with_what_to_write_instead() {
     let doubled = MINIMAL.to_owned() + MINIMAL.lines().last().unwrap();
     assert!(matches!(FeatureSet::from_yaml(&doubled), Err(PresetError::Duplicate { .. })));
 }
+
+/// The first block of YAML below a heading of the documentation that holds `holds`.
+fn documented(holds: &str) -> String {
+    let text = include_str!("../../../docs/presets.md");
+    let mut blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.find(|block| block.contains(holds)).unwrap().to_owned()
+}
+
+#[test]
+fn the_documented_example_of_ones_own_metrics_works_beside_presets() {
+    let set = FeatureSet::from_yaml(&documented("jobs_waiting")).unwrap();
+    assert!(set.selects("quoll_tcp_connects_total") && set.selects("container_file_descriptors"));
+    let mut feed = Feed::of(set, 1000);
+    for t in 1..=5_i32 {
+        let at = i64::from(t) * 1000;
+        feed.push("jobs_done_total app=mailer namespace=shop outcome=ok", at, f64::from(t) * 9.0);
+        if t > 2 {
+            feed.push("jobs_done_total app=mailer namespace=shop outcome=failed", at, f64::from(t - 2));
+        }
+        feed.push("jobs_waiting app=mailer namespace=shop", at, 12.0);
+        feed.push("quoll_memory_working_set_bytes service_name=mailer service_namespace=shop", at, 5e7);
+    }
+    assert_eq!(feed.value(4000, "mailer", "job_failure_ratio"), 0.1);
+    assert_eq!(feed.value(4000, "mailer", "jobs_waiting"), 12.0);
+    assert_eq!(feed.value(4000, "mailer", "memory_bytes"), 5e7, "one service, by two sources");
+}
+
+#[test]
+fn every_preset_is_documented_and_every_documented_limit_is_the_one_in_use() {
+    let text = include_str!("../../../docs/presets.md");
+    for name in FeatureSet::preset_names() {
+        assert!(text.contains(&format!("| `{name}`")), "{name}");
+    }
+    let limits = quoll_features::Limits::default();
+    assert_eq!((limits.series, limits.services, limits.edges), (4_000_000, 50_000, 500_000));
+    assert!(text.contains("4,000,000 series, 50,000 services and 500,000 edges"));
+}

@@ -178,3 +178,48 @@ proptest! {
         }
     }
 }
+
+/// Seven scrapes of two sources that see the same shop, with any of their samples lost or repeated.
+fn two_sources(lost: &[bool], late: &[bool]) -> Vec<ClosedStep> {
+    use common::exposition::parse;
+    let mut feed = Feed::of(FeatureSet::preset("istio, quoll").unwrap(), 15_000);
+    let read = |name: &str| parse(&std::fs::read_to_string(format!("tests/fixtures/{name}.prom")).unwrap());
+    let lines: Vec<_> = read("istio").into_iter().chain(read("quoll")).collect();
+    let at_line =
+        |line: &common::exposition::Line| lines.iter().position(|known| std::ptr::eq(known, line)).unwrap_or_default();
+    for at in 1..=7 {
+        feed.replay(&lines, at, at, |line, at, value| {
+            let key = at_line(line) * 7 + usize::try_from(at).unwrap();
+            // A counter is known to be new once its siblings reported twice without it: they do.
+            (at <= 2 || !lost[key % lost.len()]).then_some(value)
+        });
+        // Some of the last scrape once more: duplicates, or late where they were lost.
+        if at > 1 {
+            feed.replay(&lines, at - 1, at - 1, |line, _, value| late[at_line(line) % late.len()].then_some(value));
+        }
+    }
+    feed.close();
+    feed.steps
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_is_lost_or_repeated_no_figure_is_the_sum_of_two_reports(
+        lost in proptest::collection::vec(proptest::bool::weighted(0.2), 97),
+        late in proptest::collection::vec(proptest::bool::weighted(0.3), 89),
+    ) {
+        let whole = two_sources(&[false], &[false]);
+        let full: Vec<_> = whole.last().unwrap().edges.iter().map(|edge| edge.edge.clone()).collect();
+        for step in two_sources(&lost, &late) {
+            prop_assert!(step.services.len() <= 6, "{:?}", step.services);
+            for edge in &step.edges {
+                prop_assert!(full.contains(&edge.edge), "{edge:?}");
+                // The busiest edge has 60 requests a second by either report.
+                prop_assert!(edge.requests_per_second <= 60.0 + 1e-6, "{edge:?}");
+                prop_assert!(edge.errors_per_second <= edge.requests_per_second + 1e-9, "{edge:?}");
+            }
+        }
+    }
+}
