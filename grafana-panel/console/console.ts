@@ -5,9 +5,13 @@ import { element } from '../src/view/dom';
 import { View } from '../src/view/view';
 import { createPanel } from '../src/wasm';
 import { type Graph, parseGraph } from './graph';
+import { IncidentPage } from './incident';
+import { Scopes } from './scopes';
 
 const POLL_MS = 1000;
 const TIMEOUT_MS = 5000;
+/** The list of scopes changes rarely. */
+const SCOPES_EVERY = 15;
 /** A query of the page (`?tenant=&partition=`) is handed on. The page is served at the scorer's root and under `console/`, behind any path prefix. */
 const API = `${location.pathname.replace(/(console\/)?(index\.html)?$/, '')}api/v1/`;
 const EMPTY_HINT = 'The scorer has seen no service yet: check that Prometheus sends to it (remote_write).';
@@ -20,6 +24,19 @@ function byId(id: string): HTMLElement {
   return node;
 }
 
+/** The part of the page's own query that names the scope. */
+function scopeQuery(): string {
+  const own = new URLSearchParams(location.search);
+  const scope = new URLSearchParams();
+  for (const name of ['tenant', 'partition']) {
+    const value = own.get(name);
+    if (value !== null) {
+      scope.set(name, value);
+    }
+  }
+  return scope.size > 0 ? `?${scope}` : '';
+}
+
 const MODEL_STATES: Record<string, string> = {
   none: 'no model yet: topology only',
   provisional: 'model provisional: little history behind its alarms',
@@ -29,6 +46,9 @@ const MODEL_STATES: Record<string, string> = {
 class Console {
   private graph: Graph | undefined;
   private selected: string | undefined;
+  private polls = 0;
+  private readonly incident = new IncidentPage(byId('incident'), API, scopeQuery, () => this.graph?.services ?? []);
+  private readonly scopes = new Scopes(byId('scopes'), API, () => void this.poll());
 
   constructor(private readonly view: View) {
     view.onSelect = (service: Service | undefined) => {
@@ -49,12 +69,16 @@ class Console {
 
   private async poll(): Promise<void> {
     try {
-      const response = await fetch(`${API}graph${location.search}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const response = await fetch(`${API}graph${scopeQuery()}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
       if (!response.ok) {
         throw new Error(`it answers ${response.status} ${response.statusText}`);
       }
       this.show(parseGraph(await response.json()));
       this.problem(undefined);
+      await this.incident.refresh();
+      if (this.polls++ % SCOPES_EVERY === 0) {
+        await this.scopes.refresh();
+      }
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       const known = this.graph ? ' What is shown is the last it said.' : '';
@@ -93,6 +117,9 @@ class Console {
         parts.push(element('h3', '', `Why${opened}`));
         const lines = incident.explanation.map((line) => element('li', '', line));
         parts.push(element('ul', 'console-explanation', ...lines));
+        const link = element('a', '', 'The whole account, and what you say about it');
+        link.href = `#incident=${encodeURIComponent(incident.id)}`;
+        parts.push(element('p', '', link));
       }
     }
     const full = (namespace: string | null, name: string) => (namespace === null ? name : `${namespace}/${name}`);

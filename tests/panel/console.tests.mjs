@@ -33,6 +33,38 @@ export function consoleTests(suite, { server, browser, shots }) {
     await page.screenshot({ path: join(shots, 'console-incident-dark.png') });
   });
 
+  suite.test('console: the page of an incident tells the whole account and takes feedback', async () => {
+    await page.locator('.quoll-side a').click();
+    const incident = page.locator('#incident');
+    await until('the account', async () => /request latency 412 ms/.test(await incident.innerText()));
+    assert.match(await incident.innerText(), /Incident 1763764200-catalog-db[\s\S]*What was it\?/);
+    assert.equal(await incident.locator('select').inputValue(), 'shop/catalog-db', 'the likeliest cause is offered');
+    await page.screenshot({ path: join(shots, 'console-account-dark.png') });
+    await incident.getByText('was the cause').click();
+    await until('the answer', async () => /Noted/.test(await incident.innerText()));
+    assert.deepEqual(server.feedback.map(({ id, verdict, service }) => [id, verdict, service.namespace, service.name]), [
+      ['1763764200-catalog-db', 'cause', 'shop', 'catalog-db'],
+    ]);
+    await incident.getByText('Close').click();
+    await until('the page to go', () => incident.isHidden());
+  });
+
+  suite.test('console: several scopes can be chosen from, one is not offered', async () => {
+    assert.ok(await page.locator('#scopes').isHidden());
+    server.scopes = [
+      { tenant: '', partition: 'cluster=east', services: 13, incidents: 0, tick_ms: 0 },
+      { tenant: '', partition: 'cluster=west', services: 13, incidents: 2, tick_ms: 0 },
+    ];
+    await page.reload();
+    await until('the list', () => page.locator('#scopes').isVisible());
+    await page.locator('#scopes select').selectOption({ label: 'cluster=west (2 incidents)' });
+    await until('its graph to be asked for', () => server.asked.includes('?tenant=&partition=cluster%3Dwest'));
+    assert.match(page.url(), /partition=cluster%3Dwest/);
+    server.scopes = server.scopes.slice(0, 1);
+    await page.goto(`${server.origin}/`);
+    await until('the graph again', async () => (await drawn())?.nodes.length === 13);
+  });
+
   suite.test('console: a clicked service shows its features beside its reach', async () => {
     const [x, y] = (await drawn()).nodes.find((n) => n.id === 'shop/catalog-db').centre;
     await page.locator('.quoll canvas').click({ position: { x, y } });

@@ -34,6 +34,11 @@ export class TestServer {
   /** Which recorded tick is shown: `healthy`, `incident`, or exposition text and JSON of one's own. */
   tick = 'healthy';
   own = new Map();
+  /** What was said about incidents, and the scopes there are. */
+  feedback = [];
+  /** Queries that graphs were asked for with. */
+  asked = [];
+  scopes = [{ tenant: '', partition: '', services: 13, incidents: 0, tick_ms: 0 }];
   /** Whether the scorer's API answers. */
   reachable = true;
   prometheusPort = 0;
@@ -75,15 +80,43 @@ export class TestServer {
     } else if (after('/public/plugins/quoll-blastradius-panel/') !== undefined) {
       sendFile(response, join(panel, 'dist'), after('/public/plugins/quoll-blastradius-panel/'));
     } else if (pathname === '/api/v1/graph') {
+      this.asked.push(search);
       if (this.reachable) {
         response.writeHead(200, { 'content-type': 'application/json' }).end(this.graph());
       } else {
         response.writeHead(503).end('starting');
       }
+    } else if (pathname === '/api/v1/scopes') {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(this.scopes));
+    } else if (pathname === '/api/v1/explain') {
+      this.explain(new URL(incoming.url, this.origin).searchParams.get('incident'), response);
+    } else if (incoming.method === 'POST' && /^\/api\/v1\/incidents\/[^/]+\/feedback$/.test(pathname)) {
+      let body = '';
+      incoming.on('data', (chunk) => {
+        body += chunk;
+      });
+      incoming.on('end', () => {
+        this.feedback.push({ id: decodeURIComponent(pathname.split('/')[4]), ...JSON.parse(body) });
+        response.writeHead(200).end('Noted: it will be learned from.');
+      });
     } else {
       const name = (after('/console/') ?? pathname.slice(1)) || 'index.html';
       sendFile(response, join(panel, 'dist-console'), name, { 'content-security-policy': STRICT });
     }
+  }
+
+  /** As the scorer answers, from the recorded incident. */
+  explain(id, response) {
+    const { incidents, services } = JSON.parse(this.graph());
+    const incident = incidents?.find((one) => one.id === id);
+    if (!incident) {
+      response.writeHead(404).end('no such incident');
+      return;
+    }
+    const { opened_ms, explanation } = incident;
+    const [{ namespace, name }] = services.sort((a, b) => (b.root_cause_probability ?? 0) - (a.root_cause_probability ?? 0));
+    const answer = { id, open: true, opened_ms, closed_ms: null, root: { namespace, name }, explanation, feedback: null };
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
   }
 
   proxy(path, response) {

@@ -46,6 +46,7 @@ const WIDTHS: usize = 5000;
 /// Chromium's rasteriser draws without outlining it first.
 const POINTS_PER_STROKE: usize = 10;
 const TRIANGLES_PER_FILL: usize = 16;
+const DISCS_PER_FILL: usize = 8;
 
 /// Canvas2D. Errors of single calls (a text too long, say) leave that mark out.
 struct Painter {
@@ -113,13 +114,15 @@ impl Canvas for Painter {
     }
 
     fn discs(&mut self, discs: &[(Point, f64)], fill: Colour, alpha: f64) {
-        self.context.begin_path();
-        for (centre, radius) in discs {
-            self.context.move_to(centre.x + radius, centre.y);
-            let _ = self.context.arc(centre.x, centre.y, radius.max(0.0), 0.0, TAU);
-        }
         self.context.set_fill_style_str(&fill.css(alpha));
-        self.context.fill();
+        for some in discs.chunks(DISCS_PER_FILL) {
+            self.context.begin_path();
+            for (centre, radius) in some {
+                self.context.move_to(centre.x + radius, centre.y);
+                let _ = self.context.arc(centre.x, centre.y, radius.max(0.0), 0.0, TAU);
+            }
+            self.context.fill();
+        }
     }
 
     fn circles(&mut self, circles: &[(Point, f64)], stroke: Stroke) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /api/v1/write` | remote write 1.0 and 2.0 ([`write`]) |
 //! | `GET /api/v1/graph`, `services`, `incidents`, `explain` | what the last tick says ([`query`]) |
+//! | `GET /api/v1/scopes` | the scopes there are |
 //! | `GET /metrics`, `/-/healthy`, `/-/ready` | about the process itself ([`admin`]) |
 //! | `POST /-/reload` | loads the model anew; from this machine, or with authentication (`guard`) |
 //! | `GET /`, `/console/...` | the console's files ([`console`]) |
@@ -22,6 +23,7 @@ pub mod console;
 pub mod exposition;
 mod guard;
 pub mod query;
+mod scopes;
 pub mod view;
 pub mod write;
 
@@ -93,6 +95,7 @@ impl Api {
         add(surface.write, write::route);
         add(surface.metrics, admin::metrics);
         add(surface.admin, admin::reload);
+        add(surface.read, scopes::route);
         add(surface.read, query::routes);
         add(surface.read, console::route);
         routes.recover(answer::rejection).unify().boxed()

@@ -124,6 +124,22 @@ async fn a_scope_is_chosen_by_tenant_and_partition() {
 }
 
 #[tokio::test]
+async fn scopes_are_listed_as_queries_name_them() {
+    let api = api(None);
+    let key = |value: &str| ScopeKey { tenant: "acme".into(), partition: [("cluster".into(), value.into())].into() };
+    let mut published = Published::default();
+    for value in ["west", "east"] {
+        published.scopes.insert(key(value), Arc::new(ScopeView::default()));
+    }
+    api.published.store(Arc::new(published));
+    let listed: serde_json::Value = serde_json::from_str(&get(&api, "/api/v1/scopes").await.2).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!((&listed[0]["tenant"], &listed[0]["partition"]), (&"acme".into(), &"cluster=east".into()));
+    let query = "/api/v1/graph?tenant=acme&partition=cluster=east";
+    assert_eq!(get(&api, query).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_is_not_ready_says_so_and_for_how_long_to_wait() {
     let response = warp::test::request().path("/-/ready").reply(&api(None).routes(Surface::ALL)).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
