@@ -24,13 +24,16 @@ pub const CHANNELS: usize = CHANNEL_STEPS.len();
 /// Raw values kept for the longest trailing mean.
 const RAW_STEPS: usize = CHANNEL_STEPS[CHANNELS - 1];
 
+/// Features whose sums run side by side, for the processor's vector units.
+const LANES: usize = 16;
+
 /// The last 60 encoded steps of one service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Window {
     features: usize,
     /// Ring of raw values, [RAW_STEPS, features]; NaN where missing.
     raw: Box<[f32]>,
-    /// Ring of codes, [STEPS, CHANNELS x features].
+    /// Rings of codes, [CHANNELS x features, STEPS]: an image is these rows, turned to begin with the oldest.
     codes: Box<[i16]>,
     /// Steps pushed so far.
     pushed: u64,
@@ -63,19 +66,26 @@ impl Window {
             *slot = if value.is_finite() { *value as f32 } else { f32::NAN };
         }
         self.pushed += 1;
-        let codes = &mut self.codes[code_row * CHANNELS * features..(code_row + 1) * CHANNELS * features];
-        for feature in 0..features {
-            let (mut sum, mut count, mut channel) = (0.0, 0_u32, 0);
+        for from in (0..features).step_by(LANES) {
+            let lanes = LANES.min(features - from);
+            let (mut sums, mut counts) = ([0.0_f64; LANES], [0_u32; LANES]);
+            let mut channel = 0;
             for back in 0..RAW_STEPS {
-                let row = (raw_row + RAW_STEPS - back) % RAW_STEPS;
-                let value = f64::from(self.raw[row * features + feature]);
-                if value.is_finite() {
-                    sum += value;
-                    count += 1;
+                let row = if back <= raw_row { raw_row - back } else { raw_row + RAW_STEPS - back };
+                let start = row * features + from;
+                for ((sum, count), value) in sums.iter_mut().zip(&mut counts).zip(&self.raw[start..start + lanes]) {
+                    let seen = value.is_finite();
+                    *sum += if seen { f64::from(*value) } else { 0.0 };
+                    *count += u32::from(seen);
                 }
                 if back + 1 == CHANNEL_STEPS[channel] {
-                    codes[channel * features + feature] =
-                        if count == 0 { MISSING } else { scaling[feature].encode(sum / f64::from(count)) };
+                    for lane in 0..lanes {
+                        let code = match counts[lane] {
+                            0 => MISSING,
+                            count => scaling[from + lane].encode(sums[lane] / f64::from(count)),
+                        };
+                        self.codes[(channel * features + from + lane) * STEPS + code_row] = code;
+                    }
                     channel += 1;
                 }
             }
@@ -94,25 +104,19 @@ impl Window {
         if back >= STEPS || back as u64 >= self.pushed {
             return MISSING;
         }
-        let row = ((self.pushed - 1 - back as u64) % STEPS as u64) as usize;
-        self.codes[(row * CHANNELS + channel) * self.features + feature]
+        let step = ((self.pushed - 1 - back as u64) % STEPS as u64) as usize;
+        self.codes[(channel * self.features + feature) * STEPS + step]
     }
 
     /// Writes the image, row-major [CHANNELS x features, STEPS], zeros where missing.
     pub fn write_image(&self, image: &mut [f32]) {
-        let rows = CHANNELS * self.features;
-        for step in 0..STEPS {
-            let back = STEPS - 1 - step;
-            if back as u64 >= self.pushed {
-                for row in 0..rows {
-                    image[row * STEPS + step] = 0.0;
-                }
-                continue;
-            }
-            let ring = ((self.pushed - 1 - back as u64) % STEPS as u64) as usize;
-            for (row, code) in self.codes[ring * rows..(ring + 1) * rows].iter().enumerate() {
-                image[row * STEPS + step] = to_f32(*code);
-            }
+        // Steps not seen yet are missing in the ring, and so zero on the left of the image.
+        let oldest = (self.pushed % STEPS as u64) as usize;
+        for (row, codes) in image.chunks_exact_mut(STEPS).zip(self.codes.chunks_exact(STEPS)) {
+            let (newer, older) = codes.split_at(oldest);
+            let (left, right) = row.split_at_mut(STEPS - oldest);
+            left.iter_mut().zip(older).for_each(|(pixel, code)| *pixel = to_f32(*code));
+            right.iter_mut().zip(newer).for_each(|(pixel, code)| *pixel = to_f32(*code));
         }
     }
 
@@ -153,6 +157,46 @@ mod tests {
         assert_eq!(window.code(60, 0, 0), MISSING);
         assert_eq!(window.code(0, 0, 1), MISSING);
         assert_eq!(window.code(0, 1, 1), expect(4.0));
+    }
+
+    #[test]
+    fn every_pixel_is_the_trailing_mean_of_its_step_however_many_features_and_steps_there_are() {
+        const FEATURES: usize = LANES + 3;
+        let scaling: Vec<Scaling> =
+            (0..FEATURES).map(|feature| Scaling { centre: feature as f64, scale: 2.0 }).collect();
+        let value = |step: usize, feature: usize| match (step * 7 + feature * 13) % 17 {
+            0 => f64::NAN,
+            rest => rest as f64 * 0.5 - feature as f64,
+        };
+        let mut window = Window::new(FEATURES);
+        let mut image = vec![9.0; CHANNELS * FEATURES * STEPS];
+        for steps in 1..=140_usize {
+            let values: Vec<f64> = (0..FEATURES).map(|feature| value(steps - 1, feature)).collect();
+            window.push(&values, &scaling);
+            if !matches!(steps, 1 | 14 | 59 | 60 | 61 | 140) {
+                continue;
+            }
+            window.write_image(&mut image);
+            for (channel, length) in CHANNEL_STEPS.iter().enumerate() {
+                for feature in 0..FEATURES {
+                    for back in 0..STEPS {
+                        let seen: Vec<f64> = (back..back + length)
+                            .filter_map(|back| steps.checked_sub(back + 1))
+                            .map(|step| f64::from(value(step, feature) as f32))
+                            .filter(|value| value.is_finite())
+                            .collect();
+                        let code = if back >= steps || seen.is_empty() {
+                            MISSING
+                        } else {
+                            scaling[feature].encode(seen.iter().sum::<f64>() / seen.len() as f64)
+                        };
+                        assert_eq!(window.code(back, channel, feature), code, "{steps} {channel} {feature} {back}");
+                        let pixel = image[(channel * FEATURES + feature) * STEPS + STEPS - 1 - back];
+                        assert_eq!(pixel, to_f32(code), "{steps} {channel} {feature} {back}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
