@@ -1,14 +1,21 @@
 //! Non-negative numbers with 53 bits of precision and a practically unlimited exponent.
 //!
 //! A table entry of the elimination is a product of hundreds of likelihood ratios: far outside the range
-//! of an `f64`, but its relative precision is all that is needed. A [`Wide`] keeps the mantissa in
-//! [1, 2) (or 0) and the exponent apart. A logarithm per operation would be slower and less accurate.
+//! of an `f64`, but its relative precision is all that is needed. A [`Wide`] is an `f64` kept in a window
+//! [2^-256, 2^256), and how many windows of 2^512 it was moved by to get there. Numbers of one table mostly lie
+//! in one window, so that a product or a sum is that of two `f64`s and a branch that is nearly always taken the
+//! same way. Moving by a power of two never rounds: every result has the bits that an `f64` of unlimited
+//! exponent would have. A logarithm per operation would be slower and less accurate.
 
 const FRACTION_BITS: u64 = (1 << 52) - 1;
 const EXPONENT_OF_ONE: u64 = 1023 << 52;
-/// Below the exponent of every other number, so that zero needs no case of its own in a sum; two of them
-/// can be added without overflow.
-const EXPONENT_OF_ZERO: i64 = i64::MIN / 2;
+/// 2^256, 2^-256, 2^512 and 2^-512.
+const HIGH: f64 = f64::from_bits((1023 + 256) << 52);
+const LOW: f64 = f64::from_bits((1023 - 256) << 52);
+const UP: f64 = f64::from_bits((1023 + 512) << 52);
+const DOWN: f64 = f64::from_bits((1023 - 512) << 52);
+/// Bits of exponent in one window.
+const WINDOW: i64 = 512;
 /// Largest exponent of one piece of evidence: the product of those of 2^24 services stays far inside i64.
 const EXPONENT_LIMIT: f64 = 1e11;
 
@@ -20,27 +27,17 @@ pub(crate) trait Number: Copy {
     fn times(self, other: Self) -> Self;
 }
 
-/// `mantissa * 2^exponent`.
+/// `value * 2^(512 window)`, with `value` in [2^-256, 2^256), or zero with `window` zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Wide {
-    mantissa: f64,
-    exponent: i64,
+    value: f64,
+    window: i64,
 }
 
 impl Wide {
     /// A finite, non-negative `value`; anything else becomes zero (callers check first).
     pub(crate) fn new(value: f64) -> Self {
-        if !(value > 0.0 && value < f64::INFINITY) {
-            return Self::ZERO;
-        }
-        // Subnormal numbers are brought into the normal range first.
-        let (value, shift) =
-            if value < f64::MIN_POSITIVE { (value * 18_014_398_509_481_984.0, 54) } else { (value, 0) };
-        let bits = value.to_bits();
-        Self {
-            mantissa: f64::from_bits((bits & FRACTION_BITS) | EXPONENT_OF_ONE),
-            exponent: (bits >> 52) as i64 - 1023 - shift,
-        }
+        if value > 0.0 && value < f64::INFINITY { Self { value, window: 0 }.moved() } else { Self::ZERO }
     }
 
     /// e to the `power`, for any power but NaN and plus infinity.
@@ -54,13 +51,16 @@ impl Wide {
         // No real evidence comes near the limit.
         let whole = libm::floor(power / core::f64::consts::LN_2).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT);
         let rest = (power - whole * core::f64::consts::LN_2).clamp(-700.0, 700.0);
-        let mut result = Self::new(libm::exp(rest));
-        result.exponent += whole as i64;
-        result
+        Self::new(libm::exp(rest)).times(Self::power_of_two(whole as i64))
+    }
+
+    fn power_of_two(exponent: i64) -> Self {
+        let (window, rest) = (exponent.div_euclid(WINDOW), exponent.rem_euclid(WINDOW));
+        Self { value: libm::scalbn(1.0, rest as i32), window }.moved()
     }
 
     pub(crate) fn is_zero(self) -> bool {
-        self.mantissa == 0.0
+        self.value == 0.0
     }
 
     /// Natural logarithm; minus infinity for zero.
@@ -68,11 +68,14 @@ impl Wide {
         if self.is_zero() {
             return f64::NEG_INFINITY;
         }
+        let bits = self.value.to_bits();
+        let mantissa = f64::from_bits((bits & FRACTION_BITS) | EXPONENT_OF_ONE);
+        let exponent = (bits >> 52) as i64 - 1023 + WINDOW * self.window;
         // Around one the two terms would cancel.
-        if self.exponent == -1 {
-            return libm::log(self.mantissa * 0.5);
+        if exponent == -1 {
+            return libm::log(mantissa * 0.5);
         }
-        self.exponent as f64 * core::f64::consts::LN_2 + libm::log(self.mantissa)
+        exponent as f64 * core::f64::consts::LN_2 + libm::log(mantissa)
     }
 
     /// `self / total` as a probability; zero where `total` is.
@@ -80,41 +83,70 @@ impl Wide {
         if self.is_zero() || total.is_zero() {
             return 0.0;
         }
-        let difference = (self.exponent - total.exponent).clamp(-1100, 1100) as i32;
-        libm::scalbn(self.mantissa / total.mantissa, difference).min(1.0)
+        let difference = (self.window - total.window).clamp(-4, 4) as i32;
+        libm::scalbn(self.value / total.value, difference * WINDOW as i32).min(1.0)
+    }
+
+    /// The same number with its value in the window, from one at most one window away (or subnormal).
+    #[cold]
+    fn moved(self) -> Self {
+        let Self { value, window } = self;
+        if value == 0.0 {
+            Self::ZERO
+        } else if value >= HIGH {
+            Self { value: value * DOWN, window: window + 1 }
+        } else if value < LOW {
+            // What is subnormal takes two.
+            Self { value: value * UP, window: window - 1 }.moved_again()
+        } else {
+            self
+        }
+    }
+
+    fn moved_again(self) -> Self {
+        if self.value < LOW { Self { value: self.value * UP, window: self.window - 1 } } else { self }
+    }
+
+    /// A sum of numbers of different windows.
+    #[cold]
+    fn plus_apart(self, other: Self) -> Self {
+        if self.is_zero() {
+            return other;
+        }
+        if other.is_zero() {
+            return self;
+        }
+        let (large, small) = if self.window > other.window { (self, other) } else { (other, self) };
+        if large.window - small.window > 1 {
+            // Less than 2^-512 of it: far below half a unit of the sum.
+            return large;
+        }
+        // The smaller one is far inside the normal range still, so the sum is rounded once.
+        let sum = Self { value: large.value + small.value * DOWN, window: large.window };
+        if sum.value >= HIGH { sum.moved() } else { sum }
     }
 }
 
-/// 2 to the power `-distance`, or 0 where that is no normal number: far below half a unit of any sum.
-#[inline]
-fn scale(distance: i64) -> f64 {
-    f64::from_bits(((1023 - distance.min(1023)) as u64) << 52)
-}
-
-/// No branches: which summand is larger, and whether a product reaches two, is as good as random, and a
-/// mispredicted branch costs more than both sides.
 impl Number for Wide {
-    const ZERO: Self = Self { mantissa: 0.0, exponent: EXPONENT_OF_ZERO };
-    const ONE: Self = Self { mantissa: 1.0, exponent: 0 };
+    const ZERO: Self = Self { value: 0.0, window: 0 };
+    const ONE: Self = Self { value: 1.0, window: 0 };
 
     #[inline]
     fn plus(self, other: Self) -> Self {
-        let exponent = self.exponent.max(other.exponent);
-        // One of the two factors is one: the larger summand is taken as it is.
-        let sum = self.mantissa * scale(exponent - self.exponent) + other.mantissa * scale(exponent - other.exponent);
-        let carry = sum >= 2.0;
-        Self { mantissa: sum * if carry { 0.5 } else { 1.0 }, exponent: exponent + i64::from(carry) }
+        if self.window != other.window {
+            return self.plus_apart(other);
+        }
+        let sum = Self { value: self.value + other.value, window: self.window };
+        if sum.value >= HIGH { sum.moved() } else { sum }
     }
 
     #[inline]
     fn times(self, other: Self) -> Self {
-        let product = self.mantissa * other.mantissa;
-        let carry = product >= 2.0;
-        let exponent = self.exponent + other.exponent + i64::from(carry);
-        Self {
-            mantissa: product * if carry { 0.5 } else { 1.0 },
-            exponent: if product == 0.0 { EXPONENT_OF_ZERO } else { exponent },
-        }
+        let value = self.value * other.value;
+        // Zeros are many and anywhere: no branch for them.
+        let zero = value == 0.0;
+        let product = Self { value, window: if zero { 0 } else { self.window + other.window } };
+        if (value >= LOW) | zero && value < HIGH { product } else { product.moved() }
     }
 }
 
