@@ -19,6 +19,20 @@ impl Random {
     }
 }
 
+/// A graph without domains: every service calls `calls` services anywhere after it.
+#[must_use]
+pub fn entangled(services: u32, calls: u32, seed: u64) -> Vec<CallEdge> {
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut edges = Vec::new();
+    for client in 0..services.saturating_sub(1) {
+        for _ in 0..calls {
+            let server = client + 1 + random.below(services - client - 1);
+            edges.push(CallEdge { client, server, strength: 0.35 + 0.006 * f64::from(random.below(101)) });
+        }
+    }
+    edges
+}
+
 /// Services of one domain.
 const DOMAIN: u32 = 25;
 

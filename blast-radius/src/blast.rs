@@ -16,6 +16,8 @@ pub enum Reach {
     Exact(Vec<f64>),
     /// The graph was too wide as a whole, not above the root.
     Restricted(RestrictedReach),
+    /// The graph was too wide above the root too: no hit is likelier than this.
+    AtMost(Vec<f64>),
 }
 
 impl Reach {
@@ -23,7 +25,7 @@ impl Reach {
     #[must_use]
     pub fn hits(&self) -> &[f64] {
         match self {
-            Self::Exact(hits) | Self::Restricted(RestrictedReach { hits, .. }) => hits,
+            Self::Exact(hits) | Self::Restricted(RestrictedReach { hits, .. }) | Self::AtMost(hits) => hits,
         }
     }
 }
@@ -58,18 +60,55 @@ pub fn blast_radius(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Vec<f6
 }
 
 /// [`blast_radius`], and past the width limit that of the root's ancestors alone: nobody else can be hit but by
-/// a leak.
+/// a leak. Where these are too wide still, an upper bound: each hit as if its callees were hit independently.
 ///
 /// # Errors
-/// As [`blast_radius`]; [`InferenceError::TooWide`] where the root's ancestors are too wide still.
+/// A `root` outside the graph, or leaks that are no probabilities.
 pub fn reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Reach, InferenceError> {
     check_probabilities("leak", leak, graph.services())?;
     match Inference::new(graph) {
         Ok(inference) => inference.blast_radius(leak, root).map(Reach::Exact),
-        Err(InferenceError::TooWide { .. }) => restricted_reach(graph, leak, root)
-            .map(|answer| if answer.error == 0.0 { Reach::Exact(answer.hits) } else { Reach::Restricted(answer) }),
+        Err(InferenceError::TooWide { .. }) => reach_past_width(graph, leak, root),
         Err(error) => Err(error),
     }
+}
+
+/// [`reach`] on a graph that is known to be too wide.
+pub(crate) fn reach_past_width(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Reach, InferenceError> {
+    match restricted_reach(graph, leak, root) {
+        Ok(RestrictedReach { hits, error: 0.0 }) => Ok(Reach::Exact(hits)),
+        Ok(answer) => Ok(Reach::Restricted(answer)),
+        Err(InferenceError::TooWide { .. }) => Ok(Reach::AtMost(upper_bound(graph, leak, root))),
+        Err(error) => Err(error),
+    }
+}
+
+/// `1 - (1 - leak_i) Π (1 - strength_ij hit_j)`, callees first.
+///
+/// It is a bound because whether anyone is hit only grows with what leaks and with which calls carry, which are
+/// independent: that one callee does not reach a service makes it no less likely that another does not, so the
+/// product is never above the probability that none does (Harris, "A lower bound for the critical probability in a
+/// certain percolation process", 1960). A deferred call takes its callee's bound without deferred calls.
+fn upper_bound(graph: &CallGraph, leak: &[f64], root: u32) -> Vec<f64> {
+    let mut deferred = vec![Vec::new(); leak.len()];
+    for edge in graph.deferred_edges() {
+        deferred[edge.client as usize].push(*edge);
+    }
+    let pass = |before: Option<&[f64]>| {
+        let mut hits: Vec<f64> = leak.to_vec();
+        hits[root as usize] = 1.0;
+        for &service in graph.callees_first().iter().filter(|&&service| service != root) {
+            let now = graph.callees(service).iter().map(|edge| edge.strength * hits[edge.server as usize]);
+            let earlier = before.into_iter().flat_map(|before| {
+                deferred[service as usize].iter().map(|edge| edge.strength * before[edge.server as usize])
+            });
+            let missed = now.chain(earlier).fold(1.0 - leak[service as usize], |missed, hit| missed * (1.0 - hit));
+            hits[service as usize] = 1.0 - missed;
+        }
+        hits
+    };
+    let first = pass(None);
+    if graph.deferred_edges().is_empty() { first } else { pass(Some(&first)) }
 }
 
 fn restricted_reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<RestrictedReach, InferenceError> {

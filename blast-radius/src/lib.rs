@@ -22,7 +22,8 @@
 //!   [`InferenceError::TooWide`]; an approximation has a type of its own. [`single_fault`] tries in this order:
 //!   the whole graph; each fault on its ancestors ([`restricted_single_fault`]: exact without leaks, else with
 //!   a bound on what they add); a graph with weak edges left out ([`ApproximateSingleFaultPosterior`], no bound).
-//!   [`reach`] tries the whole graph, then the root's ancestors ([`RestrictedReach`], with a bound).
+//!   [`reach`] tries the whole graph; the root's ancestors ([`RestrictedReach`], with a bound); and gives an upper
+//!   bound of each hit where these are too wide still ([`Reach::AtMost`]).
 //! - **Bounded**: tables over 20 variables at most and 2^22 multiplications a pass, at most about 350 MiB beside
 //!   the graph. Past that, [`InferenceError::TooWide`] says what it took.
 //! - **Bit-equal everywhere**: no I/O, no clock, no hash map; every sum has a fixed order; the only

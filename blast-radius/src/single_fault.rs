@@ -37,9 +37,9 @@ pub struct SingleFaultPosterior {
 pub struct ApproximateSingleFaultPosterior {
     /// Exact for the thinned graph.
     pub posterior: SingleFaultPosterior,
-    /// Each service kept at most this many of its callees, the strongest.
-    pub callees_kept: u32,
-    /// Number of edges left out.
+    /// Each service kept at most this many of its callees, the strongest; `None`: all that close no cycle.
+    pub callees_kept: Option<u32>,
+    /// Number of edges left out, those that would close a cycle among them.
     pub edges_ignored: u32,
 }
 
@@ -110,12 +110,15 @@ pub fn single_fault(
         Err(InferenceError::TooWide { .. }) => {}
         Err(error) => return Err(error),
     }
-    for callees_kept in (1..=4).rev() {
+    let edges = graph.dag_edges().len() + graph.deferred_edges().len();
+    // What came from the step before goes first, where there is any.
+    let kept = core::iter::once(None).filter(|_| !graph.deferred_edges().is_empty()).chain((1..=4).rev().map(Some));
+    for callees_kept in kept {
         let thinned = thin(graph, callees_kept)?;
         match Plan::new(&thinned) {
             Ok(plan) => {
                 let posterior = question.answer(&plan)?;
-                let edges_ignored = (graph.dag_edges().len() - thinned.dag_edges().len()) as u32;
+                let edges_ignored = (edges - thinned.dag_edges().len()) as u32;
                 return Ok(SingleFault::Approximate(ApproximateSingleFaultPosterior {
                     posterior,
                     callees_kept,
@@ -128,13 +131,13 @@ pub fn single_fault(
     Err(failure)
 }
 
-/// The graph with only the strongest `callees_kept` callees of each service.
-fn thin(graph: &CallGraph, callees_kept: u32) -> Result<CallGraph, InferenceError> {
+/// The graph without what closes a cycle, with only the strongest `callees_kept` callees of each service.
+fn thin(graph: &CallGraph, callees_kept: Option<u32>) -> Result<CallGraph, InferenceError> {
     let mut kept: Vec<CallEdge> = Vec::with_capacity(graph.dag_edges().len());
     for client in 0..graph.services() {
         let mut callees: Vec<CallEdge> = graph.callees(client).to_vec();
         callees.sort_by(|a, b| b.strength.total_cmp(&a.strength).then(a.server.cmp(&b.server)));
-        callees.truncate(callees_kept as usize);
+        callees.truncate(callees_kept.map_or(usize::MAX, |limit| limit as usize));
         kept.append(&mut callees);
     }
     // A part of a valid graph is valid.

@@ -18,7 +18,7 @@ use core::fmt;
 use crate::elimination::{Plan, State};
 use crate::single_fault::{Question, single_fault};
 use crate::wide::{AtMostOne, Wide};
-use crate::{CallEdge, CallGraph, GraphError, InferenceError, SingleFault, SingleFaultPosterior, blast};
+use crate::{CallEdge, CallGraph, GraphError, InferenceError, Reach, SingleFault, SingleFaultPosterior, blast};
 
 /// Why a change or an answer was refused.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -300,6 +300,19 @@ impl WhatIf {
         let (repeated, operations) = (prepared.reach.repeated(), prepared.plan.operations());
         self.work = Work { planned, repeated, operations };
         Ok(hits)
+    }
+
+    /// [`WhatIf::blast_radius`], and where the graph is too wide for it, what [`crate::reach`] gives instead.
+    ///
+    /// # Errors
+    /// A `root` outside the graph.
+    pub fn reach(&mut self, root: u32) -> Result<Reach, WhatIfError> {
+        match self.blast_radius(root) {
+            Err(WhatIfError::Inference(InferenceError::TooWide { .. })) => {}
+            answer => return answer.map(Reach::Exact),
+        }
+        let edges: Vec<CallEdge> = self.edges().collect();
+        Ok(blast::reach_past_width(&CallGraph::new(self.services, &edges)?, &self.leak, root)?)
     }
 
     /// The plan of the present graph, and whether it had to be worked out.

@@ -12,9 +12,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use quoll_bench::Report;
-use quoll_bench::graphs::service_like;
+use quoll_bench::graphs::{entangled, service_like};
 use quoll_bench::wasm::{Build, Module};
-use quoll_blast_radius::{CallEdge, CallGraph, InferenceError, Network, WhatIf, blast_radius};
+use quoll_blast_radius::{
+    CallEdge, CallGraph, InferenceError, Network, Reach, SingleFault, WhatIf, blast_radius, reach, single_fault,
+};
 use quoll_blast_radius_wasm::{Question, answer};
 use serde_json::{Value, json};
 
@@ -72,6 +74,26 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// What is done where exact elimination ends.
+fn past_the_width(graph: &CallGraph, question: &Question) -> Result<String> {
+    let Question::Tick { leak, no_fault_prior, fault_prior, log_likelihood_ratio, services, .. } = question else {
+        bail!("not a tick")
+    };
+    let posterior = match single_fault(graph, leak, *no_fault_prior, fault_prior, log_likelihood_ratio)? {
+        SingleFault::Exact(_) => "exact on each fault's ancestors".to_owned(),
+        SingleFault::Restricted(answer) => {
+            format!("on each fault's ancestors, log odds within {:.1e}", answer.log_odds_error)
+        }
+        SingleFault::Approximate(answer) => format!("approximate, {} edges left out", answer.edges_ignored),
+    };
+    let reach = match reach(graph, leak, services - 1)? {
+        Reach::Exact(_) => "exact".to_owned(),
+        Reach::Restricted(answer) => format!("within {:.1e}", answer.error),
+        Reach::AtMost(_) => "an upper bound".to_owned(),
+    };
+    Ok(format!("past the width limit: {posterior}; blast radius {reach}"))
+}
+
 /// What a tick needs, natively and in WASM: putting the graph in order, which may change at every tick, the
 /// posterior, and whom the five likeliest causes reach.
 fn measure(case: &Case, module: Option<&Module>, report: &mut Report) -> Result<()> {
@@ -96,7 +118,7 @@ fn measure(case: &Case, module: Option<&Module>, report: &mut Report) -> Result<
         case.services,
         case.edges.len(),
         graph.deferred_edges().len(),
-        if exact > 0.0 { format!("exact, width {width}") } else { "past the width limit, no blast radii".to_owned() },
+        if exact > 0.0 { format!("exact, width {width}") } else { past_the_width(&graph, &question)? },
     ));
     report.add(&format!("ms_{}", case.name), median(times));
     if let Some(module) = module {
@@ -255,6 +277,10 @@ fn main() -> Result<()> {
     let mut cases = vec![Case { name: "petshop", what, services, edges }];
     for (name, services) in [("20", 20), ("200", 200), ("1000", 1000), ("10000", 10_000)] {
         cases.push(Case { name, what: "service-like".to_owned(), services, edges: service_like(services, 12, 1) });
+    }
+    for (name, services, calls) in [("entangled_100", 100, 2), ("entangled_400", 400, 8)] {
+        let (what, edges) = (format!("without domains, {calls} calls each"), entangled(services, calls, 1));
+        cases.push(Case { name, what, services, edges });
     }
     for case in &cases {
         measure(case, module.as_ref(), &mut report)?;

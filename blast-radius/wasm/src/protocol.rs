@@ -1,6 +1,8 @@
 //! Questions as lists of numbers.
 
-use quoll_blast_radius::{CallEdge, CallGraph, Inference, InferenceError, Network, SingleFaultPosterior, single_fault};
+use quoll_blast_radius::{
+    CallEdge, CallGraph, Inference, InferenceError, Network, SingleFaultPosterior, reach, single_fault,
+};
 
 use crate::fingerprint::fingerprint;
 
@@ -28,7 +30,7 @@ pub enum Question {
     },
     /// What one tick needs: the graph put in order, the posterior over {no fault, fault at k}, and the blast
     /// radii of the five likeliest causes. The answer: whether it is exact (1 or 0), the width (0 if not
-    /// exact), no fault, root causes, anomalies, blast radii (none if not exact).
+    /// exact), no fault, root causes, anomalies, blast radii (of `reach` if not exact).
     Tick {
         /// Number of services.
         services: u32,
@@ -133,6 +135,9 @@ impl Question {
                         result.extend([0.0, 0.0]);
                         let answer = single_fault(&graph, leak, *no_fault_prior, fault_prior, log_likelihood_ratio)?;
                         append(&mut result, answer.posterior());
+                        for root in likeliest(answer.posterior()) {
+                            result.extend(reach(&graph, leak, root)?.hits());
+                        }
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quoll_blast_radius::{ENGINE_VERSION, SingleFault, blast_radius};
+use quoll_blast_radius::{ENGINE_VERSION, SingleFault, reach};
 use quoll_features::{ClosedStep, EdgeStep};
 use quoll_identity::{Edge, Service};
 
@@ -141,15 +141,15 @@ impl Incidents {
     }
 
     /// Whom a fault of `root` reaches. Only its callers, direct or not, can be hit but by a leak, so the
-    /// rest of the graph is left out. Empty where even that part is too entangled for exact figures.
+    /// rest of the graph is left out. Where even that part is too entangled for exact figures, upper bounds.
     fn reach(&self, scene: &Scene, root: usize) -> BlastRadius {
         let members = scene.ancestors(root, None);
         let hits = (members.binary_search(&root).ok())
             .and_then(|at| {
                 let graph = scene.graph(&members).ok()?;
-                blast_radius(&graph, &vec![self.leak(); members.len()], at as u32).ok()
+                reach(&graph, &vec![self.leak(); members.len()], at as u32).ok()
             })
-            .unwrap_or_default();
+            .map_or_else(Vec::new, |reach| reach.hits().to_vec());
         let mut hits: Vec<(Service, f64)> = (members.iter().zip(hits))
             .filter(|(member, hit)| **member != root && *hit > SHOWN_ABOVE)
             .map(|(&member, hit)| (scene.services[member].clone(), hit))
