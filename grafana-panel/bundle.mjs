@@ -8,11 +8,12 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { nested, sentences } from './locales.mjs';
 
 const here = import.meta.dirname;
 const wasm = join(here, '.build/wasm/quoll_panel_wasm_bg.wasm');
 const { version } = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8'));
-const shared = ['react', '@grafana/data', 'amd-module'];
+const shared = ['react', '@grafana/data', '@grafana/i18n', '@grafana/ui', 'amd-module'];
 const common = {
   bundle: true,
   minify: true,
@@ -55,6 +56,10 @@ async function plugin() {
   for (const licence of readdirSync(join(here, '..')).filter((name) => name.startsWith('LICENSE'))) {
     cpSync(join(here, '..', licence), join(out, licence));
   }
+  const id = 'quoll-blastradius-panel';
+  mkdirSync(join(out, 'locales/en-US'), { recursive: true });
+  const english = JSON.stringify(nested(sentences(join(here, 'src'))), null, 2);
+  writeFileSync(join(out, `locales/en-US/${id}.json`), `${english}\n`);
   const epoch = Number(process.env.SOURCE_DATE_EPOCH);
   const date = Number.isFinite(epoch) && epoch > 0 ? new Date(epoch * 1000) : new Date();
   const json = readFileSync(join(here, 'src/plugin.json'), 'utf8');

@@ -1,30 +1,44 @@
 /**
- * Grafana's frames as samples: both shapes Prometheus data comes in, without any configuration.
+ * Grafana's frames as what the panel shows. Three kinds are understood, in any mixture:
  *
- * - Time series: one frame per series, its labels on the value field, `__name__` among them.
- * - Table: one frame, a column per label and one for the value.
+ * - **Quoll's own metrics**, without any configuration: time series (one frame per series, its labels on the
+ *   value field) or a table (a column per label). The newest row of a series counts. Series whose name an
+ *   aggregation has dropped are the time line: posteriors have an `incident`, scores have none.
+ * - **Nodes and edges of any query**, by the names of their fields or labels in the options.
+ * - **Grafana's node-graph frames**, by their documented field names.
  *
- * The newest row of a series counts. Series without `__name__` (the time line's, whose aggregation
- * drops it) are skipped in Rust.
+ * What cannot be used is counted and said, never guessed.
  */
 import { type DataFrame, type Field, FieldType } from '@grafana/data';
-import { type Labels, SampleList, type Samples } from './samples';
+import { callKey, type Details } from './details';
+import { fieldDetail } from './fields';
+import { type GraphFrames, GraphReader, isEdges, isNodes } from './graph-frames';
+import type { Mapping } from './options';
+import { type Labels, SampleList, type Samples, SeriesList, type TimelineSamples } from './samples';
+import { t } from './text';
 
-function numeric(value: unknown): number {
+export interface Input {
+  samples: Samples;
+  timeline: TimelineSamples | undefined;
+  notes: string[];
+  details: Details;
+}
+
+/** A series of ours: its labels, and where its values lie. */
+interface Series {
+  labels: Labels;
+  field: Field;
+  rows: number[];
+  times: Field | undefined;
+}
+
+export function numeric(value: unknown): number {
   return typeof value === 'number' ? value : Number.NaN;
 }
 
-function addSeries(list: SampleList, frame: DataFrame, field: Field): void {
-  if (frame.length > 0 && field.labels) {
-    list.add(field.labels, numeric(field.values[frame.length - 1]));
-  }
-}
-
-function addTable(list: SampleList, frame: DataFrame, value: Field): void {
+function tableSeries(frame: DataFrame, value: Field, times: Field | undefined): Series[] {
   const columns = frame.fields.filter((field) => field.type === FieldType.string);
-  const time = frame.fields.find((field) => field.type === FieldType.time);
-  // A range as a table has many rows per series: the newest wins.
-  const newest = new Map<string, { labels: Labels; at: number; value: number }>();
+  const known = new Map<string, Series>();
   for (let row = 0; row < frame.length; row++) {
     const labels: Labels = {};
     for (const column of columns) {
@@ -32,29 +46,116 @@ function addTable(list: SampleList, frame: DataFrame, value: Field): void {
       labels[column.name] = typeof text === 'string' ? text : undefined;
     }
     const key = JSON.stringify(labels);
-    const at = time ? numeric(time.values[row]) : row;
-    const known = newest.get(key);
-    if (!known || at >= known.at) {
-      newest.set(key, { labels, at, value: numeric(value.values[row]) });
+    const series = known.get(key);
+    if (series) {
+      series.rows.push(row);
+    } else {
+      known.set(key, { labels, field: value, rows: [row], times });
     }
   }
-  for (const sample of newest.values()) {
-    list.add(sample.labels, sample.value);
-  }
+  return [...known.values()];
 }
 
-export function framesToSamples(frames: DataFrame[]): Samples {
-  const list = new SampleList();
+function seriesOf(frame: DataFrame): Series[] {
+  const times = frame.fields.find((field) => field.type === FieldType.time);
+  const values = frame.fields.filter((field) => field.type === FieldType.number);
+  const isTable = frame.fields.some((field) => field.type === FieldType.string);
+  return values.flatMap((field): Series[] => {
+    if (isTable) {
+      return tableSeries(frame, field, times);
+    }
+    const rows = Array.from({ length: frame.length }, (_, row) => row);
+    return frame.length > 0 && field.labels ? [{ labels: field.labels, field, rows, times }] : [];
+  });
+}
+
+/** The row of the newest value. */
+function newest({ rows, times }: Series): number {
+  return rows.reduce((best, row) => (times && numeric(times.values[row]) < numeric(times.values[best]) ? best : row));
+}
+
+function subject(labels: Labels): { service?: string; call?: string } {
+  const full = (namespace: string | undefined, name: string): string => (namespace ? `${namespace}/${name}` : name);
+  if (labels['service_name']) {
+    return { service: full(labels['service_namespace'], labels['service_name']) };
+  }
+  if (labels['client'] && labels['server']) {
+    const client = full(labels['client_service_namespace'], labels['client']);
+    return { call: callKey(client, full(labels['server_service_namespace'], labels['server'])) };
+  }
+  return {};
+}
+
+/** Everything that frames say. */
+export function readFrames(frames: DataFrame[], mapping: Mapping): Input {
+  const samples = new SampleList();
+  const timeline = new SeriesList();
+  const notes: string[] = [];
+  const fields = new Map<string, Array<[Field, number]>>();
+  const graph: GraphFrames = { nodes: [], edges: [] };
+  let odd = 0;
+  let told = 0;
   for (const frame of frames) {
-    const values = frame.fields.filter((field) => field.type === FieldType.number);
-    const isTable = frame.fields.some((field) => field.type === FieldType.string);
-    for (const field of values) {
-      if (isTable) {
-        addTable(list, frame, field);
-      } else {
-        addSeries(list, frame, field);
+    const mapped = frame.refId !== undefined && frame.refId !== '';
+    if (mapped && frame.refId === mapping.nodesQuery) {
+      graph.nodes.push(frame);
+    } else if (mapped && frame.refId === mapping.edgesQuery) {
+      graph.edges.push(frame);
+    } else if (isEdges(frame)) {
+      graph.edges.push(frame);
+    } else if (isNodes(frame)) {
+      graph.nodes.push(frame);
+    } else {
+      const all = seriesOf(frame);
+      for (const series of all) {
+        const { labels, field } = series;
+        const row = newest(series);
+        if (labels['__name__']) {
+          samples.add(labels, numeric(field.values[row]));
+          const { service, call } = subject(labels);
+          const key = service ?? call;
+          if (key !== undefined) {
+            const known = fields.get(key);
+            if (known) {
+              known.push([field, row]);
+            } else {
+              fields.set(key, [[field, row]]);
+            }
+          }
+          told += 1;
+        } else if (labels['service_name'] && series.times) {
+          addToTimeline(timeline, series, series.times);
+          told += 1;
+        }
       }
+      odd += all.length === 0 && frame.length > 0 ? 1 : 0;
     }
   }
-  return list.pack();
+  const reader = new GraphReader(samples, notes, mapping);
+  reader.read(graph);
+  told += graph.nodes.length + graph.edges.length;
+  if (odd > 0 || (told === 0 && frames.some((frame) => frame.length > 0))) {
+    notes.push(
+      t(
+        'frames.odd',
+        'The queries return data that is neither Quoll’s metrics (with their names) nor nodes and edges. Name the fields of nodes and edges in the panel’s options.',
+      ),
+    );
+  }
+  const find = (key: string) => {
+    const found = fields.get(key);
+    return reader.detail(key) ?? (found ? fieldDetail(found) : undefined);
+  };
+  const details: Details = { service: find, call: (client, server) => find(callKey(client, server)) };
+  const packed = timeline.pack();
+  return { samples: samples.pack(), timeline: packed.times.length > 1 ? packed : undefined, notes, details };
+}
+
+function addToTimeline(list: SeriesList, { labels, field, rows }: Series, times: Field): void {
+  const points = new Map<number, number>();
+  for (const row of rows) {
+    points.set(numeric(times.values[row]), numeric(field.values[row]));
+  }
+  points.delete(Number.NaN);
+  list.add({ ...labels, quantity: labels['incident'] ? 'posterior' : 'score' }, points);
 }

@@ -1,4 +1,5 @@
 /** What the WASM module reports, as it writes it in JSON. */
+import { t } from './text';
 
 export interface Cause {
   /** Id of the service; null is no fault at all. */
@@ -137,22 +138,40 @@ export function number(value: number): string {
   return value.toLocaleString('en', { maximumSignificantDigits: 3 });
 }
 
-/** One sentence per service, for tooltips and screen readers. */
+/** One sentence each, for tooltips and screen readers. */
 export function describeService(service: Service, summary: Summary): string[] {
   const lines: string[] = [];
-  lines.push(service.score === null ? 'no score yet' : `anomaly score ${number(service.score)}`);
+  if (service.kind !== null) {
+    lines.push(service.kind);
+  }
+  lines.push(
+    service.score === null
+      ? t('service.no-score', 'no score yet')
+      : t('service.score', 'anomaly score {{score}}', { score: number(service.score) }),
+  );
   if (service.anomaly_probability !== null) {
-    lines.push(`anomalous with probability ${percent(service.anomaly_probability)}`);
+    const probability = percent(service.anomaly_probability);
+    lines.push(t('service.anomalous', 'anomalous with probability {{probability}}', { probability }));
   }
   if (service.root_cause !== null) {
-    lines.push(`root cause with probability ${percent(service.root_cause)}`);
+    const probability = percent(service.root_cause);
+    lines.push(t('service.root-cause', 'root cause with probability {{probability}}', { probability }));
   }
   const reach = summary.reach;
   if (service.hit !== null && service.hit >= 0.01 && reach && reach.root !== service.label) {
-    lines.push(`${percent(service.hit)} likely hit if ${reach.root} ${reach.hypothetical ? 'failed' : 'is the cause'}`);
+    const values = { probability: percent(service.hit), root: reach.root };
+    lines.push(
+      reach.hypothetical
+        ? t('service.hit-if', '{{probability}} likely hit if {{root}} failed', values)
+        : t('service.hit', '{{probability}} likely hit if {{root}} is the cause', values),
+    );
+  }
+  if (service.changed_seconds !== null) {
+    const time = new Date(service.changed_seconds * 1000).toLocaleString();
+    lines.push(t('service.changed', 'last changed {{time}}', { time }));
   }
   if (service.alias_of !== null) {
-    lines.push(`another name of ${service.alias_of}`);
+    lines.push(t('service.alias', 'another name of {{name}}', { name: service.alias_of }));
   }
   return lines;
 }
@@ -160,13 +179,15 @@ export function describeService(service: Service, summary: Summary): string[] {
 export function describeCall(call: Call): string[] {
   const lines: string[] = [];
   if (call.rate !== null) {
-    lines.push(`${number(call.rate)} requests/s`);
+    lines.push(t('call.rate', '{{rate}} requests/s', { rate: number(call.rate) }));
   }
   if (call.error_ratio !== null) {
-    lines.push(`${(call.error_ratio * 100).toLocaleString('en', { maximumFractionDigits: 1 })} % errors`);
+    const errors = (call.error_ratio * 100).toLocaleString('en', { maximumFractionDigits: 1 });
+    lines.push(t('call.errors', '{{errors}} % errors', { errors }));
   }
   if (call.strength !== null) {
-    lines.push(`passes a fault on with probability ${percent(call.strength)}`);
+    const probability = percent(call.strength);
+    lines.push(t('call.strength', 'passes a fault on with probability {{probability}}', { probability }));
   }
   return lines;
 }

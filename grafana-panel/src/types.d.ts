@@ -12,3 +12,14 @@ declare module 'amd-module' {
   const module: { uri?: string } | undefined;
   export default module;
 }
+
+/** What the panel uses of Grafana's components, which Grafana itself provides. */
+declare module '@grafana/ui' {
+  import type { ReactElement, ReactNode } from 'react';
+  export function Portal(props: { children: ReactNode }): ReactElement;
+  export function VizTooltipContainer(props: {
+    position: { x: number; y: number };
+    offset: { x: number; y: number };
+    children?: ReactNode;
+  }): ReactElement;
+}

@@ -39,7 +39,7 @@ export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, 
 /** RGBA at points given in CSS pixels of the panel's canvas. */
 export function pixels(page, points) {
   return page.evaluate((wanted) => {
-    const canvas = document.querySelector('.quoll canvas');
+    const canvas = document.querySelector('.quoll-stage canvas');
     const ratio = canvas.width / canvas.clientWidth;
     const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     return wanted.map(([x, y]) => {

@@ -67,7 +67,8 @@ export function consoleTests(suite, { server, browser, shots }) {
 
   suite.test('console: a clicked service shows its features beside its reach', async () => {
     const [x, y] = (await drawn()).nodes.find((n) => n.id === 'shop/catalog-db').centre;
-    await page.locator('.quoll canvas').click({ position: { x, y } });
+    await page.locator('.quoll-stage canvas').click({ position: { x, y } });
+    await page.getByRole('menuitem', { name: 'What if it failed?' }).click();
     const text = await page.locator('.quoll-side').innerText();
     assert.match(text, /What catalog-db shows/);
     assert.match(text, /request latency\s+0\.18\d? s\s+0\.0061 s\s+3\.81/);

@@ -1,6 +1,6 @@
 // The built plugin, unmodified, in Grafana's VizPanel on data of a real Prometheus.
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { differ, openPage, pixels, rgb } from './browser.mjs';
 import { pause, until } from './prometheus.mjs';
@@ -164,7 +164,9 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
     const opened = await page();
     const plain = await show(opened);
     assert.deepEqual(await show(opened, [{ ...targetA, format: 'table' }]), plain);
-    assert.deepEqual(await show(opened, TARGETS), plain);
+    // The time line takes some of the height.
+    const told = ({ nodes }) => nodes.map(({ id, fill, ring, halo }) => ({ id, fill, ring, halo }));
+    assert.deepEqual(told(await show(opened, TARGETS)), told(plain));
     await show(opened);
   });
 
@@ -188,57 +190,200 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
   suite.test('pointing at services and calls tells about them', async () => {
     const opened = await page();
     const drawn = await opened.evaluate(() => window.harness.drawn());
-    const canvas = opened.locator(`${HOST} canvas`);
+    const canvas = opened.locator(`${HOST} .quoll-stage canvas`);
     const [x, y] = drawn.nodes.find((n) => n.id === 'shop/catalog-db').centre;
     await canvas.hover({ position: { x, y } });
-    const tip = opened.locator(`${HOST} .quoll-tip`);
+    const tip = opened.getByTestId('quoll-tooltip');
     assert.match(await tip.innerText(), /shop\/catalog-db[\s\S]*anomaly score 3\.81[\s\S]*root cause with probability 86 %/);
     const edge = drawn.edges.find((e) => e.server === 'shop/catalog-db');
     const [ex, ey] = edge.points[Math.floor(edge.points.length / 2)];
     await canvas.hover({ position: { x: ex, y: ey } });
     assert.match(await tip.innerText(), /catalog → catalog-db[\s\S]*61\.5 requests\/s[\s\S]*18\.4 % errors/);
     await canvas.hover({ position: { x: 2, y: 2 } });
-    assert.ok(await tip.isHidden());
+    await until('the tooltip to go', () => tip.isHidden());
   });
 
-  suite.test('clicking a service supposes its fault, marked as hypothetical, until Escape or Reset', async () => {
+  const canvasOf = (opened) => opened.locator(`${HOST} .quoll-stage canvas`);
+  const state = (opened) => opened.evaluate(() => window.harness.drawn());
+  const centre = async (opened, id) => {
+    const [x, y] = (await state(opened)).nodes.find((n) => n.id === id).centre;
+    return { x, y };
+  };
+  const choose = (opened, name) => opened.getByRole('menuitem', { name }).click();
+  const report = (opened) => opened.evaluate(() => window.harness.report());
+
+  suite.test('a click offers what-if; a supposed fault is marked hypothetical until Escape or Reset', async () => {
     const opened = await page();
-    const canvas = opened.locator(`${HOST} canvas`);
-    const centre = async (id) => {
-      const drawn = await opened.evaluate(() => window.harness.drawn());
-      const [x, y] = drawn.nodes.find((n) => n.id === id).centre;
-      return { x, y };
-    };
-    const state = () => opened.evaluate(() => window.harness.drawn());
-    await canvas.click({ position: await centre('shop/inventory') });
-    let drawn = await state();
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/inventory') });
+    assert.match(await opened.locator(`${HOST} .quoll-menu`).innerText(), /shop\/inventory[\s\S]*What if it failed\?/);
+    await choose(opened, 'What if it failed?');
+    let drawn = await state(opened);
     assert.equal(drawn.hypothetical, 'shop/inventory');
     const hit = drawn.nodes.filter((n) => n.halo !== null).map((n) => n.id);
     assert.ok(hit.includes('shop/checkout') && !hit.includes('shop/catalog-db'), String(hit));
     assert.ok(drawn.nodes.every((n) => n.ring === null || n.id === 'shop/inventory'), 'no posterior beside a supposition');
-    assert.match(await opened.locator(`${HOST} .quoll-banner`).innerText(), /Hypothetical: what inventory would reach/);
-    assert.match(await side(opened), /If inventory failed/);
+    assert.match(await opened.locator(`${HOST} .quoll-banner`).innerText(), /Hypothetical: inventory failed/);
+    assert.match(await side(opened), /What if: inventory failed[\s\S]*nothing of this has happened/);
     await opened.mouse.move(5, 5);
     await opened.locator('#panel').screenshot({ path: join(shots, 'plugin-what-if-dark.png') });
     // A refresh keeps it; Escape ends it.
     assert.equal((await show(opened)).hypothetical, 'shop/inventory');
+    await canvasOf(opened).focus();
     await opened.keyboard.press('Escape');
-    drawn = await state();
+    drawn = await state(opened);
     assert.equal(drawn.hypothetical, null);
     assert.ok(drawn.nodes.some((n) => n.ring !== null));
     // By keyboard alone, and ended by the button.
-    await canvas.focus();
     await opened.keyboard.press('ArrowRight');
     await opened.keyboard.press('Enter');
-    assert.ok((await state()).hypothetical);
+    await opened.keyboard.press('Enter');
+    assert.ok((await state(opened)).hypothetical);
     await opened.getByRole('button', { name: 'Reset' }).click();
-    assert.equal((await state()).hypothetical, null);
+    assert.equal((await state(opened)).hypothetical, null);
+  });
+
+  suite.test('assuming the cause healthy moves the posterior to the next one, beside what is now', async () => {
+    const opened = await page();
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/catalog-db') });
+    await choose(opened, 'What if it were healthy?');
+    const { what_if, incidents } = await report(opened);
+    assert.deepEqual(what_if.healthy, ['catalog-db']);
+    assert.equal(what_if.incidents[0].causes[0].label, 'catalog');
+    assert.ok(what_if.incidents[0].causes[0].probability > incidents[0].causes[1].probability);
+    assert.match(await side(opened), /Probable causes then\s+catalog\s+14 % → >99 %/);
+    await opened.getByRole('button', { name: 'Back to what is' }).click();
+    assert.equal((await report(opened)).what_if, null);
+  });
+
+  suite.test('a call is selectable, and cutting it takes the fault’s way', async () => {
+    const opened = await page();
+    const { edges } = await state(opened);
+    const line = edges.find((e) => e.client === 'shop/web' && e.server === 'shop/gateway').points;
+    const [x, y] = line[Math.floor(line.length / 2)];
+    await canvasOf(opened).click({ position: { x, y } });
+    await choose(opened, /What if web → gateway were cut/);
+    const cut = (await report(opened)).what_if;
+    assert.deepEqual(cut.cut, [['web', 'gateway']]);
+    const web = cut.hits.find(({ label }) => label === 'web');
+    assert.ok(web.now > 0.5 && web.then < 0.01, JSON.stringify(web));
+    await opened.getByRole('button', { name: 'Reset' }).click();
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/gateway') });
+    await choose(opened, 'What if it were drained?');
+    assert.deepEqual((await report(opened)).what_if.drained, ['gateway']);
+    await opened.getByRole('button', { name: 'Reset' }).click();
+  });
+
+  suite.test('search, filters and focus hide and find services, and say so', async () => {
+    const opened = await page();
+    const find = opened.getByRole('searchbox', { name: 'Search services' });
+    await find.fill('cart');
+    assert.match(await opened.locator('.quoll-found').innerText(), /2 found/);
+    await find.press('Escape');
+    await opened.getByRole('button', { name: 'Filter' }).click();
+    await opened.getByRole('spinbutton', { name: 'Anomaly score at least' }).fill('2');
+    assert.equal((await report(opened)).nodes.length, 5);
+    assert.match(await opened.locator('.quoll-chips').innerText(), /8 services hidden/);
+    await opened.getByRole('button', { name: 'Show them' }).click();
+    assert.equal((await report(opened)).nodes.length, 13);
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/catalog-db') });
+    await choose(opened, 'Only its neighbours');
+    assert.deepEqual((await report(opened)).nodes.map(({ label }) => label).sort(), ['catalog', 'catalog-db']);
+    const catalog = (await report(opened)).nodes.find(({ label }) => label === 'catalog');
+    assert.equal(catalog.hidden, 4, 'what is hidden is marked');
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/catalog') });
+    await choose(opened, /Show its 4 hidden neighbours/);
+    assert.equal((await report(opened)).nodes.length, 6);
+    await opened.getByRole('button', { name: 'Show them' }).click();
+    assert.equal((await report(opened)).nodes.length, 13);
+  });
+
+  suite.test('layouts, closed namespaces and pinned services are kept in the options', async () => {
+    const opened = await page();
+    const layout = opened.getByRole('combobox', { name: 'Layout' });
+    const before = await centre(opened, 'shop/web');
+    for (const name of ['force', 'concentric', 'grid']) {
+      await layout.selectOption(name);
+      assert.equal((await report(opened)).layout_used, name);
+    }
+    assert.notDeepEqual(await centre(opened, 'shop/web'), before);
+    await layout.selectOption('auto');
+    const box = await canvasOf(opened).boundingBox();
+    const from = await centre(opened, 'shop/web');
+    await opened.mouse.move(box.x + from.x, box.y + from.y);
+    await opened.mouse.down();
+    await opened.mouse.move(box.x + from.x + 30, box.y + from.y + 60, { steps: 3 });
+    await opened.mouse.up();
+    const saved = JSON.parse((await opened.evaluate(() => window.harness.saved())).arrangement);
+    assert.deepEqual(saved.pinned.map(({ name }) => name), ['web']);
+    const pinned = await centre(opened, 'shop/web');
+    assert.ok(Math.abs(pinned.y - from.y - 60) < 2, 'it is where it was put');
+    await show(opened);
+    assert.deepEqual(await centre(opened, 'shop/web'), pinned, 'and stays there');
+    await opened.getByRole('button', { name: 'More' }).click();
+    await opened.getByRole('button', { name: 'Unpin all' }).click();
+    await opened.getByRole('button', { name: 'Filter' }).click();
+    await opened.getByRole('button', { name: 'Close all' }).click();
+    const { nodes } = await report(opened);
+    assert.deepEqual(nodes.map(({ label, cluster, services }) => ({ label, cluster, services })), [
+      { label: 'shop (13)', cluster: true, services: 13 },
+    ]);
+    await opened.getByRole('button', { name: 'Open all' }).click();
+    assert.equal((await report(opened)).nodes.length, 13);
+    await opened.getByRole('button', { name: 'Filter' }).click();
+    await opened.getByRole('button', { name: 'Show all' }).click();
+  });
+
+  suite.test('exports PNG, SVG and JSON', async () => {
+    const opened = await page();
+    for (const [format, start] of [['PNG', '\u0089PNG'], ['SVG', '<svg'], ['JSON', '{"report":{']]) {
+      await opened.getByRole('button', { name: 'More' }).click();
+      const [file] = await Promise.all([
+        opened.waitForEvent('download'),
+        opened.getByRole('button', { name: format, exact: true }).click(),
+      ]);
+      assert.match(file.suggestedFilename(), new RegExp(`^blast-radius-.*\\.${format.toLowerCase()}$`));
+      const content = readFileSync(await file.path(), 'latin1');
+      assert.ok(content.startsWith(start), `${format}: ${content.slice(0, 20)}`);
+      if (format === 'SVG') {
+        assert.ok(content.includes('catalog-db'));
+      } else if (format === 'JSON') {
+        assert.equal(JSON.parse(content).report.incidents.length, 1);
+      }
+    }
+  });
+
+  suite.test('the time line shows the state at any time, by pointer, key and playback', async () => {
+    const opened = await page();
+    await until('a past of both states', async () => {
+      const rings = (await prometheus.query('count_over_time(quoll_root_cause_probability{service_name="catalog-db"}[2m])'))[0];
+      return Number(rings?.value[1]) >= 3;
+    });
+    await show(opened, TARGETS);
+    const strip = opened.getByRole('slider', { name: 'Time shown' });
+    assert.ok(await strip.isVisible());
+    const [first, last] = (await report(opened)).time_range;
+    assert.ok(last - first > 2000);
+    await strip.focus();
+    await opened.keyboard.press('Home');
+    assert.equal((await report(opened)).time_ms, first);
+    assert.ok((await state(opened)).nodes.every((n) => n.ring === null), 'healthy at first');
+    assert.match(await opened.locator(`${HOST} .quoll-banner`).innerText(), /as of/);
+    await opened.keyboard.press('End');
+    assert.equal((await report(opened)).time_ms, null);
+    assert.ok((await state(opened)).nodes.some((n) => n.ring > 0.8));
+    await opened.getByRole('button', { name: 'Play' }).click();
+    await until('it to move', async () => (await report(opened)).time_ms > first);
+    await opened.getByRole('button', { name: 'Pause' }).click();
+    await opened.locator('#panel').screenshot({ path: join(shots, 'plugin-past-dark.png') });
+    await opened.getByRole('button', { name: 'Now' }).click();
+    await show(opened);
+    assert.ok(await strip.isHidden(), 'no time line without its query');
   });
 
   suite.test('dragging and zooming move the picture and Show all brings it back', async () => {
     const opened = await page();
     const before = await opened.evaluate(() => window.harness.drawn());
-    const box = await opened.locator(`${HOST} canvas`).boundingBox();
+    const box = await opened.locator(`${HOST} .quoll-stage canvas`).boundingBox();
     await opened.mouse.move(box.x + 8, box.y + 8);
     await opened.mouse.down();
     await opened.mouse.move(box.x + 48, box.y + 38, { steps: 4 });
@@ -266,7 +411,7 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
       assert.ok(text.includes(id.replace('shop/', '')), id);
     }
     assert.match(text, /likeliest cause catalog-db, 86 %/);
-    assert.match((await opened.locator(`${HOST} canvas`).getAttribute('aria-label')) ?? '', /13 services, 19 calls/);
+    assert.match((await opened.locator(`${HOST} .quoll-stage canvas`).getAttribute('aria-label')) ?? '', /13 services, 19 calls/);
   });
 
   suite.test('every size is filled, from a phone’s to a wide one', async () => {

@@ -1,6 +1,7 @@
 /** The lists around the graph, built from the report alone. */
-import { number, percent, type Summary } from '../report';
-import { element, row, rows } from './dom';
+import { type Incident, number, percent, type Summary, type WhatIf } from '../report';
+import { t } from '../text';
+import { button, element, row, rows } from './dom';
 
 const CAUSES = 6;
 const HITS = 8;
@@ -8,6 +9,14 @@ const HITS = 8;
 const OLD_SECONDS = 120;
 /** Causes less likely than this are only counted, past the first two. */
 const LISTED = 0.005;
+
+/** What a click in a list does. */
+export interface ListActions {
+  open: (service: number) => void;
+  reset: () => void;
+  /** Where an incident is explained; undefined where nobody said. */
+  incidentUrl: ((incident: string) => string) | undefined;
+}
 
 /** What colours, rings and widths mean. */
 export function legend(summary: Summary): HTMLElement[] {
@@ -24,81 +33,169 @@ export function legend(summary: Summary): HTMLElement[] {
   ];
   const score = ends(summary.score_scale, (value) => String(value));
   const errors = ends(summary.error_scale, (value) => `${value * 100} %`);
-  return [
-    element('span', '', `anomaly score ${score[0]}`, bar(summary.score_scale, 'quoll-bar'), score[1]),
-    element('span', '', element('span', 'quoll-ring'), 'root cause'),
-    element('span', '', element('span', 'quoll-halo'), 'blast radius'),
-    element('span', '', `errors ${errors[0]}`, bar(summary.error_scale, 'quoll-bar quoll-thin'), errors[1]),
-    element('span', '', 'wider = more requests'),
+  const item = (...parts: Array<Node | string>): HTMLElement => element('span', '', ...parts);
+  const items = [
+    item(`${t('legend.score', 'anomaly score')} ${score[0]}`, bar(summary.score_scale, 'quoll-bar'), score[1]),
+    item(element('span', 'quoll-ring'), t('legend.root', 'root cause')),
+    item(element('span', 'quoll-halo'), t('legend.reach', 'blast radius')),
+    item(`${t('legend.errors', 'errors')} ${errors[0]}`, bar(summary.error_scale, 'quoll-bar quoll-thin'), errors[1]),
+    item(t('legend.width', 'wider = more requests')),
   ];
+  if (summary.services.some((service) => service.changed_seconds !== null)) {
+    items.push(item('▲', t('legend.changed', 'changed lately')));
+  }
+  return items;
 }
 
-/** Notes, ranked causes with "no fault" among them, and the blast radius; or that there is no incident. */
-export function causes(summary: Summary, suppose: (id: number) => void): HTMLElement[] {
+/** What is supposed, in one sentence. */
+export function supposed(whatIf: WhatIf): string {
+  const parts: string[] = [];
+  if (whatIf.failed !== null) {
+    parts.push(t('what-if.failed', '{{service}} failed', { service: whatIf.failed }));
+  }
+  if (whatIf.healthy.length > 0) {
+    parts.push(t('what-if.healthy', '{{services}} healthy', { services: whatIf.healthy.join(', ') }));
+  }
+  if (whatIf.drained.length > 0) {
+    parts.push(t('what-if.drained', '{{services}} drained', { services: whatIf.drained.join(', ') }));
+  }
+  if (whatIf.cut.length > 0) {
+    const calls = whatIf.cut.map(([client, server]) => `${client} → ${server}`).join(', ');
+    parts.push(t('what-if.cut', '{{calls}} cut', { calls }));
+  }
+  return parts.join('; ');
+}
+
+/** Notes, what is supposed, ranked causes with "no fault" among them, and the blast radius. */
+export function causes(summary: Summary, actions: ListActions): HTMLElement[] {
   const parts: HTMLElement[] = [];
   const reach = summary.reach;
+  const whatIf = summary.what_if;
   if (summary.tick_seconds !== null) {
     const age = Date.now() / 1000 - summary.tick_seconds;
     if (age > OLD_SECONDS) {
-      parts.push(element('p', 'quoll-note', `The last tick is ${Math.round(age / 60)} min old.`));
+      const minutes = Math.round(age / 60);
+      parts.push(element('p', 'quoll-note', t('lists.old', 'The last tick is {{minutes}} min old.', { minutes })));
     }
   }
   if (summary.services.length > 0) {
     parts.push(...summary.notes.map((note) => element('p', 'quoll-note', note)));
   }
-  if (reach?.hypothetical) {
-    parts.push(element('h3', '', `If ${reach.root} failed`));
-    parts.push(...hits(reach.hits, 'quoll-if'));
+  if (whatIf) {
+    parts.push(...compared(summary, whatIf, actions));
   }
   for (const incident of summary.incidents) {
-    parts.push(element('h3', '', reach?.hypothetical ? 'Probable causes now' : 'Probable causes'));
-    const shown = incident.causes.filter(
-      (cause, at) => cause.service === null || at < 2 || (at < CAUSES && cause.probability >= LISTED),
-    );
-    const list = shown.map((cause) => {
-      const id = cause.service;
-      const open = id === null ? undefined : () => suppose(id);
-      return row(cause.label, percent(cause.probability), cause.probability, open);
-    });
-    parts.push(rows(list));
-    const rest = incident.causes.length - shown.length;
-    if (rest > 0) {
-      parts.push(element('p', '', `and ${rest} less likely`));
-    }
+    const title = whatIf ? t('lists.causes-now', 'Probable causes now') : t('lists.causes', 'Probable causes');
+    parts.push(element('h3', '', title), ...ranked(incident, actions));
     if (incident.symptoms.length > 0) {
-      parts.push(element('p', '', `Symptoms: ${incident.symptoms.join(', ')}`));
+      const symptoms = incident.symptoms.join(', ');
+      parts.push(element('p', '', t('lists.symptoms', 'Symptoms: {{symptoms}}', { symptoms })));
     }
-    if (incident.difference !== null && incident.difference <= 1e-9) {
-      parts.push(element('p', '', `Incident ${incident.id}, posterior verified`));
-    } else {
-      parts.push(element('p', '', `Incident ${incident.id}`));
-    }
+    parts.push(name(incident, actions));
   }
-  if (reach && !reach.hypothetical) {
-    parts.push(element('h3', '', `Blast radius of ${reach.root}`));
-    parts.push(...hits(reach.hits, ''));
+  if (reach && !whatIf) {
+    parts.push(element('h3', '', t('lists.reach', 'Blast radius of {{root}}', { root: reach.root })));
+    parts.push(...hits(reach.hits));
   }
   if (summary.incidents.length === 0 && summary.services.length > 0) {
-    parts.push(element('h3', '', 'No incident'));
-    const scored = summary.services.filter((service) => service.score !== null);
-    if (scored.length === 0) {
-      parts.push(element('p', '', 'There are no anomaly scores yet.'));
-    } else {
-      scored.sort((a, b) => (b.score ?? 0) - (a.score ?? 0));
-      const list = scored
-        .slice(0, CAUSES)
-        .map((service) => row(service.label, number(service.score ?? 0), (service.score ?? 0) / 4));
-      parts.push(element('p', '', 'Highest anomaly scores:'), rows(list, 'quoll-none'));
-    }
+    parts.push(...quiet(summary, actions));
   }
   return parts;
 }
 
-function hits(reached: Array<{ label: string; probability: number }>, className: string): HTMLElement[] {
+function ranked(incident: Incident, actions: ListActions): HTMLElement[] {
+  const shown = incident.causes.filter(
+    (cause, at) => cause.service === null || at < 2 || (at < CAUSES && cause.probability >= LISTED),
+  );
+  const list = shown.map(({ service, label, probability }) => {
+    const text = service === null ? t('lists.no-fault', 'no fault') : label;
+    return row(text, percent(probability), probability, service === null ? undefined : () => actions.open(service));
+  });
+  return [rows(list), ...less(incident.causes.length - shown.length)];
+}
+
+function less(count: number): HTMLElement[] {
+  return count > 0 ? [element('p', '', t('lists.less', 'and {{count}} less likely', { count }))] : [];
+}
+
+/** Which incident it is, whether its posterior was recomputed to the same, and where it is explained. */
+function name(incident: Incident, actions: ListActions): HTMLElement {
+  const verified = incident.difference !== null && incident.difference <= 1e-9;
+  const id = incident.id;
+  const text = verified
+    ? t('lists.verified', 'Incident {{id}}, posterior verified', { id })
+    : t('lists.incident', 'Incident {{id}}', { id });
+  const url = actions.incidentUrl?.(id);
+  if (url === undefined) {
+    return element('p', '', text);
+  }
+  const link = element('a', 'quoll-link', t('lists.explain', 'Explain'));
+  link.href = url;
+  link.target = '_blank';
+  link.rel = 'noopener noreferrer';
+  link.setAttribute('aria-label', t('lists.explain-label', 'Explain incident {{id}} in the scorer’s console', { id }));
+  return element('p', '', `${text} · `, link);
+}
+
+/** The supposition beside what is: posteriors where they change, and who is hit. */
+function compared(summary: Summary, whatIf: WhatIf, actions: ListActions): HTMLElement[] {
+  const box = element('div', 'quoll-if');
+  box.append(
+    element('h3', '', t('what-if.title', 'What if: {{supposed}}', { supposed: supposed(whatIf) })),
+    element('p', 'quoll-hypothetical', t('what-if.mark', 'Hypothetical: nothing of this has happened.')),
+  );
+  const arrow = (before: number, after: number): string =>
+    percent(before) === percent(after) ? percent(after) : `${percent(before)} → ${percent(after)}`;
+  for (const incident of whatIf.incidents) {
+    const now = summary.incidents.find(({ id }) => id === incident.id);
+    const list = incident.causes.slice(0, CAUSES).map(({ service, label, probability }) => {
+      const before = now?.causes.find((cause) => cause.service === service)?.probability ?? 0;
+      const text = service === null ? t('lists.no-fault', 'no fault') : label;
+      return row(text, arrow(before, probability), probability);
+    });
+    box.append(element('h3', '', t('what-if.causes', 'Probable causes then')), rows(list));
+  }
+  if (whatIf.root !== null) {
+    const changed = whatIf.hits.some(({ now, then }) => percent(now) !== percent(then));
+    const root = whatIf.root;
+    box.append(
+      element(
+        'h3',
+        '',
+        changed
+          ? t('what-if.reach-compared', 'Blast radius of {{root}}, now → then', { root })
+          : t('what-if.reach', 'Blast radius of {{root}}', { root }),
+      ),
+    );
+    const reached = whatIf.hits.filter(({ now, then }) => changed || then >= 0.01 || now >= 0.01);
+    const list = reached.slice(0, HITS).map((hit) => row(hit.label, arrow(hit.now, hit.then), hit.then));
+    box.append(list.length > 0 ? rows(list) : element('p', '', nobody()), ...less(reached.length - list.length));
+  }
+  box.append(button(t('what-if.back', 'Back to what is'), actions.reset));
+  return [box];
+}
+
+function quiet(summary: Summary, actions: ListActions): HTMLElement[] {
+  const title = element('h3', '', t('lists.none', 'No incident'));
+  const scored = summary.services.flatMap(({ label, score }, id) => (score === null ? [] : [{ label, score, id }]));
+  if (scored.length === 0) {
+    return [title, element('p', '', t('lists.no-scores', 'There are no anomaly scores yet.'))];
+  }
+  scored.sort((a, b) => b.score - a.score);
+  const list = scored
+    .slice(0, CAUSES)
+    .map(({ label, score, id }) => row(label, number(score), score / 4, () => actions.open(id)));
+  return [title, element('p', '', t('lists.highest', 'Highest anomaly scores:')), rows(list, 'quoll-none')];
+}
+
+function nobody(): string {
+  return t('lists.nobody', 'It reaches no other service.');
+}
+
+function hits(reached: Array<{ label: string; probability: number }>): HTMLElement[] {
   if (reached.length === 0) {
-    return [element('p', '', 'It reaches no other service.')];
+    return [element('p', '', nobody())];
   }
   const list = reached.slice(0, HITS).map((hit) => row(hit.label, percent(hit.probability), hit.probability));
-  const rest = reached.length - list.length;
-  return [rows(list, className), ...(rest > 0 ? [element('p', '', `and ${rest} less likely`)] : [])];
+  return [rows(list), ...less(reached.length - list.length)];
 }

@@ -1,15 +1,24 @@
 /**
- * The graph with everything around it: legend, ranked causes, what-if banner, tooltip, and a list of
- * the same content for screen readers. Used by the Grafana panel and by the scorer's console alike.
+ * The graph with everything around it: tools, legend, ranked causes, what-if, time line, tooltip, menu, and
+ * a list of the same content for screen readers. Used by the Grafana panel and by the scorer's console alike.
  *
  * All decisions are in WASM; this listens, asks and shows.
  */
+import type { Detail, Details } from '../details';
 import { type Drawn, parseDrawn } from '../drawn';
-import { describeCall, describeService, percent, type Service, type Summary } from '../report';
-import type { Samples } from '../samples';
+import { describeCall, describeService, type Picked, type Service, type Summary } from '../report';
+import { packNames, type Samples, type TimelineSamples } from '../samples';
+import { t } from '../text';
 import type { Panel } from '../wasm';
+import { callItems, type Deeds, serviceItems } from './actions';
 import { adoptStyles, button, element } from './dom';
-import { causes, legend } from './lists';
+import { asPng, download } from './download';
+import { causes, legend, supposed } from './lists';
+import { Menu } from './menu';
+import { listen, type Place } from './pointer';
+import { tell } from './reader';
+import { Strip } from './strip';
+import { Toolbar } from './toolbar';
 import css from './view.css';
 
 export interface ViewTheme {
@@ -24,15 +33,38 @@ export interface ViewTheme {
 export interface ViewOptions {
   showCauses: boolean;
   showLegend: boolean;
+  showToolbar?: boolean;
+  showTimeline?: boolean;
   /** Said where there is no service at all. */
   emptyHint: string;
+  /** Where an incident is explained. */
+  incidentUrl?: (incident: string) => string;
+}
+
+/** What comes with the samples. */
+export interface Extra {
+  timeline?: TimelineSamples;
+  /** Sentences about what was wrong with the data. */
+  notes?: string[];
+  details?: Details;
+}
+
+export interface Tip {
+  clientX: number;
+  clientY: number;
+  title: string;
+  lines: string[];
 }
 
 /** Widths and heights in CSS pixels from which parts have room. */
 const SIDE_WIDTH = 560;
 const BELOW_HEIGHT = 420;
 const LEGEND_HEIGHT = 220;
+const TOOLBAR_HEIGHT = 240;
+const TIMELINE_HEIGHT = 320;
 const READER_DELAY_MS = 250;
+const HINT_MS = 1500;
+const KEY_ZOOM = 1.25;
 
 export class View {
   private readonly root = element('div', 'quoll');
@@ -40,28 +72,42 @@ export class View {
   private readonly canvas = element('canvas');
   private readonly message = element('div', 'quoll-message quoll-hidden');
   private readonly tip = element('div', 'quoll-tip quoll-hidden');
+  private readonly hint = element('div', 'quoll-hint quoll-hidden');
   private readonly banner = element('div', 'quoll-banner quoll-hidden');
-  private readonly bannerText = element('span');
+  private readonly chips = element('div', 'quoll-chips');
   private readonly legend = element('div', 'quoll-legend');
   private readonly side = element('aside', 'quoll-side');
   private readonly causes = element('div');
   private readonly reader = element('div', 'quoll-sr');
   private readonly spoken = element('div', 'quoll-sr');
-  private readonly tools = element('div', 'quoll-tools quoll-hidden');
+  private readonly menu = new Menu();
+  private readonly toolbar: Toolbar;
+  private readonly strip: Strip;
   /** For the page's own content, below the ranked causes. */
   readonly extra = element('div');
 
   private summary: Summary | undefined;
+  private details: Details | undefined;
+  private notes: string[] = [];
   private size = { width: 0, height: 0 };
   private options: ViewOptions = { showCauses: true, showLegend: true, emptyHint: '' };
+  private background = '#000';
   private frame = 0;
   private reading = 0;
+  private hinting = 0;
   private measured = '';
+  private around = false;
+  private held = -1;
+  private arrangement = '';
+  private hasTimeline = false;
   private readonly observer = new ResizeObserver(() => this.measure());
   private focused = -1;
-  private drag: { x: number; y: number; moved: boolean } | undefined;
   /** Told which service was clicked or chosen by key; undefined on reset. */
   onSelect: ((service: Service | undefined) => void) | undefined;
+  /** Shows tooltips in place of this; undefined hides. */
+  onTip: ((tip: Tip | undefined) => void) | undefined;
+  /** Told when the user has arranged something that is worth keeping. */
+  onArrange: ((arrangement: string) => void) | undefined;
 
   constructor(
     host: HTMLElement,
@@ -71,18 +117,46 @@ export class View {
     panel.attach(this.canvas);
     panel.animate(!matchMedia('(prefers-reduced-motion: reduce)').matches);
     this.canvas.tabIndex = 0;
-    this.canvas.setAttribute('role', 'img');
-    this.side.setAttribute('aria-label', 'Probable causes');
+    this.canvas.setAttribute('role', 'application');
+    this.canvas.setAttribute('aria-roledescription', t('view.graph', 'graph'));
+    this.canvas.setAttribute('aria-label', t('reader.graph', 'Service graph'));
+    this.side.setAttribute('role', 'region');
+    this.side.setAttribute('aria-label', t('lists.causes', 'Probable causes'));
+    this.side.tabIndex = 0;
     this.spoken.setAttribute('aria-live', 'polite');
     this.banner.setAttribute('role', 'status');
-    this.banner.append(
-      this.bannerText,
-      button('Reset', () => this.suppose(-1)),
-    );
-    this.tools.append(button('Show all', () => this.showAll()));
-    this.stage.append(this.canvas, this.message, this.banner, this.tools, this.tip);
+    this.toolbar = new Toolbar({
+      search: (text) => this.changing(() => panel.search(text)),
+      goToMatch: (text) => this.goTo(text),
+      arrange: (layout) => this.arranging(() => panel.arrange_as(layout, performance.now())),
+      filter: (filter) =>
+        this.changing(() => {
+          const names = filter.namespaces && packNames(filter.namespaces);
+          panel.filter(names, filter.leastScore, filter.leastRate, performance.now());
+        }),
+      openNamespace: (namespace, open) => this.arranging(() => panel.open_namespace(namespace, open, performance.now())),
+      openAll: (open) => this.arranging(() => panel.open_all(open, performance.now())),
+      unpin: () =>
+        this.arranging(() => {
+          panel.unpin(-1);
+          panel.arrange(performance.now());
+        }),
+      flow: (on) => this.changing(() => panel.flow(on)),
+      save: (format) => this.save(format),
+      showAll: () => this.showAll(),
+    });
+    this.strip = new Strip(panel, () => this.refresh());
+    this.stage.append(this.canvas, this.message, this.hint, this.chips, this.tip, this.menu.root);
     this.side.append(this.causes, this.extra);
-    const main = element('div', 'quoll-main', this.stage, this.legend);
+    const main = element(
+      'div',
+      'quoll-main',
+      this.toolbar.root,
+      this.banner,
+      this.stage,
+      this.legend,
+      this.strip.root,
+    );
     this.root.append(main, this.side, this.reader, this.spoken);
     host.append(this.root);
     this.observer.observe(this.stage);
@@ -91,10 +165,12 @@ export class View {
 
   setTheme(theme: ViewTheme): void {
     this.panel.theme(theme.dark, theme.background);
+    this.background = theme.background;
     const style = this.root.style;
     style.setProperty('--quoll-text', theme.text);
     style.setProperty('--quoll-muted', theme.muted);
     style.setProperty('--quoll-raised', theme.raised);
+    style.setProperty('color-scheme', theme.dark ? 'dark' : 'light');
     this.refresh();
   }
 
@@ -104,17 +180,44 @@ export class View {
     this.refresh();
   }
 
+  /** Namespaces start closed where there are more services than this. */
+  setClustersAbove(services: number): void {
+    this.panel.clusters_above(services);
+  }
+
+  /** Takes back what `onArrange` gave; anything else leaves things as they are. */
+  restore(arrangement: string): void {
+    if (arrangement !== '' && arrangement !== this.arrangement) {
+      this.arrangement = arrangement;
+      this.panel.restore(arrangement, performance.now());
+      this.refresh();
+    }
+  }
+
+  /** Lays out in another way than so far, without telling that it changed. */
+  setLayout(layout: string): void {
+    this.panel.arrange_as(layout, performance.now());
+    this.refresh();
+  }
+
   resize(width: number, height: number): void {
     if (width === this.size.width && height === this.size.height) {
       return;
     }
     this.size = { width, height };
     this.arrangeParts();
-    this.measure();
   }
 
-  load(samples: Samples): void {
+  load(samples: Samples, extra: Extra = {}): void {
     this.panel.load(samples.packed, samples.values, performance.now());
+    const { timeline } = extra;
+    if (timeline || this.hasTimeline) {
+      this.hasTimeline = timeline !== undefined && timeline.times.length > 1;
+      const none = new Float64Array();
+      this.panel.timeline(timeline?.packed ?? '', timeline?.times ?? none, timeline?.values ?? none);
+    }
+    this.notes = extra.notes ?? [];
+    this.details = extra.details;
     this.refresh();
   }
 
@@ -137,7 +240,12 @@ export class View {
   destroy(): void {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.reading);
+    clearTimeout(this.hinting);
+    this.strip.stop();
+    this.menu.close(false);
+    this.toolbar.destroy();
     this.observer.disconnect();
+    this.onTip?.(undefined);
     this.root.remove();
     this.panel.free();
   }
@@ -146,12 +254,18 @@ export class View {
     const { width, height } = this.size;
     const beside = width >= SIDE_WIDTH;
     const room = beside || height >= BELOW_HEIGHT;
+    const { showCauses, showLegend, showToolbar = true, showTimeline = true } = this.options;
+    const empty = this.summary?.services.length === 0;
     this.root.classList.toggle('quoll-below', !beside);
-    this.side.classList.toggle('quoll-hidden', !this.options.showCauses || !room);
-    this.legend.classList.toggle('quoll-hidden', !this.options.showLegend || height < LEGEND_HEIGHT);
+    this.side.classList.toggle('quoll-hidden', !showCauses || !room || empty);
+    this.legend.classList.toggle('quoll-hidden', !showLegend || height < LEGEND_HEIGHT || empty);
+    this.toolbar.root.classList.toggle('quoll-hidden', !showToolbar || height < TOOLBAR_HEIGHT || empty);
+    const range = this.summary ? this.strip.update(this.summary) : false;
+    this.strip.root.classList.toggle('quoll-hidden', !showTimeline || !range || height < TIMELINE_HEIGHT);
+    this.measure();
   }
 
-  /** Gives the canvas the room it has; also told by the observer, since legend and list take from it. */
+  /** Gives the canvas the room it has; also told by the observer, since the parts around take from it. */
   private measure(): void {
     const width = Math.max(1, this.stage.clientWidth);
     const height = Math.max(1, this.stage.clientHeight);
@@ -164,41 +278,98 @@ export class View {
     }
   }
 
+  /** Does something that changes the picture, and shows that. */
+  private changing<R>(change: () => R): R {
+    const result = change();
+    this.refresh();
+    return result;
+  }
+
+  /** The same, and worth keeping. */
+  private arranging(change: () => void): void {
+    this.changing(change);
+    this.kept();
+  }
+
+  private kept(): void {
+    this.arrangement = this.panel.save();
+    this.onArrange?.(this.arrangement);
+  }
+
   private refresh(): void {
-    const summary = JSON.parse(this.panel.summary()) as Summary;
+    const read = JSON.parse(this.panel.summary()) as Summary;
+    const summary = { ...read, notes: [...this.notes, ...read.notes] };
     this.summary = summary;
     const style = this.root.style;
     style.setProperty('--quoll-inferred', summary.inferred);
     style.setProperty('--quoll-hypothetical', summary.hypothetical);
-    const hypothetical = summary.reach?.hypothetical === true;
-    this.banner.classList.toggle('quoll-hidden', !hypothetical);
-    if (hypothetical && summary.reach) {
-      this.bannerText.textContent = `Hypothetical: what ${summary.reach.root} would reach if it failed`;
-    }
+    this.showBanner(summary);
     const empty = summary.services.length === 0;
     this.message.classList.toggle('quoll-hidden', !empty);
     if (empty) {
       this.message.replaceChildren(
-        element('strong', '', 'No services to show'),
+        element('strong', '', t('view.empty', 'No services to show')),
         element('span', '', this.options.emptyHint),
         ...summary.notes.map((note) => element('span', '', note)),
       );
     }
     this.legend.replaceChildren(...legend(summary));
-    this.causes.replaceChildren(...causes(summary, (id) => this.suppose(id)));
+    const open = (id: number): void => this.suppose(id);
+    const reset = (): void => this.suppose(-1);
+    this.causes.replaceChildren(...causes(summary, { open, reset, incidentUrl: this.options.incidentUrl }));
+    this.showChips(summary);
+    this.toolbar.show(summary);
+    this.arrangeParts();
     this.paint();
     // Long for large graphs, and nobody reads it within a moment of a refresh.
     clearTimeout(this.reading);
-    this.reading = setTimeout(() => {
-      this.showReader(summary);
+    this.reading = window.setTimeout(() => {
+      const told = tell(summary);
+      this.canvas.setAttribute('aria-label', told.label);
+      this.reader.replaceChildren(...told.content);
       // So that the first what-if is as quick as the later ones.
       this.panel.warm_up();
     }, READER_DELAY_MS);
   }
 
+  /** What differs from now: suppositions, and another time. */
+  private showBanner(summary: Summary): void {
+    const parts: HTMLElement[] = [];
+    if (summary.what_if) {
+      const text = t('view.hypothetical', 'Hypothetical: {{supposed}}', { supposed: supposed(summary.what_if) });
+      parts.push(element('span', '', text), button(t('view.reset', 'Reset'), () => this.suppose(-1)));
+    }
+    if (summary.time_ms !== null) {
+      const time = new Date(summary.time_ms).toLocaleTimeString();
+      parts.push(element('span', '', t('view.past', 'Scores and posteriors as of {{time}}', { time })));
+    }
+    this.banner.classList.toggle('quoll-hidden', parts.length === 0);
+    this.banner.replaceChildren(...parts);
+  }
+
+  /** What is not shown, and how to get it back. */
+  private showChips(summary: Summary): void {
+    if (summary.hidden === 0 && !this.around) {
+      this.chips.replaceChildren();
+      return;
+    }
+    const text = t('view.hidden', '{{count}} services hidden', { count: summary.hidden });
+    this.chips.replaceChildren(
+      element('span', '', text),
+      button(t('view.unhide', 'Show them'), () => this.everywhere()),
+    );
+  }
+
+  private everywhere(): void {
+    this.around = false;
+    this.panel.around(-1, 0, performance.now());
+    this.toolbar.clearFilters();
+  }
+
   private paint(): void {
     cancelAnimationFrame(this.frame);
     const moving = this.panel.paint(performance.now());
+    this.strip.paint();
     if (moving) {
       this.frame = requestAnimationFrame(() => this.paint());
     }
@@ -206,144 +377,279 @@ export class View {
 
   private showAll(): void {
     this.panel.show_all();
-    this.tools.classList.add('quoll-hidden');
     this.paint();
   }
 
-  private showReader(summary: Summary): void {
-    const worst = summary.incidents[0]?.causes[0];
-    const state = worst ? `likeliest cause ${worst.label}, ${percent(worst.probability)}` : 'no incident';
-    const size = `${summary.services.length} services, ${summary.calls.length} calls`;
-    this.canvas.setAttribute(
-      'aria-label',
-      `Service graph: ${size}; ${state}. Arrow keys move between services, Enter supposes a fault, Escape resets.`,
-    );
-    const called = new Map<string, string[]>();
-    for (const call of summary.calls) {
-      const known = called.get(call.client) ?? [];
-      known.push([call.server, ...describeCall(call)].join(', '));
-      called.set(call.client, known);
+  private save(format: 'png' | 'svg' | 'json'): void {
+    const name = `blast-radius-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}.${format}`;
+    if (format === 'svg') {
+      download(name, new Blob([this.panel.svg(performance.now())], { type: 'image/svg+xml' }));
+    } else if (format === 'json') {
+      download(name, new Blob([this.panel.json()], { type: 'application/json' }));
+    } else {
+      asPng(this.canvas, this.background).then(
+        (picture) => download(name, picture),
+        (reason: unknown) => this.say(String(reason)),
+      );
     }
-    const items = summary.services.map((service) => {
-      const text = [service.label, ...describeService(service, summary)].join(', ');
-      const calls = called.get(service.label)?.join('; ');
-      return element('li', '', calls ? `${text}. Calls ${calls}.` : `${text}.`);
-    });
-    const list = element('ul', '', ...items);
-    this.reader.replaceChildren(element('p', '', `${size}; ${state}`), list);
+  }
+
+  /** Says something for a moment, over the graph. */
+  private say(text: string): void {
+    this.hint.textContent = text;
+    this.hint.classList.remove('quoll-hidden');
+    clearTimeout(this.hinting);
+    this.hinting = window.setTimeout(() => this.hint.classList.add('quoll-hidden'), HINT_MS);
+  }
+
+  private goTo(text: string): void {
+    const wanted = text.trim().toLowerCase();
+    const match = this.summary?.nodes.find(({ label }) => label.toLowerCase().includes(wanted));
+    if (wanted !== '' && match && this.panel.centre_on(match.id)) {
+      this.canvas.focus();
+      this.focusOn(match.id);
+      this.paint();
+    }
   }
 
   private listen(): void {
-    const canvas = this.canvas;
-    const at = (event: MouseEvent): [number, number] => {
-      const box = canvas.getBoundingClientRect();
-      // Grafana may scale panels with CSS transforms.
-      const scale = box.width > 0 ? canvas.clientWidth / box.width : 1;
-      return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-    };
-    canvas.addEventListener('pointermove', (event) => {
-      if (this.drag && event.buttons === 1) {
-        const [dx, dy] = [event.clientX - this.drag.x, event.clientY - this.drag.y];
-        if (this.drag.moved || Math.hypot(dx, dy) > 4) {
-          this.drag = { x: event.clientX, y: event.clientY, moved: true };
-          this.panel.pan(dx, dy);
-          this.tools.classList.remove('quoll-hidden');
-          this.hideTip();
-          this.paint();
-          return;
-        }
-      }
-      this.point(...at(event));
-    });
-    canvas.addEventListener('pointerdown', (event) => {
-      this.drag = { x: event.clientX, y: event.clientY, moved: false };
-    });
-    canvas.addEventListener('pointerleave', () => {
-      this.hideTip();
-      this.focus(-1);
-    });
-    canvas.addEventListener('click', (event) => {
-      const moved = this.drag?.moved === true;
-      this.drag = undefined;
-      if (!moved) {
-        const id = this.panel.service_at(...at(event));
-        if (id >= 0) {
-          this.suppose(id);
-        }
-      }
-    });
-    canvas.addEventListener(
-      'wheel',
-      (event) => {
-        // Plain scrolling stays with the page.
-        if (event.ctrlKey || event.metaKey) {
-          event.preventDefault();
-          this.panel.zoom(...at(event), Math.exp(-event.deltaY / 300));
-          this.tools.classList.remove('quoll-hidden');
-          this.paint();
+    listen(this.canvas, {
+      point: (at) => {
+        if (!this.menu.open) {
+          this.point(at);
         }
       },
-      { passive: false },
-    );
+      click: (at) => this.click(at),
+      grab: (at) => {
+        const picked = this.pick(at);
+        this.held = picked?.kind === 'service' || picked?.kind === 'cluster' ? picked.id : -1;
+        this.showTip(undefined);
+        return this.held >= 0;
+      },
+      drag: ({ x, y }) => {
+        this.panel.drag(this.held, x, y);
+        this.paint();
+      },
+      dropped: () => this.kept(),
+      pan: (dx, dy) => {
+        this.panel.pan(dx, dy);
+        this.showTip(undefined);
+        this.paint();
+      },
+      zoom: (at, factor) => this.zoom(at, factor),
+      scrolled: () => this.say(t('view.scroll', 'Hold Ctrl to zoom')),
+    });
+    this.canvas.addEventListener('focus', () => this.showTip(undefined));
     this.root.addEventListener('keydown', (event) => this.key(event));
   }
 
-  private key(event: KeyboardEvent): void {
-    const count = this.summary?.services.length ?? 0;
-    if (event.key === 'Escape' && this.summary?.reach?.hypothetical) {
-      event.stopPropagation();
-      this.suppose(-1);
-    } else if (event.target === this.canvas && count > 0) {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (step !== undefined) {
-        event.preventDefault();
-        this.focus((Math.max(this.focused, step < 0 ? 0 : -1) + step + count) % count);
-        const service = this.summary?.services[this.focused];
-        if (service && this.summary) {
-          this.spoken.textContent = [service.label, ...describeService(service, this.summary)].join(', ');
-        }
-      } else if (event.key === 'Enter' && this.focused >= 0) {
-        event.preventDefault();
-        this.suppose(this.focused);
-      }
+  private zoom(at: { x: number; y: number }, factor: number): void {
+    this.panel.zoom(at.x, at.y, factor);
+    this.showTip(undefined);
+    this.paint();
+  }
+
+  private pick(at: { x: number; y: number }): Picked {
+    return JSON.parse(this.panel.pick(at.x, at.y)) as Picked;
+  }
+
+  private deeds(): Deeds {
+    const now = (): number => performance.now();
+    return {
+      suppose: (id) => this.suppose(id),
+      healthy: (id, healthy) => this.changing(() => this.panel.suppose_healthy(id, healthy)),
+      drain: (id, drained) => this.changing(() => this.panel.drain(id, drained)),
+      cut: (call, cut) => this.changing(() => this.panel.cut(call, cut)),
+      around: (id, depth) => {
+        this.around = true;
+        this.changing(() => this.panel.around(id, depth, now()));
+      },
+      everywhere: () => this.everywhere(),
+      expand: (id) => this.changing(() => this.panel.expand(id, now())),
+      closeNamespace: (namespace) => this.arranging(() => this.panel.open_namespace(namespace, false, now())),
+      reset: () => this.suppose(-1),
+    };
+  }
+
+  private click(at: Place): void {
+    const picked = this.pick(at);
+    this.showTip(undefined);
+    switch (picked?.kind) {
+      case 'service':
+        this.openService(picked.id, at);
+        break;
+      case 'cluster':
+        this.arranging(() => this.panel.open_namespace(picked.namespace, true, performance.now()));
+        break;
+      case 'hidden':
+        this.changing(() => this.panel.expand(picked.id, performance.now()));
+        break;
+      case 'link':
+        this.openLink(picked.calls, at);
+        break;
+      default:
+        this.focusOn(-1);
     }
   }
 
-  private focus(id: number): void {
+  private openService(id: number, at: { x: number; y: number }): void {
+    const summary = this.summary;
+    const service = summary?.services[id];
+    if (!summary || !service) {
+      return;
+    }
+    this.focusOn(id);
+    this.onSelect?.(service);
+    const items = serviceItems(summary, service, this.details?.service(service.id), this.around, this.deeds());
+    this.menu.show(service.label, items, { x: at.x + 8, y: at.y + 8 }, () => this.canvas.focus());
+  }
+
+  private openLink(calls: number[], at: { x: number; y: number }): void {
+    const summary = this.summary;
+    const only = calls.length === 1 ? summary?.calls[calls[0] ?? -1] : undefined;
+    if (summary) {
+      const items = callItems(summary, calls, only && this.callDetail(summary, only), this.deeds());
+      const label = only ? `${only.client} → ${only.server}` : t('view.calls', 'Calls');
+      this.menu.show(label, items, { x: at.x + 8, y: at.y + 8 }, () => this.canvas.focus());
+    }
+  }
+
+  private callDetail(summary: Summary, call: { client: string; server: string }): Detail | undefined {
+    const id = (label: string): string => summary.services.find((service) => service.label === label)?.id ?? label;
+    return this.details?.call(id(call.client), id(call.server));
+  }
+
+  private key(event: KeyboardEvent): void {
+    const middle = { x: this.stage.clientWidth / 2, y: this.stage.clientHeight / 2 };
+    if (event.key === 'Escape' && (this.summary?.what_if || this.around)) {
+      event.stopPropagation();
+      if (this.summary?.what_if) {
+        this.suppose(-1);
+      } else {
+        this.everywhere();
+      }
+      return;
+    }
+    if (event.target !== this.canvas || event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    }
+    const steps: Record<string, [number, number]> = {
+      ArrowRight: [1, 0],
+      ArrowLeft: [-1, 0],
+      ArrowDown: [0, 1],
+      ArrowUp: [0, -1],
+    };
+    const step = steps[event.key];
+    if (step) {
+      const next = this.panel.beside(this.focused, ...step);
+      if (next >= 0) {
+        this.focusOn(next);
+        this.speak(next);
+      }
+    } else if ((event.key === 'Enter' || event.key === ' ') && this.focused >= 0) {
+      this.openFocused();
+    } else if (event.key === '+' || event.key === '=') {
+      this.zoom(middle, KEY_ZOOM);
+    } else if (event.key === '-') {
+      this.zoom(middle, 1 / KEY_ZOOM);
+    } else if (event.key === '0' || event.key === 'Home') {
+      this.showAll();
+    } else if (event.key === '/') {
+      this.toolbar.focusSearch();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  private openFocused(): void {
+    const node = this.summary?.nodes.find(({ id }) => id === this.focused);
+    if (node?.cluster && node.namespace !== null) {
+      const namespace = node.namespace;
+      this.arranging(() => this.panel.open_namespace(namespace, true, performance.now()));
+      return;
+    }
+    const service = this.summary?.services[this.focused];
+    const centre = this.drawn().nodes.find(({ id }) => id === service?.id)?.centre;
+    this.openService(this.focused, { x: centre?.[0] ?? 0, y: centre?.[1] ?? 0 });
+  }
+
+  private speak(id: number): void {
+    const summary = this.summary;
+    const service = summary?.services[id];
+    const text =
+      summary && service
+        ? [service.label, ...describeService(service, summary)].join(', ')
+        : (summary?.nodes.find((node) => node.id === id)?.label ?? '');
+    this.spoken.textContent = text;
+  }
+
+  private focusOn(id: number): void {
     this.focused = id;
     if (this.panel.focus(id)) {
       this.paint();
     }
   }
 
-  private point(x: number, y: number): void {
-    const id = this.panel.service_at(x, y);
-    this.canvas.classList.toggle('quoll-pointing', id >= 0);
-    this.focus(id);
+  private point(at: Place | undefined): void {
+    const picked = at ? this.pick(at) : null;
+    this.canvas.classList.toggle('quoll-pointing', picked !== null);
+    this.focusOn(picked?.kind === 'service' || picked?.kind === 'cluster' ? picked.id : -1);
+    this.showTip(at && picked ? this.tipOf(picked, at) : undefined, at);
+  }
+
+  private tipOf(picked: NonNullable<Picked>, at: Place): Tip | undefined {
     const summary = this.summary;
-    const service = summary?.services[id];
-    const call = id < 0 ? summary?.calls[this.panel.call_at(x, y)] : undefined;
-    if (summary && service) {
-      this.showTip(x, y, service.id, describeService(service, summary));
-    } else if (call) {
-      this.showTip(x, y, `${call.client} → ${call.server}`, describeCall(call));
-    } else {
-      this.hideTip();
+    const place = { clientX: at.clientX, clientY: at.clientY };
+    const extra = (detail: Detail | undefined): string[] => (detail?.lines ?? []).map(([n, v]) => `${n}: ${v}`);
+    if (!summary) {
+      return undefined;
+    }
+    if (picked.kind === 'service') {
+      const service = summary.services[picked.id];
+      const lines = service && [...describeService(service, summary), ...extra(this.details?.service(service.id))];
+      return service && lines ? { ...place, title: service.id, lines } : undefined;
+    }
+    if (picked.kind === 'cluster') {
+      const cluster = summary.clusters.find(({ namespace }) => namespace === picked.namespace);
+      const count = cluster?.services ?? 0;
+      const lines = [t('view.cluster', '{{count}} services; click to open', { count })];
+      return { ...place, title: picked.namespace, lines };
+    }
+    if (picked.kind === 'hidden') {
+      const count = summary.nodes.find(({ id }) => id === picked.id)?.hidden ?? 0;
+      const title = t('view.neighbours', '{{count}} hidden neighbours', { count });
+      return { ...place, title, lines: [t('view.expand', 'click to show them')] };
+    }
+    const call = summary.calls[picked.calls[0] ?? -1];
+    if (!call) {
+      return undefined;
+    }
+    if (picked.calls.length > 1) {
+      const end = (id: number): string => summary.nodes.find((node) => node.id === id)?.label ?? '';
+      const title = `${end(picked.client)} → ${end(picked.server)}`;
+      return { ...place, title, lines: [t('menu.calls', '{{count}} calls between these', { count: picked.calls.length })] };
+    }
+    const lines = [...describeCall(call), ...extra(this.callDetail(summary, call))];
+    return { ...place, title: `${call.client} → ${call.server}`, lines };
+  }
+
+  private showTip(tip: Tip | undefined, at?: Place): void {
+    if (this.onTip) {
+      this.onTip(tip);
+      return;
+    }
+    this.tip.classList.toggle('quoll-hidden', !tip);
+    if (tip && at) {
+      this.tip.replaceChildren(element('strong', '', tip.title), ...tip.lines.map((line) => element('div', '', line)));
+      const { clientWidth, clientHeight } = this.stage;
+      const { offsetWidth, offsetHeight } = this.tip;
+      const left = at.x + 14 + offsetWidth > clientWidth ? at.x - 14 - offsetWidth : at.x + 14;
+      const top = Math.min(at.y + 10, clientHeight - offsetHeight - 2);
+      this.tip.style.left = `${Math.max(2, left)}px`;
+      this.tip.style.top = `${Math.max(2, top)}px`;
     }
   }
-
-  private showTip(x: number, y: number, title: string, lines: string[]): void {
-    this.tip.replaceChildren(element('strong', '', title), ...lines.map((line) => element('div', '', line)));
-    this.tip.classList.remove('quoll-hidden');
-    const { clientWidth, clientHeight } = this.stage;
-    const { offsetWidth, offsetHeight } = this.tip;
-    const left = x + 14 + offsetWidth > clientWidth ? x - 14 - offsetWidth : x + 14;
-    const top = Math.min(y + 10, clientHeight - offsetHeight - 2);
-    this.tip.style.left = `${Math.max(2, left)}px`;
-    this.tip.style.top = `${Math.max(2, top)}px`;
-  }
-
-  private hideTip(): void {
-    this.tip.classList.add('quoll-hidden');
-  }
 }
+

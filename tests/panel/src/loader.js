@@ -6,6 +6,7 @@ import 'systemjs/dist/extras/amd.js';
 import * as emotionCss from '@emotion/css';
 import * as emotionReact from '@emotion/react';
 import * as data from '@grafana/data';
+import * as i18n from '@grafana/i18n';
 import * as runtime from '@grafana/runtime';
 import * as ui from '@grafana/ui';
 import lodash from 'lodash';
@@ -25,6 +26,7 @@ const SHARED = {
   '@emotion/css': namespace(emotionCss),
   '@emotion/react': namespace(emotionReact),
   '@grafana/data': namespace(data),
+  '@grafana/i18n': namespace(i18n),
   '@grafana/runtime': namespace(runtime),
   '@grafana/ui': namespace(ui),
   lodash: whole(lodash),

@@ -1,6 +1,6 @@
 // The page under test: a Grafana scene with one VizPanel that shows the plugin, driven from outside
 // through `window.harness`.
-import { createTheme, dateTime, EventBusSrv, LoadingState, ThemeContext } from '@grafana/data';
+import { createTheme, dateTime, EventBusSrv, LoadingState, ThemeContext, toDataFrame } from '@grafana/data';
 import * as runtime from '@grafana/runtime';
 import { EmbeddedScene, SceneDataNode, SceneFlexItem, SceneFlexLayout, SceneTimeRange, VizPanel } from '@grafana/scenes';
 import { GlobalStyles } from '@grafana/ui';
@@ -66,6 +66,15 @@ window.harness = {
     data.setState({ data: { state: LoadingState.Done, series, timeRange: range } });
     return series.length;
   },
+  /** Gives the panel frames as they are, in Grafana's JSON of frames. */
+  frames(frames, extra = {}) {
+    const series = frames.map(toDataFrame);
+    data.setState({ data: { state: LoadingState.Done, series, timeRange: range, ...extra } });
+  },
+  fieldConfig: (fieldConfig) => panel.onFieldConfigChange(fieldConfig, true),
+  saved: () => panel.state.options,
+  /** The plugin itself, for what Grafana asks it outside of panels. */
+  plugin: () => getPanelPluginFromCache(PLUGIN),
   drawn: () => element()?.quollDrawn?.(),
   report: () => element()?.quollReport?.(),
   size(width, height) {
