@@ -1,5 +1,5 @@
 # Two commands: `make demo` shows Quoll at work, `make test` proves that it works.
-.PHONY: help setup build demo test lint clean
+.PHONY: help setup build demo test soak lint clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -21,6 +21,10 @@ demo: build
 ## make test    every test, with seconds per suite
 test:
 	@scripts/test
+
+## make soak    the long ones: kills and memory; SOAK_MINUTES=30 and SOAK_KILLS=200 bound them
+soak: setup
+	@scripts/soak
 
 ## make lint    formatting and clippy, warnings denied
 lint: setup

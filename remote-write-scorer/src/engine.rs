@@ -269,6 +269,8 @@ impl Engine {
     /// Scores of a step; `None` without a model.
     fn scores(&self, state: &mut ScopeEngine, step: &ClosedStep) -> Option<Vec<ServiceScore>> {
         let detector = state.detector.as_mut()?;
+        // What the windows have forgotten is forgotten here too.
+        detector.retain(|service| step.services.binary_search_by(|known| known.service.cmp(service)).is_ok());
         match detector.score(step) {
             Ok(scores) => Some(scores),
             Err(error) => {
