@@ -7,6 +7,7 @@
 pub mod allocation;
 pub mod graphs;
 mod report;
+pub mod tcp_load;
 pub mod wasm;
 
 pub use report::Report;

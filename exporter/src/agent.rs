@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::collectors::{self, Collector, World};
 use crate::directory::{Directory, PlainProcesses};
-use crate::edges::Edges;
+use crate::edges::{Edges, Lifetimes};
 use crate::exposition::{Kind, Labels, Metric, Page};
 use crate::kernel::Settings;
 use crate::privileges;
@@ -83,6 +83,8 @@ pub struct AgentConfig {
     pub services: Option<PathBuf>,
     /// Which processes are named by their executable.
     pub plain_processes: PlainProcesses,
+    /// When edges end.
+    pub lifetimes: Lifetimes,
     /// Whether Quoll's own processes are shown.
     pub show_self: bool,
     /// Names of collectors that are off.
@@ -97,6 +99,7 @@ impl Default for AgentConfig {
             source: SourceChoice::Auto,
             services: None,
             plain_processes: PlainProcesses::default(),
+            lifetimes: Lifetimes::default(),
             show_self: false,
             disabled: Vec::new(),
             settings: Settings::default(),
@@ -196,8 +199,10 @@ impl Agent {
         let mut agent = Self {
             source,
             rules_file,
-            directory: Directory::new(rules, config.show_self).with_plain_processes(config.plain_processes),
-            edges: Edges::default(),
+            directory: Directory::new(rules, config.show_self)
+                .with_plain_processes(config.plain_processes)
+                .with_gone_after(config.lifetimes.gone_after),
+            edges: Edges::new(config.lifetimes),
             collectors,
             names_at: None,
             processes_at: None,

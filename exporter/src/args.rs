@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::agent::{AgentConfig, SELF_METRICS, SourceChoice};
 use crate::collectors;
-use crate::directory::PlainProcesses;
+use crate::directory::{GONE_AFTER, PlainProcesses};
+use crate::edges::{IDLE_AFTER, Lifetimes};
 use crate::exposition::Kind;
 use crate::kernel::Settings;
 use crate::privileges::{self, Needs};
@@ -38,6 +40,12 @@ pub struct Args {
     /// Open connections followed at once
     #[arg(long, value_name = "N", default_value_t = Settings::default().connections)]
     pub max_connections: u32,
+    /// Seconds without an event after which an edge without open connections ends, and its series with it
+    #[arg(long, value_name = "SECONDS", default_value_t = IDLE_AFTER.as_secs())]
+    pub idle_after: u64,
+    /// The same for edges of services of which nothing runs here any more
+    #[arg(long, value_name = "SECONDS", default_value_t = GONE_AFTER.as_secs())]
+    pub gone_after: u64,
     /// List every metric and exit
     #[arg(long)]
     pub print_metrics: bool,
@@ -56,6 +64,10 @@ impl Args {
             source: self.source,
             services: self.services.clone(),
             plain_processes: self.plain_processes,
+            lifetimes: Lifetimes {
+                idle_after: Duration::from_secs(self.idle_after),
+                gone_after: Duration::from_secs(self.gone_after),
+            },
             show_self: self.show_self,
             disabled: self.disable.clone(),
             settings: Settings {

@@ -25,7 +25,7 @@ use crate::source::{Listening, Owner, Report, Role};
 /// Listeners that are remembered after they are gone; beyond that all but the present are forgotten.
 const MAX_ENDPOINTS: usize = 16_384;
 
-/// A service of which nothing ran here for so long is gone, and its series end.
+/// A service of which nothing ran here for so long is gone, and its series end; unless set otherwise.
 pub const GONE_AFTER: Duration = Duration::from_secs(300);
 
 /// What belongs to a service on this node.
@@ -71,7 +71,7 @@ struct Place {
 }
 
 /// Everything needed to name sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
     /// Processes, cgroups and namespaces.
     pub inventory: Inventory,
@@ -90,6 +90,7 @@ pub struct Directory {
     /// Processes that listen.
     listeners: HashSet<u32>,
     plain: PlainProcesses,
+    gone_after: Duration,
     show_own: bool,
 }
 
@@ -97,7 +98,26 @@ impl Directory {
     /// With the first rules; `show_own` keeps Quoll's own processes.
     #[must_use]
     pub fn new(rules: Rules, show_own: bool) -> Self {
-        Self { rules, show_own, ..Self::default() }
+        Self {
+            inventory: Inventory::default(),
+            rules,
+            listening: Vec::new(),
+            places: HashMap::new(),
+            owners: HashMap::new(),
+            namespaces: HashMap::new(),
+            members: BTreeMap::new(),
+            last_seen: HashMap::new(),
+            listeners: HashSet::new(),
+            plain: PlainProcesses::default(),
+            gone_after: GONE_AFTER,
+            show_own,
+        }
+    }
+
+    /// Calls services gone after another time than [`GONE_AFTER`].
+    #[must_use]
+    pub fn with_gone_after(self, gone_after: Duration) -> Self {
+        Self { gone_after, ..self }
     }
 
     /// Names `plain` processes by their executable.
@@ -149,8 +169,9 @@ impl Directory {
 
     fn gone_at(&mut self, now: Instant) -> HashSet<Service> {
         let age = |seen: &Instant| now.saturating_duration_since(*seen);
-        self.last_seen.retain(|_, seen| age(seen) < 2 * GONE_AFTER);
-        let gone = self.last_seen.iter().filter(|(_, seen)| age(seen) >= GONE_AFTER);
+        let forgotten = 2 * self.gone_after;
+        self.last_seen.retain(|_, seen| age(seen) < forgotten);
+        let gone = self.last_seen.iter().filter(|(_, seen)| age(seen) >= self.gone_after);
         gone.map(|(service, _)| service.clone()).collect()
     }
 

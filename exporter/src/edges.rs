@@ -26,7 +26,7 @@ use crate::source::{ConnectionId, Counters, Failure, Phase, Report, Role};
 /// Edges that are kept at most; each takes about 2 KiB here and 50 to 110 series in Prometheus.
 pub const MAX_EDGES: usize = 20_000;
 
-/// Edges without an open connection end after so long without an event.
+/// Edges without an open connection end after so long without an event; unless set otherwise.
 pub const IDLE_AFTER: Duration = Duration::from_secs(3600);
 
 /// An edge as one of its ends sees it.
@@ -146,9 +146,25 @@ struct Known {
     look: u64,
 }
 
+/// After how long without an event an edge ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// In general.
+    pub idle_after: Duration,
+    /// Where one of its services is gone.
+    pub gone_after: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { idle_after: IDLE_AFTER, gone_after: GONE_AFTER }
+    }
+}
+
 /// All edges.
 #[derive(Debug, Default)]
 pub struct Edges {
+    lifetimes: Lifetimes,
     index: HashMap<EdgeKey, u32>,
     totals: Vec<(EdgeKey, EdgeTotals)>,
     known: HashMap<ConnectionId, Known>,
@@ -158,6 +174,12 @@ pub struct Edges {
 }
 
 impl Edges {
+    /// With other lifetimes than the default.
+    #[must_use]
+    pub fn new(lifetimes: Lifetimes) -> Self {
+        Self { lifetimes, ..Self::default() }
+    }
+
     /// Every edge and reporter, in the order first seen.
     pub fn iter(&self) -> impl Iterator<Item = &(EdgeKey, EdgeTotals)> {
         self.totals.iter()
@@ -192,9 +214,10 @@ impl Edges {
         let look = self.look;
         self.known.retain(|_, known| known.look + 1 >= look);
         self.rules_changed = false;
+        let lifetimes = self.lifetimes;
         let is_over = |(key, totals): &(EdgeKey, EdgeTotals)| {
             let is_gone = gone.contains(&key.client) || gone.contains(&key.server);
-            let patience = if is_gone { GONE_AFTER } else { IDLE_AFTER };
+            let patience = if is_gone { lifetimes.gone_after } else { lifetimes.idle_after };
             totals.active == 0 && now.saturating_duration_since(totals.moved) >= patience
         };
         if self.totals.iter().any(is_over) {

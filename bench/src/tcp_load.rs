@@ -1,0 +1,193 @@
+//! Load for the exporter's bench: services that call one another over loopback, in one process.
+//!
+//! Each service has an address of its own in 127.80.0.0/16, at which it listens and from which it calls; so
+//! connections spread over many destinations, and no pair of addresses runs out of ports (one destination
+//! has 28,000 of them, and each stays in TIME_WAIT for a minute). The process is told what to do on its
+//! standard input, line by line, and answers each line with one on its standard output:
+//!
+//! | Line | Does | Answers |
+//! |---|---|---|
+//! | `open COUNT` | opens connections that stay, spread over the edges | how many are open |
+//! | `connect RATE SECONDS` | makes connections one after the other: connect, 64 bytes, close | made, seconds taken |
+//! | `request SECONDS` | requests on the first open connections, one after the other | answered, seconds taken |
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, bind, connect, listen, socket_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Where every service listens.
+const PORT: u16 = 8000;
+/// Connections that wait to be accepted at one listener.
+const BACKLOG: i32 = 4096;
+/// Open connections that requests go over.
+const REQUESTED: usize = 64;
+const REQUEST: &[u8] = b"GET /bench HTTP/1.1\r\nHost: bench\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const PAYLOAD: [u8; 64] = [b'x'; 64];
+/// System calls of one connection of `connect`, both ends: socket, bind, connect, write, close; accept,
+/// epoll_ctl, two of epoll_wait and read, close.
+pub const CALLS_PER_CONNECTION: f64 = 12.0;
+
+/// Who calls whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Services.
+    pub services: usize,
+    /// Pairs of caller and called.
+    pub edges: usize,
+}
+
+impl Shape {
+    /// The address of a service.
+    #[must_use]
+    pub fn address(service: usize) -> Ipv4Addr {
+        Ipv4Addr::new(127, 80, (service / 250) as u8, (service % 250) as u8 + 1)
+    }
+
+    /// Caller and called of an edge; all pairs differ as long as there are fewer edges than half the pairs.
+    #[must_use]
+    pub fn edge(&self, number: usize) -> (usize, usize) {
+        let number = number % self.edges.max(1);
+        let caller = number % self.services;
+        (caller, (caller + 1 + number / self.services) % self.services)
+    }
+
+    /// `services.yaml` for the exporter.
+    #[must_use]
+    pub fn rules(&self) -> String {
+        let rule =
+            |service| format!("  - {{name: service-{service:03}, match: [{{address: {}}}]}}\n", Self::address(service));
+        (0..self.services).fold("services:\n".to_owned(), |text, service| text + &rule(service))
+    }
+}
+
+/// Serves and calls as the standard input says, until it ends.
+///
+/// # Errors
+/// Where a socket, or a descriptor for it, cannot be had.
+pub fn run(shape: Shape) -> anyhow::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let mut listeners = Vec::new();
+    for service in 0..shape.services {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+        bind(&socket, &SocketAddrV4::new(Shape::address(service), PORT))?;
+        listen(&socket, BACKLOG)?;
+        listeners.push(socket);
+    }
+    thread::spawn(move || serve(listeners));
+
+    let mut open = Vec::new();
+    let mut next = 0;
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |place: usize| words.get(place).and_then(|word| word.parse::<f64>().ok()).unwrap_or_default();
+        let began = Instant::now();
+        let count = match words.first().copied().unwrap_or_default() {
+            "open" => {
+                while open.len() < number(1) as usize {
+                    open.push(call(shape.edge(open.len()))?);
+                }
+                open.len()
+            }
+            "connect" => {
+                let mut made = 0;
+                while began.elapsed().as_secs_f64() < number(2) {
+                    let due = began + Duration::from_secs_f64(made as f64 / number(1));
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    rustix::io::write(call(shape.edge(next))?, &PAYLOAD)?;
+                    made += 1;
+                    next += 1;
+                }
+                made
+            }
+            "request" => {
+                let mut answered = 0;
+                let mut answer = [0; 256];
+                while began.elapsed().as_secs_f64() < number(1) {
+                    for connection in open.iter().take(REQUESTED) {
+                        rustix::io::write(connection, REQUEST)?;
+                        rustix::io::read(connection, &mut answer)?;
+                        answered += 1;
+                    }
+                }
+                answered
+            }
+            other => anyhow::bail!("unknown command '{other}'"),
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{count} {}", began.elapsed().as_secs_f64())?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn call((caller, called): (usize, usize)) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrV4::new(Shape::address(caller), 0))?;
+    connect(&socket, &SocketAddrV4::new(Shape::address(called), PORT))?;
+    Ok(socket)
+}
+
+/// Accepts, reads until the other side closes, and answers requests.
+fn serve(listeners: Vec<OwnedFd>) -> io::Result<()> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let watch = |socket: &OwnedFd| {
+        let data = epoll::EventData::new_u64(socket.as_raw_fd() as u64);
+        epoll::add(&poll, socket, data, epoll::EventFlags::IN)
+    };
+    let listeners: HashMap<u64, OwnedFd> = listeners.into_iter().map(|one| (one.as_raw_fd() as u64, one)).collect();
+    for listener in listeners.values() {
+        watch(listener)?;
+    }
+    let mut accepted: HashMap<u64, OwnedFd> = HashMap::new();
+    let mut buffer = [0; 1024];
+    let mut events = Vec::with_capacity(1024);
+    loop {
+        events.clear();
+        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            let key = event.data.u64();
+            if let Some(listener) = listeners.get(&key) {
+                while let Ok(socket) = acceptfrom_with(listener, SocketFlags::NONBLOCK).map(|(socket, _)| socket) {
+                    watch(&socket)?;
+                    accepted.insert(socket.as_raw_fd() as u64, socket);
+                }
+                continue;
+            }
+            let Some(socket) = accepted.get(&key) else { continue };
+            match rustix::io::read(socket, &mut buffer) {
+                Ok(count) if buffer[..count].starts_with(b"GET") => {
+                    rustix::io::write(socket, RESPONSE)?;
+                }
+                Ok(0) | Err(_) => {
+                    accepted.remove(&key);
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn edges_are_pairs_of_different_services() {
+        let shape = Shape { services: 200, edges: 1000 };
+        let edges: BTreeSet<_> = (0..1000).map(|number| shape.edge(number)).collect();
+        assert_eq!(edges.len(), 1000);
+        assert!(edges.iter().all(|(caller, called)| caller != called));
+        assert_eq!(shape.edge(1000), shape.edge(0));
+    }
+}
