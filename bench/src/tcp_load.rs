@@ -1,6 +1,7 @@
-//! Load for the exporter's bench: services that call one another over loopback, in one process.
+//! Load for the exporter's bench: services that call one another over loopback, some of them per process,
+//! since a process may hold no more than some thousand descriptors, and a namespace per process.
 //!
-//! Each service has an address of its own in 127.80.0.0/16, at which it listens and from which it calls; so
+//! Each service has an address of its own in 127.80.0.0/16 and those above, at which it listens and from which it calls; so
 //! connections spread over many destinations, and no pair of addresses runs out of ports (one destination
 //! has 28,000 of them, and each stays in TIME_WAIT for a minute). The process is told what to do on its
 //! standard input, line by line, and answers each line with one on its standard output:
@@ -42,13 +43,15 @@ pub struct Shape {
     pub services: usize,
     /// Pairs of caller and called.
     pub edges: usize,
+    /// Number of this process; it decides the services' names and addresses.
+    pub part: usize,
 }
 
 impl Shape {
     /// The address of a service.
     #[must_use]
-    pub fn address(service: usize) -> Ipv4Addr {
-        Ipv4Addr::new(127, 80, (service / 250) as u8, (service % 250) as u8 + 1)
+    pub fn address(&self, service: usize) -> Ipv4Addr {
+        Ipv4Addr::new(127, 80 + self.part as u8, (service / 250) as u8, (service % 250) as u8 + 1)
     }
 
     /// Caller and called of an edge; all pairs differ as long as there are fewer edges than half the pairs.
@@ -59,12 +62,14 @@ impl Shape {
         (caller, (caller + 1 + number / self.services) % self.services)
     }
 
-    /// `services.yaml` for the exporter.
+    /// Its services' entries in the exporter's `services.yaml`.
     #[must_use]
     pub fn rules(&self) -> String {
-        let rule =
-            |service| format!("  - {{name: service-{service:03}, match: [{{address: {}}}]}}\n", Self::address(service));
-        (0..self.services).fold("services:\n".to_owned(), |text, service| text + &rule(service))
+        let rule = |service| {
+            let Self { part, .. } = self;
+            format!("  - {{name: service-{part}-{service:03}, match: [{{address: {}}}]}}\n", self.address(service))
+        };
+        (0..self.services).map(rule).collect()
     }
 }
 
@@ -78,7 +83,7 @@ pub fn run(shape: Shape) -> anyhow::Result<()> {
     let mut listeners = Vec::new();
     for service in 0..shape.services {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
-        bind(&socket, &SocketAddrV4::new(Shape::address(service), PORT))?;
+        bind(&socket, &SocketAddrV4::new(shape.address(service), PORT))?;
         listen(&socket, BACKLOG)?;
         listeners.push(socket);
     }
@@ -94,7 +99,7 @@ pub fn run(shape: Shape) -> anyhow::Result<()> {
         let count = match words.first().copied().unwrap_or_default() {
             "open" => {
                 while open.len() < number(1) as usize {
-                    open.push(call(shape.edge(open.len()))?);
+                    open.push(call(shape, open.len())?);
                 }
                 open.len()
             }
@@ -103,7 +108,7 @@ pub fn run(shape: Shape) -> anyhow::Result<()> {
                 while began.elapsed().as_secs_f64() < number(2) {
                     let due = began + Duration::from_secs_f64(made as f64 / number(1));
                     thread::sleep(due.saturating_duration_since(Instant::now()));
-                    rustix::io::write(call(shape.edge(next))?, &PAYLOAD)?;
+                    rustix::io::write(call(shape, next)?, &PAYLOAD)?;
                     made += 1;
                     next += 1;
                 }
@@ -130,10 +135,11 @@ pub fn run(shape: Shape) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn call((caller, called): (usize, usize)) -> io::Result<OwnedFd> {
+fn call(shape: Shape, edge: usize) -> io::Result<OwnedFd> {
+    let (caller, called) = shape.edge(edge);
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    bind(&socket, &SocketAddrV4::new(Shape::address(caller), 0))?;
-    connect(&socket, &SocketAddrV4::new(Shape::address(called), PORT))?;
+    bind(&socket, &SocketAddrV4::new(shape.address(caller), 0))?;
+    connect(&socket, &SocketAddrV4::new(shape.address(called), PORT))?;
     Ok(socket)
 }
 
@@ -184,7 +190,7 @@ mod tests {
 
     #[test]
     fn edges_are_pairs_of_different_services() {
-        let shape = Shape { services: 200, edges: 1000 };
+        let shape = Shape { services: 200, edges: 1000, part: 0 };
         let edges: BTreeSet<_> = (0..1000).map(|number| shape.edge(number)).collect();
         assert_eq!(edges.len(), 1000);
         assert!(edges.iter().all(|(caller, called)| caller != called));

@@ -142,6 +142,13 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_metrics_are_those_printed() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/exporter.md");
+        let documented = std::fs::read_to_string(path).unwrap();
+        assert!(documented.contains(&format!("```text\n{}```", metrics_text())), "{path} is out of date");
+    }
+
+    #[test]
     fn every_metric_is_listed_once_with_the_products_prefix() {
         let text = metrics_text();
         let names: Vec<&str> = text.lines().filter(|line| line.starts_with("quoll_")).collect();

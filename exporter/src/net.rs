@@ -62,6 +62,12 @@ impl Network {
         mask(u128::from(address), self.prefix) == self.base
     }
 
+    /// The address, if there is only one.
+    #[must_use]
+    pub fn host(&self) -> Option<Ipv6Addr> {
+        (self.prefix == 128).then(|| Ipv6Addr::from(self.base))
+    }
+
     /// Bits that are fixed; the more, the more specific.
     #[must_use]
     pub fn prefix(&self) -> u8 {

@@ -16,6 +16,7 @@
 //! prefix), then port. Unknown keys are errors that name the nearest known one. The file is read again
 //! when it changes; a version with an error is reported and the last good one stays in force.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::Ipv6Addr;
@@ -109,7 +110,9 @@ struct Match {
 pub struct Rules {
     netns: Vec<(u32, Service)>,
     cgroups: Vec<(Arc<str>, Service)>,
-    addresses: Vec<(Network, Service)>,
+    /// Single addresses, of which there may be many.
+    hosts: HashMap<Ipv6Addr, Service>,
+    networks: Vec<(Network, Service)>,
     executables: Vec<(String, Service)>,
     ports: Vec<(u16, Service)>,
 }
@@ -144,8 +147,14 @@ impl Rules {
                     }
                     Match { netns: None, cgroup: None, executable: None, address: Some(address), port: None } => {
                         let name = entry.name.clone();
-                        let network = address.parse().map_err(|source| RulesError::Address { index, name, source })?;
-                        rules.addresses.push((network, service));
+                        let network: Network =
+                            address.parse().map_err(|source| RulesError::Address { index, name, source })?;
+                        match network.host() {
+                            Some(host) => {
+                                rules.hosts.entry(host).or_insert(service);
+                            }
+                            None => rules.networks.push((network, service)),
+                        }
                     }
                     Match { netns: None, cgroup: None, executable: None, address: None, port: Some(port) } => {
                         rules.ports.push((port, service));
@@ -158,7 +167,7 @@ impl Rules {
             }
         }
         rules.cgroups.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        rules.addresses.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix()));
+        rules.networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix()));
         Ok(rules)
     }
 
@@ -186,7 +195,8 @@ impl Rules {
     /// The service that owns an address.
     #[must_use]
     pub fn by_address(&self, address: Ipv6Addr) -> Option<&Service> {
-        self.addresses.iter().find(|(network, _)| network.contains(address)).map(|(_, service)| service)
+        let by_network = || self.networks.iter().find(|(network, _)| network.contains(address));
+        self.hosts.get(&address).or_else(|| by_network().map(|(_, service)| service))
     }
 
     /// The service that listens at a port.

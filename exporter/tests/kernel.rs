@@ -318,6 +318,9 @@ fn a_full_accept_queue_shows_as_overflows_there_and_timeouts_here() {
     assert_eq!(queue("listener_accept_queue_limit"), 1.0);
     assert!(queue("listener_drops_total") >= 2.0);
     assert!(queue("listener_overflows_total") >= 2.0);
+    // What the kernel tells through sock_diag, from inside the namespace.
+    let (length, limit) = namespaces.sock_diag(0, address.port());
+    assert_eq!((queue("listener_accept_queue_length"), queue("listener_accept_queue_limit")), (length, limit));
     // Long enough for one repeated SYN of the two that got no answer; then the program gives up.
     thread::sleep(Duration::from_millis(1200));
     drop((attempts, inhabitant));
@@ -440,4 +443,65 @@ fn throttling_is_read_where_the_controller_is_and_named_where_the_process_is() {
     assert!(value(&page, "memory_working_set_bytes") > 100_000.0);
     assert!(value(&page, "open_file_descriptors") >= 3.0);
     assert!(value(&page, "service_start_time_seconds") > 1e9);
+}
+
+#[test]
+fn an_edge_has_the_same_rate_at_both_ends_in_one_namespace_or_two() {
+    if !can_load() {
+        return;
+    }
+    const CONNECTIONS: usize = 200;
+    let namespaces = Namespaces::make("r");
+    let services = two_services(9)
+        + &format!(
+            "  - {{name: far-api, match: [{{netns: {}}}]}}\n  - {{name: far-web, match: [{{netns: {}}}]}}\n",
+            namespaces.inode(0),
+            namespaces.inode(1)
+        );
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    short_connections(9, CONNECTIONS);
+    let server = namespaces.addresses[0];
+    let listener = namespaces.inside(0, move || TcpListener::bind(SocketAddr::new(server, 0)).unwrap());
+    let address = listener.local_addr().unwrap();
+    let accepting = thread::spawn(move || (0..CONNECTIONS).for_each(|_| drop(listener.accept().unwrap())));
+    namespaces.inside(1, move || {
+        for _ in 0..CONNECTIONS {
+            std::net::TcpStream::connect(address).unwrap();
+        }
+    });
+    accepting.join().unwrap();
+    let edges = [EDGE, ("far-web", "far-api")];
+    let ends = |page: &Page| {
+        let count = |edge, reporter| page.edge("tcp_connects_total", edge, reporter);
+        edges.map(|edge| [count(edge, "client"), count(edge, "server")])
+    };
+    // Whichever end a reader takes, or has, the rate is the same.
+    let expected = [[CONNECTIONS as f64; 2]; 2];
+    let page = agent.page_when(|page| ends(page) == expected);
+    assert_eq!(ends(&page), expected);
+    // The other end's report goes to the same edge: nobody is seen twice under two names.
+    assert_eq!(page.edge("tcp_connects_total", ("unknown", "far-api"), "server"), 0.0);
+    assert_eq!(page.edge("tcp_connects_total", ("far-web", "unknown"), "client"), 0.0);
+}
+
+#[test]
+fn an_address_that_nobody_has_is_unreachable() {
+    if !can_load() {
+        return;
+    }
+    let namespaces = Namespaces::make("u");
+    let nobody: std::net::IpAddr = match namespaces.addresses[0] {
+        std::net::IpAddr::V4(v4) => std::net::Ipv4Addr::from(u32::from(v4) + 98).into(),
+        other => other,
+    };
+    let services = format!(
+        "services:\n  - {{name: api, match: [{{address: {nobody}}}]}}\n  - {{name: web, match: [{{netns: {}}}]}}\n",
+        namespaces.inode(1)
+    );
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let error = namespaces.inside(1, move || std::net::TcpStream::connect((nobody, 80)).unwrap_err());
+    assert_eq!(error.raw_os_error(), Some(libc::EHOSTUNREACH));
+    let count = |page: &Page| page.edge_with("tcp_connect_failures_total", EDGE, "client", ",reason=\"unreachable\"");
+    let page = agent.page_when(|page| count(page) == 1.0);
+    assert_eq!((count(&page), page.edge("tcp_connects_total", EDGE, "client")), (1.0, 1.0));
 }

@@ -1,6 +1,6 @@
 //! The exporter under load: what it costs the machine, and itself.
 //!
-//! 200 services call one another over 1,000 edges in a network namespace of their own: 20,000 connections stay
+//! 200 services call one another over 1,000 edges in network namespaces of their own: 20,000 connections stay
 //! open, and as many new ones as two cores allow, up to 10,000 a second. The same load runs alone, with the
 //! exporter, and with `--source procfs`, in turn.
 //!
@@ -61,6 +61,9 @@ struct Args {
     /// Is the load
     #[arg(long, hide = true)]
     load: bool,
+    /// Is this part of the load
+    #[arg(long, hide = true, default_value_t = 0)]
+    part: usize,
     /// Is a short-lived service that calls this address
     #[arg(long, hide = true)]
     job: Option<SocketAddr>,
@@ -68,7 +71,6 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let shape = Shape { services: args.services, edges: args.edges };
     if let Some(server) = args.job {
         TcpStream::connect(server)?.write_all(b"done")?;
         return Ok(());
@@ -76,14 +78,14 @@ fn main() -> anyhow::Result<()> {
     if args.load {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
         ensure!(up.success(), "cannot raise the loopback of the load's network namespace");
-        return tcp_load::run(shape);
+        return tcp_load::run(Shape { services: args.services, edges: args.edges, part: args.part });
     }
     ensure!(rustix::process::geteuid().is_root(), "loading eBPF programs and making network namespaces needs root");
     let binary = match &args.exporter {
         Some(binary) => binary.clone(),
         None => build_exporter()?,
     };
-    if args.churn { churn(&args, &binary) } else { under_load(&args, shape, &binary) }
+    if args.churn { churn(&args, &binary) } else { under_load(&args, &binary) }
 }
 
 fn build_exporter() -> anyhow::Result<PathBuf> {
@@ -92,19 +94,23 @@ fn build_exporter() -> anyhow::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("quoll-exporter"))
 }
 
-/// The process that makes the load; see [`tcp_load`].
-struct Load {
+/// Processes that share the load.
+const PARTS: usize = 4;
+
+/// One of the processes that make the load; see [`tcp_load`].
+struct Part {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Load {
-    fn start(args: &Args) -> anyhow::Result<Self> {
+impl Part {
+    fn start(shape: Shape) -> anyhow::Result<Self> {
         let mut child = Command::new("unshare")
             .arg("--net")
             .arg(std::env::current_exe()?)
-            .args(["--load", "--services", &args.services.to_string(), "--edges", &args.edges.to_string()])
+            .args(["--load", "--services", &shape.services.to_string(), "--edges", &shape.edges.to_string()])
+            .args(["--part", &shape.part.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -114,23 +120,47 @@ impl Load {
         Ok(Self { child, input, output })
     }
 
-    /// How many, and in how many seconds.
-    fn tell(&mut self, line: &str) -> anyhow::Result<(f64, f64)> {
-        writeln!(self.input, "{line}")?;
+    fn answer(&mut self) -> anyhow::Result<(f64, f64)> {
         let mut answer = String::new();
         self.output.read_line(&mut answer)?;
         let mut numbers = answer.split_ascii_whitespace().map(str::parse);
         match (numbers.next(), numbers.next()) {
             (Some(Ok(count)), Some(Ok(seconds))) => Ok((count, seconds)),
-            _ => bail!("the load ended at '{line}'"),
+            _ => bail!("a part of the load ended"),
         }
     }
 }
 
-impl Drop for Load {
+impl Drop for Part {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// All of them.
+struct Load(Vec<Part>);
+
+impl Load {
+    fn start(shapes: &[Shape]) -> anyhow::Result<Self> {
+        shapes.iter().map(|shape| Part::start(*shape)).collect::<anyhow::Result<_>>().map(Self)
+    }
+
+    /// How many together, and the most seconds that any of them took.
+    fn tell(&mut self, line: &str) -> anyhow::Result<(f64, f64)> {
+        for part in &mut self.0 {
+            writeln!(part.input, "{line}")?;
+        }
+        let mut total = (0.0, 0.0_f64);
+        for part in &mut self.0 {
+            let (count, seconds) = part.answer()?;
+            total = (total.0 + count, total.1.max(seconds));
+        }
+        Ok(total)
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        self.0.iter().map(|part| cpu_seconds(part.child.id())).sum()
     }
 }
 
@@ -262,24 +292,26 @@ struct Connected {
 }
 
 fn connect(load: &mut Load, args: &Args, agent: Option<&Exporter>) -> anyhow::Result<Connected> {
-    let load_cpu = || cpu_seconds(load.child.id());
     let agent_cpu = || agent.map_or(0.0, Exporter::cpu_seconds);
-    let (load_before, agent_before) = (load_cpu(), agent_cpu());
+    let (load_before, agent_before) = (load.cpu_seconds(), agent_cpu());
     let scraper = agent.map(|agent| Scraper::start(agent.address));
-    let (made, seconds) = load.tell(&format!("connect {} {}", args.rate, args.seconds))?;
+    let (made, seconds) = load.tell(&format!("connect {} {}", args.rate / PARTS as f64, args.seconds))?;
     drop(scraper);
     Ok(Connected {
         made,
         per_second: made / seconds,
-        load_us: 1e6 * (cpu_seconds(load.child.id()) - load_before) / made,
+        load_us: 1e6 * (load.cpu_seconds() - load_before) / made,
         agent_share: (agent_cpu() - agent_before) / seconds,
     })
 }
 
-fn under_load(args: &Args, shape: Shape, binary: &Path) -> anyhow::Result<()> {
+fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let mut report = Report::new("exporter");
-    let mut load = Load::start(args)?;
-    let (open, _) = load.tell(&format!("open {}", args.open))?;
+    let part = |part| Shape { services: args.services / PARTS, edges: args.edges / PARTS, part };
+    let shapes: Vec<Shape> = (0..PARTS).map(part).collect();
+    let rules = shapes.iter().fold("services:\n".to_owned(), |text, shape| text + &shape.rules());
+    let mut load = Load::start(&shapes)?;
+    let (open, _) = load.tell(&format!("open {}", args.open / PARTS))?;
     report.note(&format!("{} services, {} edges, {open} open connections", args.services, args.edges));
 
     report.note("the load alone");
@@ -288,7 +320,7 @@ fn under_load(args: &Args, shape: Shape, binary: &Path) -> anyhow::Result<()> {
     report.add("load_us_per_connection_alone", alone.load_us);
 
     report.note("with the exporter");
-    let exporter = Exporter::start(binary, "ebpf", &shape.rules(), &[])?;
+    let exporter = Exporter::start(binary, "ebpf", &rules, &[])?;
     let stats_before = fs::read_to_string(STATS)?;
     fs::write(STATS, "1")?;
     let programs = exporter.programs();
@@ -348,7 +380,7 @@ fn under_load(args: &Args, shape: Shape, binary: &Path) -> anyhow::Result<()> {
     drop(exporter);
 
     report.note("with --source procfs");
-    let exporter = Exporter::start(binary, "procfs", &shape.rules(), &[])?;
+    let exporter = Exporter::start(binary, "procfs", &rules, &[])?;
     let procfs = connect(&mut load, args, Some(&exporter))?;
     report.add("procfs_connections_per_second", procfs.per_second);
     report.add("procfs_agent_core_share", procfs.agent_share);

@@ -9,7 +9,7 @@ use super::{
     ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, SourceKind, endpoint,
 };
 use crate::inventory::Inventory;
-use crate::kernel::{Kernel, KernelError, Reported, Settings};
+use crate::kernel::{Kernel, KernelError, Settings};
 
 /// See [`Kernel`].
 ///
@@ -42,33 +42,33 @@ impl Source for EbpfSource {
     }
 
     fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+        // Whoever was there before us is there at the first look, at both ends.
+        let mut holders = Holders::default();
+        if self.look == 0 {
+            self.kernel.live_connections(|reported| {
+                if is_stranger(&reported.record) {
+                    holders.add(&report(&reported.record, None));
+                }
+            })?;
+        }
         self.look += 1;
         let (look, introduced) = (self.look, &mut self.introduced);
-        let mut strangers: Vec<Reported> = Vec::new();
         self.kernel.live_connections(|reported| {
             let mut report = report(&reported.record, reported.http);
-            if report.preexisting && report.peer.is_none() {
-                let Some((owner, process, seen)) = introduced.get_mut(&report.id) else {
-                    strangers.push(reported);
-                    return;
-                };
-                *seen = look;
-                report.peer = Some(*owner);
-                report.processes[1] = *process;
+            if is_stranger(&reported.record) {
+                if let Some((owner, process, seen)) = introduced.get_mut(&report.id) {
+                    *seen = look;
+                    report.peer = Some(*owner);
+                    report.processes[1] = *process;
+                } else if holders.introduce(&mut report)
+                    && let Some(owner) = report.peer
+                {
+                    introduced.insert(report.id, (owner, report.processes[1], look));
+                }
             }
             receive(report);
         })?;
         introduced.retain(|_, (.., seen)| *seen == look);
-        let reports = || strangers.iter().map(|reported| report(&reported.record, reported.http));
-        let mut holders = Holders::default();
-        reports().for_each(|report| holders.add(&report));
-        for mut report in reports() {
-            holders.introduce(&mut report);
-            if let Some(owner) = report.peer {
-                introduced.insert(report.id, (owner, report.processes[1], look));
-            }
-            receive(report);
-        }
         Ok(())
     }
 
@@ -101,6 +101,11 @@ impl Source for EbpfSource {
             ("listener", losses.listeners),
         ]
     }
+}
+
+/// It was there before us, so the kernel side does not know who holds its other end.
+fn is_stranger(record: &ConnectionRecord) -> bool {
+    record.connection.flags & FLAG_PREEXISTING != 0 && record.connection.peer_netns == 0
 }
 
 fn report(record: &ConnectionRecord, http: Option<HttpStats>) -> Report {

@@ -253,6 +253,19 @@ impl Namespaces {
         Inhabitant(Command::new("nsenter").args([path.as_str(), "sleep", "60"]).spawn().unwrap())
     }
 
+    /// Length and limit of a listener's queue as `ss` has them from sock_diag.
+    pub fn sock_diag(&self, end: usize, port: u16) -> (f64, f64) {
+        let filter = format!("sport = :{port}");
+        let output = Command::new("nsenter")
+            .arg(format!("--net={}", self.path(end)))
+            .args(["ss", "--no-header", "--listening", "--tcp", "--numeric", &filter])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut numbers = text.split_whitespace().skip(1).map(|word| word.parse().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
     fn path(&self, end: usize) -> String {
         format!("/run/netns/{}", self.names[end])
     }
