@@ -1,7 +1,8 @@
 //! Where nodes stand, across refreshes: known ones keep their place, new ones find one and ease in.
 //!
 //! A full layout happens at first sight, on request, and where more than half of the nodes are new.
-//! Otherwise a newcomer goes between its neighbours to the nearest free place. Nodes that vanish keep
+//! Otherwise a newcomer goes between its neighbours to the nearest free place; hundreds at once are laid out
+//! together with the known ones, starting from where these are. Nodes that vanish keep
 //! their place for a return (up to a limit), so a gap in the data moves nothing. Pinned nodes never move
 //! but by hand; every layout leaves them where they are. Nodes that a new layout moves glide there.
 //!
@@ -22,6 +23,9 @@ const MEMORY: usize = 4;
 /// Nodes moved by one step each, at once and per slice: some 60 and 12 ms.
 const AT_ONCE: usize = 40_000;
 const SLICE: usize = 9_000;
+
+/// Newcomers times known places up to which newcomers find their places one by one.
+const ONE_BY_ONE: usize = 40_000;
 
 #[derive(Debug, Clone, PartialEq)]
 struct Place {
@@ -99,6 +103,11 @@ impl Stage {
         }
         if newcomers.len() * 2 > shown.nodes.len() {
             self.arrange(shown, now_ms, false);
+            return Change::All;
+        }
+        // Looking for one free place after the other is for a few newcomers.
+        if newcomers.len() * self.places.len() > ONE_BY_ONE {
+            self.arrange(shown, now_ms, true);
             return Change::All;
         }
         for place in newcomers {
@@ -319,7 +328,7 @@ impl Stage {
     /// The nearest place on a spiral around `wish` with room for a node.
     fn free_nearby(&self, wish: Slot) -> Slot {
         let mut slot = wish;
-        for turn in 0..4_000_u32 {
+        for turn in 0..600_u32 {
             let (radius, angle) = (0.35 * f64::from(turn).sqrt(), f64::from(turn) * 2.399_963);
             slot = Slot { layer: wish.layer + radius * angle.cos(), cross: wish.cross + radius * angle.sin() };
             let taken = |p: &Place| (p.slot.layer - slot.layer).hypot(p.slot.cross - slot.cross) < 0.75;
@@ -414,6 +423,21 @@ mod tests {
         stage.unpin(Some(&cart));
         stage.arrange(&all, 20_000.0, false);
         assert_ne!(stage.slot(&cart), pinned);
+    }
+
+    #[test]
+    fn many_newcomers_are_laid_out_together() {
+        let names: Vec<String> = (0..1000).map(|i| format!("s{i}")).collect();
+        let tree = |nodes: usize| -> Vec<(&str, &str)> {
+            (1..nodes).map(|i| (names[(i - 1) / 3].as_str(), names[i].as_str())).collect()
+        };
+        let mut stage = Stage::default();
+        stage.refresh(&shown(&tree(600)), 0.0);
+        stage.settle();
+        let grown = shown(&tree(1000));
+        assert_eq!(stage.refresh(&grown, 1.0), Change::All);
+        stage.settle();
+        assert!(grown.nodes.iter().all(|n| stage.slot(&n.key).layer.is_finite()));
     }
 
     #[test]
