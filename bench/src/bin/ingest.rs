@@ -25,6 +25,7 @@ use quoll_features::{FeatureSet, ScopeWindows, SeriesRef};
 use quoll_ingest::table::{Binding, BlockHasher, SeriesTable};
 use quoll_ingest::{Format, IngestConfig, Receiver, SharedReceiver};
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
+use quoll_prometheus_protocol::encode_v2::RequestEncoder;
 use quoll_prometheus_protocol::{decode, snappy, v1};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -67,6 +68,15 @@ fn all_labels(ignored_of_ten: usize, generation: usize) -> Vec<Labels> {
     (0..SERIES).map(|index| labels(index, index / 4 % 10 < ignored_of_ten, generation)).collect()
 }
 
+/// The same series with ten labels, as relabelling and external labels make them.
+fn widened(labels: &Labels) -> Labels {
+    let mut labels = labels.clone();
+    let more = [("container", "app"), ("cluster", "eu-central-1"), ("region", "eu-central"), ("zone", "eu-central-1a")];
+    labels.extend(more.map(|(name, value)| (name, value.to_owned())));
+    labels.sort_unstable();
+    labels
+}
+
 fn value(series: usize, scrape: usize) -> f64 {
     // Counters that grow unevenly, gauges that move: nothing that compresses unusually well.
     let noise = (series * 7919 + scrape * 104_729) % 10_007;
@@ -74,19 +84,25 @@ fn value(series: usize, scrape: usize) -> f64 {
 }
 
 /// Scrapes `from..from + SCRAPES` as compressed requests of `chunk` series.
-fn requests(all: &[Labels], from: usize, chunk: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+fn requests(all: &[Labels], from: usize, chunk: usize, format: Format) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut requests = Vec::new();
     let mut encoder = WriteRequestEncoder::new();
     for scrape in from..from + SCRAPES {
         let base = START_MS + i64::try_from(scrape)? * INTERVAL_MS;
         for (number, part) in all.chunks(chunk).enumerate() {
-            encoder.clear();
-            for (offset, labels) in part.iter().enumerate() {
+            let samples = part.iter().enumerate().map(|(offset, labels)| {
                 let series = number * chunk + offset;
-                let timestamp = base + i64::try_from(series % 997)?;
-                encoder.push(labels, &[(timestamp, value(series, scrape))]);
+                (labels, [(base + series as i64 % 997, value(series, scrape))])
+            });
+            if format == Format::V2 {
+                let mut encoder = RequestEncoder::new();
+                samples.for_each(|(labels, sample)| encoder.push(labels, &sample, v1::MetricType::Counter));
+                requests.push(snappy::compress(&encoder.finish())?);
+            } else {
+                encoder.clear();
+                samples.for_each(|(labels, sample)| encoder.push(labels, &sample));
+                requests.push(snappy::compress(encoder.as_bytes())?);
             }
-            requests.push(snappy::compress(encoder.as_bytes())?);
         }
     }
     Ok(requests)
@@ -122,11 +138,16 @@ fn processor_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-fn drive(all: &[Labels], chunk: usize, mut send: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<Timed> {
+fn drive(
+    all: &[Labels],
+    chunk: usize,
+    format: Format,
+    mut send: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<Timed> {
     let mut timed = Timed { samples: 0, seconds: 0.0, request_ms: Vec::new() };
     let mut scrape = 0;
     while timed.seconds < MEASURE.as_secs_f64() {
-        let round = requests(all, scrape, chunk)?;
+        let round = requests(all, scrape, chunk, format)?;
         // The first round shows all series for the first time: it is not timed.
         let known = scrape > 0;
         for request in &round {
@@ -145,11 +166,11 @@ fn drive(all: &[Labels], chunk: usize, mut send: impl FnMut(&[u8]) -> anyhow::Re
     Ok(timed)
 }
 
-fn ours(all: &[Labels], chunk: usize) -> anyhow::Result<Timed> {
+fn ours(all: &[Labels], chunk: usize, format: Format) -> anyhow::Result<Timed> {
     let directory = tempfile::tempdir()?;
     let receiver = open(directory.path(), INTERVAL_MS)?;
-    drive(all, chunk, |request| {
-        receiver.write_at("", Format::V1, request, START_MS)?;
+    drive(all, chunk, format, |request| {
+        receiver.write_at("", format, request, START_MS)?;
         // What the engine's thread would take away.
         drop(receiver.wait_closed(Duration::ZERO));
         Ok(())
@@ -160,18 +181,18 @@ fn ours(all: &[Labels], chunk: usize) -> anyhow::Result<Timed> {
 fn parts(all: &[Labels], report: &Report) -> anyhow::Result<()> {
     let (mut buffer, hasher) = (Vec::new(), BlockHasher::random());
     let mut sum = 0;
-    let unpack = drive(all, SERIES, |request| {
+    let unpack = drive(all, SERIES, Format::V1, |request| {
         sum += i64::try_from(snappy::decompress(request, &mut buffer, 1 << 26)?.len())?;
         Ok(())
     })?;
-    let decode = drive(all, SERIES, |request| {
+    let decode = drive(all, SERIES, Format::V1, |request| {
         for series in decode::series(snappy::decompress(request, &mut buffer, 1 << 26)?) {
             sum += series?.samples().flatten().map(|sample| sample.timestamp_ms).sum::<i64>();
         }
         Ok(())
     })?;
     let mut table = SeriesTable::default();
-    let look_up = drive(all, SERIES, |request| {
+    let look_up = drive(all, SERIES, Format::V1, |request| {
         for series in decode::series(snappy::decompress(request, &mut buffer, 1 << 26)?) {
             let series = series?;
             let key = hasher.key(series.label_block().unwrap_or_default());
@@ -199,7 +220,7 @@ fn prost_peer(all: &[Labels], chunk: usize) -> anyhow::Result<Timed> {
     let mut known: HashMap<u64, Option<SeriesRef>> = HashMap::new();
     let state = foldhash::fast::RandomState::default();
     let mut closed = Vec::new();
-    drive(all, chunk, |request| {
+    drive(all, chunk, Format::V1, |request| {
         let body = snap::raw::Decoder::new().decompress_vec(request)?;
         for series in v1::WriteRequest::decode(&body[..])?.timeseries {
             let mut hasher = state.build_hasher();
@@ -243,19 +264,18 @@ fn first_sight() -> anyhow::Result<f64> {
 }
 
 /// Allocations per known series, in requests that close no step and in those that do.
-fn allocations(all: &[Labels]) -> anyhow::Result<(f64, f64)> {
+fn allocations(all: &[Labels], format: Format) -> anyhow::Result<(f64, f64)> {
     let mut found = [0.0; 2];
     for (figure, step_ms) in [3_600_000, INTERVAL_MS].into_iter().enumerate() {
         let directory = tempfile::tempdir()?;
         let receiver = open(directory.path(), step_ms)?;
-        let round = requests(all, 0, SERIES)?;
+        let round = requests(all, 0, SERIES, format)?;
         let (first, later) = round.split_at(SCRAPES / 2);
         for request in first {
-            receiver.write_at("", Format::V1, request, START_MS)?;
+            receiver.write_at("", format, request, START_MS)?;
         }
-        let (result, allocated) = count(|| {
-            later.iter().try_for_each(|request| receiver.write_at("", Format::V1, request, START_MS).map(drop))
-        });
+        let (result, allocated) =
+            count(|| later.iter().try_for_each(|request| receiver.write_at("", format, request, START_MS).map(drop)));
         result?;
         found[figure] = allocated.blocks as f64 / (later.len() * SERIES) as f64;
     }
@@ -293,25 +313,35 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new("ingest");
     report.note("10,000 series x 6 labels, one sample each per request, one thread, log on disk, 15 s steps");
     let all = all_labels(0, 0);
-    let size = requests(&all[..], 0, SERIES)?.first().context("no request")?.len();
+    let size = requests(&all[..], 0, SERIES, Format::V1)?.first().context("no request")?.len();
     report.note(&format!("compressed request: {size} bytes, {:.1} per series", size as f64 / SERIES as f64));
 
     parts(&all, &report)?;
-    let mut whole = ours(&all, SERIES)?;
+    let mut whole = ours(&all, SERIES, Format::V1)?;
     report.add("v1_samples_per_second_core", whole.samples_per_second());
     report.add("p99_request_ms", percentile(&mut whole.request_ms, 0.99));
-    let parts = ours(&all, 2000)?;
+    let parts = ours(&all, 2000, Format::V1)?;
     report.note(&format!("  in requests of 2,000 series (Prometheus' default): {:.0}/s", parts.samples_per_second()));
     let peer = prost_peer(&all, SERIES)?;
     report.note(&format!("  prost + hash look-up + the same windows, no log: {:.0}/s", peer.samples_per_second()));
     report.add("v1_ratio_vs_prost", whole.samples_per_second() / peer.samples_per_second());
 
+    let mut second = ours(&all, SERIES, Format::V2)?;
+    report.add("v2_samples_per_second_core", second.samples_per_second());
+    report.note(&format!("  p99 of its requests: {:.2} ms", percentile(&mut second.request_ms, 0.99)));
+    let wide: Vec<Labels> = all.iter().map(|labels| widened(labels)).collect();
+    for (name, format) in [("1.0", Format::V1), ("2.0", Format::V2)] {
+        let rate = ours(&wide, SERIES, format)?.samples_per_second();
+        report.note(&format!("  10 labels, {name}: {rate:.0}/s"));
+    }
+
     let tenth = all_labels(9, 0);
-    let selected = ours(&tenth, SERIES)?;
+    let selected = ours(&tenth, SERIES, Format::V1)?;
     report.add("v1_ten_percent_selected_samples_per_second_core", selected.samples_per_second());
     report.add("first_sight_series_per_second", first_sight()?);
-    let (known, closing) = allocations(&all)?;
-    report.add("allocations_per_known_series", known);
+    let (known, closing) = allocations(&all, Format::V1)?;
+    let (known_v2, _) = allocations(&all, Format::V2)?;
+    report.add("allocations_per_known_series", known.max(known_v2));
     report.note(&format!("  with a step of 500 services closed in each request: {closing:.4} per series"));
     report.add("bomb_growth_bytes", bomb()?);
     report.print();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
-use quoll_prometheus_protocol::snappy;
+use quoll_prometheus_protocol::{CONTENT_TYPE_V2, EXEMPLARS_WRITTEN, HISTOGRAMS_WRITTEN, SAMPLES_WRITTEN, snappy};
 
 use crate::process::{Process, free_port, scorer_binary};
 use crate::wait_for;
@@ -116,6 +116,26 @@ impl Scorer {
         request.send(body).ok().map(|answer| answer.status().as_u16())
     }
 
+    /// As [`Scorer::post`], with the written-counts headers of the answer: samples, histograms, exemplars.
+    ///
+    /// # Panics
+    /// Where there is no answer, or a count is no number.
+    #[must_use]
+    pub fn post_counted(&self, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Option<[u64; 3]>) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = agent.post(&self.url("/api/v1/write"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = request.send(body).unwrap();
+        let counts = [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN]
+            .map(|name| answer.headers().get(name).map(|count| count.to_str().unwrap().parse().unwrap()));
+        let present = counts.iter().flatten().count();
+        assert!(present == 0 || present == 3, "all counts or none: {counts:?}");
+        let counts = (present == 3).then(|| counts.map(Option::unwrap));
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default(), counts)
+    }
+
     /// Resident memory in KiB.
     ///
     /// # Panics
@@ -134,6 +154,10 @@ pub const V1: [(&str, &str); 3] = [
     ("Content-Encoding", "snappy"),
     ("X-Prometheus-Remote-Write-Version", "0.1.0"),
 ];
+
+/// Headers of remote write 2.0.
+pub const V2: [(&str, &str); 3] =
+    [("Content-Type", CONTENT_TYPE_V2), ("Content-Encoding", "snappy"), ("X-Prometheus-Remote-Write-Version", "2.0.0")];
 
 /// Labels of a series, sorted by name.
 pub type Labels = Vec<(&'static str, String)>;

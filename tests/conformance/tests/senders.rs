@@ -86,3 +86,56 @@ fn vmagent_sends_as_it_likes_and_victoria_metrics_stores_the_same() {
     };
     agrees(&scorer, |query, at_ms| storing.query(query, at_ms));
 }
+
+#[test]
+fn the_newest_prometheus_sends_version_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = serve(|_, _| (200, exposition()));
+    let scorer = Scorer::start(&directory.path().join("scorer"), None, "");
+    let message =
+        ", protobuf_message: io.prometheus.write.v2.Request, send_exemplars: true, send_native_histograms: true";
+    let configuration = scrape(target) + &remote_write(&scorer, message);
+    let Some(sending) = Prometheus::start_newest(&directory.path().join("sending"), &configuration) else { return };
+    agrees(&scorer, |query, at_ms| sending.query(query, at_ms));
+    assert!(scorer.metric("quoll_scorer_write_requests_v2_total") > 0.0);
+    // It counts as failed what an answer does not confirm.
+    let failed = "sum(prometheus_remote_storage_samples_failed_total)";
+    assert!(sending.query(failed, now_ms()).iter().all(|(_, count)| *count == 0.0));
+}
+
+#[test]
+fn of_a_pair_one_is_heard_and_the_other_takes_over_when_it_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = serve(|_, _| (200, exposition()));
+    let scorer = Scorer::start(&directory.path().join("scorer"), None, "ingest: { ha_failover_ms: 3000 }\n");
+    let replica = |name: &str| {
+        let configuration = scrape(target).replace(
+            "scrape_interval: 1s",
+            &format!("scrape_interval: 1s, external_labels: {{ cluster: eu, replica: {name} }}"),
+        ) + &remote_write(&scorer, "");
+        Prometheus::start(&directory.path().join(name), &configuration)
+    };
+    // Some 51 requests a second on each edge, never twice that.
+    let rates_are_single = || {
+        for edge in scorer.json("/api/v1/graph")["edges"].as_array().unwrap() {
+            let rate = edge["requests_per_second"].as_f64().unwrap();
+            assert!(rate < 90.0, "{rate} requests a second: summed over replicas");
+        }
+    };
+    let mut first = replica("a");
+    agrees(&scorer, |query, at_ms| first.query(query, at_ms));
+    let second = replica("b");
+    wait_for("samples of the other replica", Duration::from_secs(40), || {
+        rates_are_single();
+        (scorer.metric("quoll_scorer_samples_replica_total") > 20.0).then_some(())
+    });
+    first.process().kill();
+    let killed_ms = now_ms();
+    wait_for("the other replica to take over", Duration::from_secs(40), || {
+        rates_are_single();
+        let tick_ms = scorer.json("/api/v1/graph")["tick_ms"].as_i64()?;
+        (tick_ms > killed_ms + 8000).then_some(())
+    });
+    agrees(&scorer, |query, at_ms| second.query(query, at_ms));
+    assert_eq!(scorer.metric("quoll_scorer_replica_failovers_total"), 1.0);
+}
