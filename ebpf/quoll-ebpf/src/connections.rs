@@ -104,19 +104,7 @@ fn on_connected(socket: Socket) {
 /// are on this node they are introduced to one another here.
 #[inline(always)]
 fn on_accepted(socket: Socket) {
-    let now = now_ns();
-    let mut connection = Connection {
-        start_ns: now,
-        established_ns: now,
-        cgroup_id: socket.cgroup_id(),
-        netns: socket.netns(),
-        local_address: socket.local_address(),
-        local_port: socket.local_port(),
-        remote_address: socket.remote_address(),
-        remote_port: socket.remote_port(),
-        role: ROLE_SERVER,
-        ..Default::default()
-    };
+    let mut connection = Connection { role: ROLE_SERVER, ..established(socket) };
     let tuple = tuple(&connection, false);
     if let Some(client) = CLIENTS.get_ptr(&tuple) {
         // SAFETY: entries are written once, before the server's side exists.
@@ -134,6 +122,23 @@ fn on_accepted(socket: Socket) {
     }
     if CONNECTIONS.insert(&socket.0, &connection, 0).is_err() {
         count_loss(LOST_CONNECTIONS);
+    }
+}
+
+/// What a socket says of itself once its handshake is over.
+#[inline(always)]
+pub fn established(socket: Socket) -> Connection {
+    let now = now_ns();
+    Connection {
+        start_ns: now,
+        established_ns: now,
+        cgroup_id: socket.cgroup_id(),
+        netns: socket.netns(),
+        local_address: socket.local_address(),
+        local_port: socket.local_port(),
+        remote_address: socket.remote_address(),
+        remote_port: socket.remote_port(),
+        ..Default::default()
     }
 }
 

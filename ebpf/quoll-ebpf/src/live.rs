@@ -19,7 +19,7 @@ use quoll_ebpf_abi::{
     Connection, ConnectionRecord, FLAG_PREEXISTING, LOST_CONNECTIONS, Listener, ListenerRecord, tcp_state,
 };
 
-use crate::connections::{fill, now_ns, remember_listener};
+use crate::connections::{established, fill, remember_listener};
 use crate::kernel::{Socket, offset, read};
 use crate::maps::{CONNECTIONS, HTTP, count_loss};
 
@@ -125,20 +125,7 @@ pub extern "C" fn open_sockets(ctx: *mut TaskFile) -> i32 {
     match socket.state() {
         tcp_state::LISTEN => remember_listener(socket, process),
         tcp_state::ESTABLISHED | tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::CLOSE_WAIT => {
-            let now = now_ns();
-            let connection = Connection {
-                start_ns: now,
-                established_ns: now,
-                cgroup_id: socket.cgroup_id(),
-                netns: socket.netns(),
-                local_address: socket.local_address(),
-                local_port: socket.local_port(),
-                remote_address: socket.remote_address(),
-                remote_port: socket.remote_port(),
-                process,
-                flags: FLAG_PREEXISTING,
-                ..Default::default()
-            };
+            let connection = Connection { process, flags: FLAG_PREEXISTING, ..established(socket) };
             // -EEXIST: it was made after we attached, and is followed already.
             const EEXIST: i32 = -17;
             if let Err(error) = CONNECTIONS.insert(&socket.0, &connection, ONLY_NEW)
