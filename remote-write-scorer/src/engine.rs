@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use quoll_api::view::{ClosedIncidentView, ModelView, Published, ScopeKey};
+use quoll_api::view::{Feedback, ModelView, Published, ScopeKey};
 use quoll_detect::{Detector, ServiceScore};
 use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
@@ -19,15 +19,14 @@ use quoll_incidents::{Incidents, IncidentsConfig};
 use quoll_ingest::{ClosedScopeStep, SharedReceiver};
 use quoll_queue::Queue;
 
+use crate::incident_log::IncidentLog;
 use crate::journal::{Handled, Journal};
 use crate::outputs::Outputs;
 use crate::snapshot::{EngineScope, Inference, StoredScope, Writing};
-use crate::view::{scope_key, scope_view, service_name};
+use crate::view::{scope_key, scope_view};
 
 /// Steps kept so that a model loaded later has a history: 60 of the image and 15 of its widest mean.
 const HISTORY_STEPS: usize = 75;
-/// Closed incidents kept for the interface, per scope.
-const CLOSED_INCIDENTS: usize = 50;
 
 /// What the engine counted, for `/metrics`.
 #[derive(Debug, Clone, Default)]
@@ -89,8 +88,7 @@ struct ScopeEngine {
     incidents: Incidents,
     outputs: Outputs,
     history: VecDeque<ClosedStep>,
-    closed: VecDeque<ClosedIncidentView>,
-    explanations: BTreeMap<String, Vec<String>>,
+    log: IncidentLog,
     services: u64,
     last_end_ms: i64,
     last_written_ms: i64,
@@ -170,8 +168,7 @@ impl Engine {
             incidents,
             outputs: Outputs::default(),
             history: VecDeque::new(),
-            closed: VecDeque::new(),
-            explanations: BTreeMap::new(),
+            log: IncidentLog::default(),
             services: 0,
             last_written_ms: i64::MIN,
             last_end_ms: i64::MIN,
@@ -229,7 +226,7 @@ impl Engine {
         // Without a model there is only the graph: as if the step were a backlog, nothing may open an incident.
         let clock = if scores.is_some() { now } else { i64::MAX };
         let diagnosis = state.incidents.tick(&step, scores.as_deref().unwrap_or_default(), clock);
-        state.note_incidents(&diagnosis);
+        state.log.note(&diagnosis);
         state.last_end_ms = state.last_end_ms.max(step.end_ms);
 
         let timestamp_ms = step.end_ms.min(now);
@@ -243,7 +240,7 @@ impl Engine {
         } else {
             self.count(|stats| stats.withheld_ticks += 1);
         }
-        let closed = state.closed.iter().cloned();
+        let closed = state.log.closed().cloned();
         let view = scope_view(&state.scope, &self.settings.set, &step, scores.as_deref(), &diagnosis, closed);
         state.services = step.services.len() as u64;
         let scored = scores.map_or(0, |scores| scores.len() as u64);
@@ -253,8 +250,7 @@ impl Engine {
             published.scopes.insert(view.scope.clone(), Arc::new(view));
         });
         let services = self.scopes.values().map(|scope| scope.services).sum::<u64>() + state.services;
-        let open = self.scopes.values().map(|scope| scope.explanations.len() as u64).sum::<u64>()
-            + state.explanations.len() as u64;
+        let open = self.scopes.values().map(|scope| scope.log.open()).sum::<u64>() + state.log.open();
         self.count(|stats| {
             stats.ticks += 1;
             stats.scores += scored;
@@ -350,6 +346,18 @@ impl Engine {
         Ok(message)
     }
 
+    /// Learns what a user says about an incident.
+    ///
+    /// # Errors
+    /// A scope, incident or service that is not known.
+    pub fn feedback(&mut self, scope: &ScopeKey, incident: &str, feedback: Feedback) -> Result<String, String> {
+        let state =
+            self.scopes.get_mut(scope).ok_or("no such scope, or nothing was received from it since the start")?;
+        let outcome = state.incidents.feedback(incident, feedback.clone()).map_err(|error| error.to_string())?;
+        state.log.feedback(incident, feedback);
+        Ok(outcome)
+    }
+
     /// Takes a snapshot: everything, as of now. Steps that are closed and wait are handled for it.
     pub fn snapshot(&mut self, receiver: &SharedReceiver, data_dir: &Path) {
         let started = std::time::Instant::now();
@@ -386,11 +394,7 @@ impl Engine {
 
 impl ScopeEngine {
     fn store(&self) -> EngineScope<'_> {
-        let inference = Inference {
-            incidents: self.incidents.snapshot(),
-            closed: self.closed.iter().cloned().collect(),
-            explanations: self.explanations.clone(),
-        };
+        let inference = Inference { incidents: self.incidents.snapshot(), log: self.log.clone() };
         EngineScope {
             scope: &self.scope,
             last_end_ms: self.last_end_ms,
@@ -408,8 +412,7 @@ impl ScopeEngine {
         self.history = stored.history.into();
         let inference = serde_json::from_str::<Inference>(&stored.inference).map_err(|error| error.to_string());
         let resumed = inference.and_then(|inference| {
-            self.closed = inference.closed.into();
-            self.explanations = inference.explanations;
+            self.log = inference.log;
             self.incidents.restore(inference.incidents).map_err(|error| error.to_string())
         });
         if let Err(reason) = resumed {
@@ -432,29 +435,6 @@ impl ScopeEngine {
             self.history.pop_front();
         }
         self.history.push_back(step);
-    }
-
-    /// Keeps the last explanation of every open incident, and moves closed ones to the list of those.
-    fn note_incidents(&mut self, diagnosis: &quoll_incidents::Diagnosis) {
-        for closed in &diagnosis.closed {
-            self.closed.push_front(ClosedIncidentView {
-                id: closed.id.clone(),
-                opened_ms: closed.opened_ms,
-                closed_ms: closed.closed_ms,
-                root: service_name(&closed.root),
-                merged_into: closed.merged_into.clone(),
-                explanation: self.explanations.remove(&closed.id).unwrap_or_default(),
-            });
-            tracing::info!(incident = %closed.id, root = %closed.root, "incident closed");
-        }
-        self.closed.truncate(CLOSED_INCIDENTS);
-        for incident in &diagnosis.incidents {
-            let new = self.explanations.insert(incident.id.clone(), incident.explanation.clone()).is_none();
-            if let (true, Some((root, probability))) = (new, incident.roots.first()) {
-                tracing::info!(incident = %incident.id, %root, probability, "incident opened");
-            }
-        }
-        self.explanations.retain(|id, _| diagnosis.incidents.iter().any(|incident| incident.id == *id));
     }
 }
 

@@ -135,6 +135,10 @@ impl Outputs {
             tick.edge("quoll_edge_requests_per_second", &edge.edge, edge.requests_per_second);
             tick.edge("quoll_edge_error_ratio", &edge.edge, edge.error_ratio);
         }
+        for (name, of) in &diagnosis.aliases {
+            let of = [("alias_of", Some(&*of.name)), ("alias_of_namespace", of.namespace.as_deref())];
+            tick.service("quoll_service_alias_info", name, &of, 1.0);
+        }
         if let Some(scores) = scores {
             for score in scores {
                 tick.score(score, set);

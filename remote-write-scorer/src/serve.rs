@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use quoll_api::view::{Feedback, ScopeKey};
 use quoll_api::{Api, Host, Published, Surface};
 use quoll_ingest::SharedReceiver;
 use quoll_queue::Queue;
@@ -33,13 +34,19 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Time that the queue has to send what is left.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 
-type ReloadReply = mpsc::SyncSender<Result<String, String>>;
+type Reply = mpsc::SyncSender<Result<String, String>>;
+
+/// What requests ask of the engine's thread.
+enum Wish {
+    Reload,
+    Feedback { scope: ScopeKey, incident: String, feedback: Feedback },
+}
 
 struct Process {
     receiver: Arc<SharedReceiver>,
     stats: Arc<Mutex<EngineStats>>,
     queue: Option<Weak<Queue>>,
-    reload: Mutex<mpsc::Sender<ReloadReply>>,
+    wishes: Mutex<mpsc::Sender<(Wish, Reply)>>,
     stopping: Arc<AtomicBool>,
     web: Web,
 }
@@ -56,9 +63,19 @@ impl Host for Process {
     }
 
     fn reload(&self) -> Result<String, String> {
+        self.ask(Wish::Reload)
+    }
+
+    fn feedback(&self, scope: ScopeKey, incident: String, feedback: Feedback) -> Result<String, String> {
+        self.ask(Wish::Feedback { scope, incident, feedback })
+    }
+}
+
+impl Process {
+    fn ask(&self, wish: Wish) -> Result<String, String> {
         let (reply, answer) = mpsc::sync_channel(1);
         let gone = "the engine has stopped";
-        self.reload.lock().map_err(|_| gone)?.send(reply).map_err(|_| gone)?;
+        self.wishes.lock().map_err(|_| gone)?.send((wish, reply)).map_err(|_| gone)?;
         self.receiver.wake();
         answer.recv_timeout(Duration::from_secs(30)).map_err(|_| "the engine did not answer in time".to_owned())?
     }
@@ -98,18 +115,18 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     engine.snapshot(&receiver, &config.data_dir);
     let stopping = Arc::new(AtomicBool::new(false));
     let drained = Arc::new(AtomicBool::new(false));
-    let (reload, reloads) = mpsc::channel();
+    let (wishes, wished) = mpsc::channel();
     let watched = config.model_dir.clone().zip(stamp);
     let engine = std::thread::Builder::new().name("engine".into()).spawn({
         let (receiver, drained) = (Arc::clone(&receiver), Arc::clone(&drained));
         let snapshots = (config.data_dir.clone(), Duration::from_millis(config.snapshot_every_ms.unsigned_abs()));
-        move || run_engine(engine, &receiver, &reloads, watched, &drained, &snapshots)
+        move || run_engine(engine, &receiver, &wished, watched, &drained, &snapshots)
     })?;
     let host = Process {
         receiver: Arc::clone(&receiver),
         stats,
         queue: weak_queue,
-        reload: Mutex::new(reload),
+        wishes: Mutex::new(wishes),
         stopping: Arc::clone(&stopping),
         web: web.clone(),
     };
@@ -198,7 +215,7 @@ fn answer_requests(
 fn run_engine(
     mut engine: Engine,
     receiver: &SharedReceiver,
-    reloads: &mpsc::Receiver<ReloadReply>,
+    wished: &mpsc::Receiver<(Wish, Reply)>,
     mut watched: Option<(PathBuf, ModelStamp)>,
     drained: &AtomicBool,
     (data_dir, every): &(PathBuf, Duration),
@@ -216,13 +233,25 @@ fn run_engine(
         if last_round {
             return engine.into_queue();
         }
-        while let Ok(reply) = reloads.try_recv() {
-            if let Some((directory, stamp)) = &mut watched {
-                *stamp = model_stamp(directory);
-            }
-            let outcome = engine.reload();
-            tracing::info!(?outcome, "reload was asked for");
-            // The asker may have gone; the reload counts all the same.
+        while let Ok((wish, reply)) = wished.try_recv() {
+            let outcome = match wish {
+                Wish::Reload => {
+                    if let Some((directory, stamp)) = &mut watched {
+                        *stamp = model_stamp(directory);
+                    }
+                    engine.reload()
+                }
+                Wish::Feedback { scope, incident, feedback } => {
+                    let outcome = engine.feedback(&scope, &incident, feedback);
+                    if outcome.is_ok() {
+                        // It is in no log: stored before it is acknowledged.
+                        engine.snapshot(receiver, data_dir);
+                    }
+                    outcome
+                }
+            };
+            tracing::info!(?outcome, "a reload or feedback was handled");
+            // The asker may have gone; what was done counts all the same.
             let _ = reply.send(outcome);
         }
         if looked.elapsed() >= MODEL_WATCH {

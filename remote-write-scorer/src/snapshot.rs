@@ -13,13 +13,11 @@
 //! A snapshot of another version, for other features or another step, or a damaged one, is not used: the start is
 //! cold, says so in one line, and replays whatever the log holds.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quoll_api::view::ClosedIncidentView;
 use quoll_detect::snapshot::{DetectorState, StoredDetector};
 use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
@@ -27,6 +25,7 @@ use quoll_incidents::Snapshot;
 use quoll_ingest::{IngestConfig, Receiver, StoredReceiver};
 use serde::{Deserialize, Serialize};
 
+use crate::incident_log::IncidentLog;
 use crate::journal::Journal;
 
 /// First bytes of every snapshot.
@@ -64,8 +63,7 @@ pub struct StoredScope {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Inference {
     pub incidents: Snapshot,
-    pub closed: Vec<ClosedIncidentView>,
-    pub explanations: BTreeMap<String, Vec<String>>,
+    pub log: IncidentLog,
 }
 
 /// Where snapshots lie.

@@ -1,5 +1,7 @@
 //! Turns a tick into what the HTTP interface shows.
 
+use std::collections::BTreeMap;
+
 use quoll_api::view::{
     BlastView, ClosedIncidentView, EdgeView, FeatureView, IncidentView, Likely, ScopeKey, ScopeView, ServiceName,
     ServiceView,
@@ -26,11 +28,24 @@ pub fn scope_view(
     diagnosis: &Diagnosis,
     closed: impl IntoIterator<Item = ClosedIncidentView>,
 ) -> ScopeView {
-    let services = step.services.iter().map(|service| {
-        let score = scores.and_then(|scores| scores.iter().find(|score| score.service == service.service));
+    let score: BTreeMap<&Service, &ServiceScore> =
+        scores.unwrap_or_default().iter().map(|score| (&score.service, score)).collect();
+    let observed = step.services.iter().map(|service| {
         let found = diagnosis.services.binary_search_by(|other| other.service.cmp(&service.service));
-        service_view(service, set, score, found.ok().and_then(|index| diagnosis.services.get(index)))
+        let found = found.ok().and_then(|index| diagnosis.services.get(index));
+        service_view(service, set, score.get(&service.service).copied(), found)
     });
+    // Hosts and names that only their callers know have no values of their own.
+    let others = diagnosis.services.iter().filter(|other| {
+        other.incident.is_some()
+            && step.services.binary_search_by(|service| service.service.cmp(&other.service)).is_err()
+    });
+    let others = others.map(|other| {
+        let silent = ServiceStep::new(other.service.clone(), Vec::new(), Presence::Present);
+        service_view(&silent, set, None, Some(other))
+    });
+    let mut services: Vec<ServiceView> = observed.chain(others).collect();
+    services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     ScopeView {
         scope: scope_key(scope),
         tick_ms: Some(diagnosis.end_ms),
@@ -38,7 +53,7 @@ pub fn scope_view(
         engine_version: diagnosis.engine_version.to_owned(),
         config_hash: diagnosis.config_hash.clone(),
         leak: diagnosis.leak,
-        services: services.collect(),
+        services,
         edges: diagnosis
             .edges
             .iter()
@@ -125,6 +140,7 @@ fn incident_view(incident: &IncidentDiagnosis) -> IncidentView {
             .iter()
             .map(|blast| BlastView { root: service_name(&blast.root), hits: likely(&blast.hits) })
             .collect(),
+        account: incident.account.clone(),
         explanation: incident.explanation.clone(),
     }
 }

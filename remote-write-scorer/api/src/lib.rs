@@ -5,6 +5,7 @@
 //! | `POST /api/v1/write` | remote write 1.0 and 2.0 ([`write`]) |
 //! | `GET /api/v1/graph`, `services`, `incidents`, `explain` | what the last tick says ([`query`]) |
 //! | `GET /api/v1/scopes` | the scopes there are |
+//! | `POST /api/v1/incidents/{id}/feedback` | what a user says about an incident ([`feedback`]) |
 //! | `GET /metrics`, `/-/healthy`, `/-/ready` | about the process itself ([`admin`]) |
 //! | `POST /-/reload` | loads the model anew; from this machine, or with authentication (`guard`) |
 //! | `GET /`, `/console/...` | the console's files ([`console`]) |
@@ -20,7 +21,9 @@
 pub mod admin;
 mod answer;
 pub mod console;
+mod explain;
 pub mod exposition;
+mod feedback;
 mod guard;
 pub mod query;
 mod scopes;
@@ -38,6 +41,7 @@ use warp::reply::Response;
 
 pub use exposition::{Exposition, Kind};
 pub use view::Published;
+use view::{Feedback, ScopeKey};
 
 /// What the interface asks of the process behind it.
 pub trait Host: Send + Sync + 'static {
@@ -53,6 +57,11 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// Why the model cannot be used; the one in use stays.
     fn reload(&self) -> Result<String, String>;
+    /// Learns what a user says about an incident, and says what follows from it.
+    ///
+    /// # Errors
+    /// An incident or a service that is not known.
+    fn feedback(&self, scope: ScopeKey, incident: String, feedback: Feedback) -> Result<String, String>;
 }
 
 /// Everything the routes need.
@@ -96,6 +105,7 @@ impl Api {
         add(surface.metrics, admin::metrics);
         add(surface.admin, admin::reload);
         add(surface.read, scopes::route);
+        add(surface.admin, feedback::route);
         add(surface.read, query::routes);
         add(surface.read, console::route);
         routes.recover(answer::rejection).unify().boxed()

@@ -1,4 +1,4 @@
-//! `GET /api/v1/{graph,services,incidents,explain}`: the newest tick of one scope.
+//! `GET /api/v1/{graph,services,incidents}`, and the way to `explain`: the newest tick of one scope.
 //!
 //! The scope is chosen by `tenant=` and `partition=name=value[,name=value]`; without them it is the first
 //! one. An unknown scope is 404; before the first tick the answer is an empty graph that says so.
@@ -13,9 +13,9 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use crate::view::{ModelView, Published, ScopeKey, ScopeView};
-use crate::{Api, answer};
+use crate::{Api, answer, explain};
 
-type Parameters = HashMap<String, String>;
+pub(crate) type Parameters = HashMap<String, String>;
 
 #[derive(Serialize)]
 struct Graph<'a> {
@@ -50,7 +50,7 @@ fn answer_to(what: &str, published: &Published, parameters: &Parameters) -> Opti
                 "tick_ms": scope.tick_ms, "incidents": scope.incidents, "closed": scope.closed_incidents,
             }))
         },
-        "explain" => |_, scope, parameters| explain(scope, parameters),
+        "explain" => |_, scope, parameters| explain::answer(scope, parameters),
         "write" => return Some(answer::only("POST")),
         _ => return None,
     };
@@ -60,7 +60,7 @@ fn answer_to(what: &str, published: &Published, parameters: &Parameters) -> Opti
     })
 }
 
-fn scope(published: &Published, parameters: &Parameters) -> Result<Arc<ScopeView>, String> {
+pub(crate) fn scope(published: &Published, parameters: &Parameters) -> Result<Arc<ScopeView>, String> {
     if !parameters.contains_key("tenant") && !parameters.contains_key("partition") {
         return Ok(published.scopes.values().next().cloned().unwrap_or_default());
     }
@@ -72,17 +72,4 @@ fn scope(published: &Published, parameters: &Parameters) -> Result<Arc<ScopeView
     let partition = pairs.collect::<Result<BTreeMap<_, _>, &str>>()?;
     let key = ScopeKey { tenant: parameters.get("tenant").cloned().unwrap_or_default(), partition };
     published.scopes.get(&key).cloned().ok_or_else(|| "no such scope".to_owned())
-}
-
-fn explain(scope: &ScopeView, parameters: &Parameters) -> Response {
-    let Some(id) = parameters.get("incident") else {
-        return answer::text(StatusCode::BAD_REQUEST, "which incident? ask with ?incident=ID");
-    };
-    if let Some(open) = scope.incidents.iter().find(|incident| incident.id == *id) {
-        return answer::json(&serde_json::json!({"open": true, "incident": open}));
-    }
-    if let Some(closed) = scope.closed_incidents.iter().find(|incident| incident.id == *id) {
-        return answer::json(&serde_json::json!({"open": false, "incident": closed}));
-    }
-    answer::text(StatusCode::NOT_FOUND, "no such incident")
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use quoll_incidents::{Account, Feedback};
 use serde::{Deserialize, Serialize};
 
 /// Everything there is to read, by scope.
@@ -173,7 +174,9 @@ pub struct IncidentView {
     pub symptoms: Vec<ServiceName>,
     /// Whom the likeliest causes reach.
     pub blast_radius: Vec<BlastView>,
-    /// Plain sentences.
+    /// What was seen first, why this cause, what else, who is next.
+    pub account: Account,
+    /// The account in plain sentences.
     pub explanation: Vec<String>,
 }
 
@@ -190,6 +193,12 @@ pub struct ClosedIncidentView {
     pub root: ServiceName,
     /// The incident it was merged into.
     pub merged_into: Option<String>,
-    /// Plain sentences, as of its last tick.
+    /// The account as of its last tick.
+    #[serde(default)]
+    pub account: Account,
+    /// The same in plain sentences.
     pub explanation: Vec<String>,
+    /// What a user said.
+    #[serde(default)]
+    pub feedback: Option<Feedback>,
 }

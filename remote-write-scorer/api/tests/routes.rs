@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use quoll_api::view::{ScopeKey, ScopeView};
+use quoll_api::view::{Account, ClosedIncidentView, Feedback, ScopeKey, ScopeView, ServiceName};
 use quoll_api::{Api, Host, Published, Surface};
 use quoll_features::FeatureSet;
 use quoll_ingest::{IngestConfig, Receiver, SharedReceiver};
@@ -27,6 +27,10 @@ impl Host for Fake {
 
     fn reload(&self) -> Result<String, String> {
         Ok("loaded".to_owned())
+    }
+
+    fn feedback(&self, _: ScopeKey, incident: String, feedback: Feedback) -> Result<String, String> {
+        if incident == "1-a" { Ok(format!("{feedback:?}")) } else { Err("there is no such incident".to_owned()) }
     }
 }
 
@@ -118,7 +122,7 @@ async fn a_scope_is_chosen_by_tenant_and_partition() {
         assert_eq!(body["tick_ms"], tick, "{query}");
     }
     assert_eq!(get(&api, "/api/v1/graph?tenant=x").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(get(&api, "/api/v1/explain").await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(get(&api, "/api/v1/explain").await.0, StatusCode::NOT_FOUND);
     assert_eq!(get(&api, "/api/v1/explain?incident=x").await.0, StatusCode::NOT_FOUND);
     assert_eq!(get(&api, "/api/v1/incidents").await.0, StatusCode::OK);
 }
@@ -137,6 +141,70 @@ async fn scopes_are_listed_as_queries_name_them() {
     assert_eq!((&listed[0]["tenant"], &listed[0]["partition"]), (&"acme".into(), &"cluster=east".into()));
     let query = "/api/v1/graph?tenant=acme&partition=cluster=east";
     assert_eq!(get(&api, query).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn past_incidents_are_explained_as_data_and_as_sentences() {
+    let api = api(None);
+    let past = ClosedIncidentView {
+        id: "1-a".into(),
+        opened_ms: 1000,
+        closed_ms: 2000,
+        root: ServiceName { namespace: None, name: "cart".into() },
+        merged_into: None,
+        account: Account { no_fault_probability: 0.25, ..Account::default() },
+        explanation: vec!["First.".into(), "Second.".into()],
+        feedback: Some(Feedback::NotAnIncident),
+    };
+    let mut published = Published::default();
+    published
+        .scopes
+        .insert(ScopeKey::default(), Arc::new(ScopeView { closed_incidents: vec![past], ..ScopeView::default() }));
+    api.published.store(Arc::new(published));
+    let (status, kind, body) = get(&api, "/api/v1/explain?incident=1-a&format=text").await;
+    assert_eq!(
+        (status, kind.as_str(), body.as_str()),
+        (StatusCode::OK, "text/plain; charset=utf-8", "First.\nSecond.\n")
+    );
+    let body: serde_json::Value = serde_json::from_str(&get(&api, "/api/v1/explain?incident=1-a").await.2).unwrap();
+    assert_eq!((&body["open"], &body["closed_ms"]), (&false.into(), &2000.into()));
+    assert_eq!(body["account"]["no_fault_probability"], 0.25);
+    assert_eq!(body["feedback"]["verdict"], "not_an_incident");
+    for (query, status) in [
+        ("", StatusCode::NOT_FOUND),
+        ("?incident=2-b", StatusCode::NOT_FOUND),
+        ("?incident=1-a&format=html", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(get(&api, &format!("/api/v1/explain{query}")).await.0, status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn feedback_is_taken_from_this_machine_and_says_what_follows() {
+    let api = api(None);
+    let post = |id: &str, peer: &str, body: &str| {
+        let request = warp::test::request()
+            .method("POST")
+            .path(&format!("/api/v1/incidents/{id}/feedback"))
+            .header("host", "127.0.0.1:9467")
+            .extension(Peer { address: peer.parse().unwrap(), user: None, certificate: false })
+            .body(body);
+        let routes = api.routes(Surface::ALL);
+        async move {
+            let response = request.reply(&routes).await;
+            (response.status(), String::from_utf8_lossy(response.body()).into_owned())
+        }
+    };
+    let cause = r#"{"verdict": "cause", "service": {"name": "cart", "namespace": "shop"}}"#;
+    let (status, text) = post("1-a", "127.0.0.1:5", cause).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(text.contains("Cause") && text.contains("cart") && text.contains("shop"), "{text}");
+    assert_eq!(post("1-a", "127.0.0.1:5", r#"{"verdict": "not_an_incident"}"#).await.0, StatusCode::OK);
+    assert_eq!(post("2-b", "127.0.0.1:5", cause).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(post("1-a", "192.0.2.1:5", cause).await.0, StatusCode::FORBIDDEN);
+    for body in ["", "{}", r#"{"verdict": "cause"}"#, r#"{"verdict": "maybe"}"#] {
+        assert_eq!(post("1-a", "127.0.0.1:5", body).await.0, StatusCode::BAD_REQUEST, "{body}");
+    }
 }
 
 #[tokio::test]

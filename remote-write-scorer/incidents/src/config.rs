@@ -41,6 +41,12 @@ pub struct IncidentsConfig {
     /// Probability, to start with, that a suspect that only its callers know is another name of a suspect with
     /// the same caller; 0 looks for no aliases.
     pub alias_strength: f64,
+    /// Probability, to start with, that a service suffers when its host is at fault.
+    pub resource_strength: f64,
+    /// By how much a change (a new image, a restart) makes a fault of that service likelier at first ...
+    pub change_factor: f64,
+    /// ... and for how long, in seconds, fading.
+    pub change_seconds: f64,
     /// No incident opens at a tick older than this, in seconds (backlog after an outage).
     pub max_backlog_seconds: f64,
 }
@@ -63,6 +69,9 @@ impl Default for IncidentsConfig {
             split_ticks: 6,
             just_before: true,
             alias_strength: 0.25,
+            resource_strength: 0.8,
+            change_factor: 20.0,
+            change_seconds: 1800.0,
             max_backlog_seconds: 300.0,
         }
     }
@@ -98,6 +107,7 @@ impl IncidentsConfig {
             ("edge_lifetime_seconds", self.edge_lifetime_seconds),
             ("edge_smoothing_seconds", self.edge_smoothing_seconds),
             ("max_backlog_seconds", self.max_backlog_seconds),
+            ("change_seconds", self.change_seconds),
         ];
         for &(setting, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
@@ -118,9 +128,15 @@ impl IncidentsConfig {
                 return Err(ConfigError { setting, value, must: "at most 20" });
             }
         }
-        if !(0.0..=1.0).contains(&self.alias_strength) {
-            let (setting, value) = ("alias_strength", self.alias_strength);
-            return Err(ConfigError { setting, value, must: "from 0 to 1" });
+        for (setting, value) in [("alias_strength", self.alias_strength), ("resource_strength", self.resource_strength)]
+        {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(ConfigError { setting, value, must: "from 0 to 1" });
+            }
+        }
+        if !(1.0..=1000.0).contains(&self.change_factor) {
+            let (setting, value) = ("change_factor", self.change_factor);
+            return Err(ConfigError { setting, value, must: "from 1 to 1000" });
         }
         if self.open_below >= self.close_above {
             let (setting, value) = ("open_below", self.open_below);

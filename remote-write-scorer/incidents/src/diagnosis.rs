@@ -3,6 +3,8 @@
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::account::Account;
+
 /// Identifier of an incident: `<seconds of the first tick>-<hash of the first root>`, stable for its life.
 pub type IncidentId = String;
 
@@ -21,6 +23,8 @@ pub struct Diagnosis {
     pub services: Vec<ServiceDiagnosis>,
     /// Every known edge, sorted.
     pub edges: Vec<EdgeDiagnosis>,
+    /// Other names of services, each with the service it is a name of; by name.
+    pub aliases: Vec<(Service, Service)>,
     /// Open incidents, by opening time, then id.
     pub incidents: Vec<IncidentDiagnosis>,
     /// Incidents that ended at this tick.
@@ -84,7 +88,9 @@ pub struct IncidentDiagnosis {
     pub blast_radius: Vec<BlastRadius>,
     /// Services that are anomalous because of the likeliest cause, most probable first.
     pub symptoms: Vec<Service>,
-    /// Plain sentences with numbers: what was seen first, why this cause, what else, who is next.
+    /// What was seen first, why this cause, what else, who is next.
+    pub account: Account,
+    /// The account in plain sentences with numbers.
     pub explanation: Vec<String>,
 }
 

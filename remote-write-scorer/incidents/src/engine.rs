@@ -4,29 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quoll_blast_radius::{SingleFault, single_fault};
 use quoll_detect::ServiceScore;
-use quoll_features::{ClosedStep, Presence};
+use quoll_features::ClosedStep;
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::alias;
 use crate::component::{components, partition};
 use crate::config::{ConfigError, IncidentsConfig};
 use crate::diagnosis::{ClosedIncident, Diagnosis};
-use crate::evidence::{self, EdgeEvidence};
 use crate::filter::{Dynamics, log_odds};
+use crate::learning::{Learned, RATE_BOUNDS};
+use crate::past::{Feedback, Past, PastIncident};
+use crate::resources::is_host;
 use crate::scene::Scene;
 use crate::stored::bits;
 use crate::topology::Topology;
 use crate::track::{Track, long_hash};
 
-/// Weight of this tick in a service's steady evidence.
-const STEADY_WEIGHT: f64 = 0.4;
 /// A service holding this share of a running suspicion stays a suspect without evidence of its own.
 const SUSPECT_SHARE: f64 = 0.05;
 /// Evidence that asks for an explanation.
 const STRONG_EVIDENCE: f64 = 3.0;
-/// Edges learn one step in this many while in an incident: a new normal is accepted in the end.
-const LEARN_IN_INCIDENT: u64 = 60;
+/// How much likelier a cause that a user names is than any other, natural logarithm.
+const TOLD_ODDS: f64 = 8.0;
 /// More missing steps than this are a gap.
 const GAP_STEPS: i64 = 5;
 
@@ -42,6 +41,10 @@ pub struct Incidents {
     pub(crate) topology: Topology,
     pub(crate) services: BTreeMap<Service, ServiceState>,
     pub(crate) tracks: Vec<Track>,
+    pub(crate) learned: Learned,
+    /// Possible other names, and of what: all that were ever odd together.
+    pub(crate) aliases: BTreeSet<Edge>,
+    pub(crate) past: Past,
     /// Services within open incidents at the last tick.
     pub(crate) in_incident: BTreeSet<Service>,
 }
@@ -51,7 +54,7 @@ pub struct Incidents {
 pub(crate) struct ServiceState {
     /// Evidence averaged over the last ticks.
     #[serde(with = "bits")]
-    steady: f64,
+    pub(crate) steady: f64,
     /// Log odds of a fault here against no fault, after the last tick's evidence; minus infinity: never suspected.
     #[serde(with = "bits")]
     log_odds: f64,
@@ -90,6 +93,9 @@ impl Incidents {
             topology: Topology::default(),
             services: BTreeMap::new(),
             tracks: Vec::new(),
+            learned: Learned::default(),
+            aliases: BTreeSet::new(),
+            past: Past::default(),
             in_incident: BTreeSet::new(),
         })
     }
@@ -101,16 +107,26 @@ impl Incidents {
         (self.config.fault_rate_per_service_per_day * days).min(0.5)
     }
 
-    /// `0.01 * prior * exp(-cap)`: even at the evidence cap an anomaly out of nothing stays a hundred times
-    /// less likely than a fault.
-    pub(crate) fn leak(&self) -> f64 {
-        0.01 * self.hazard() * libm::exp(-self.config.evidence_cap)
+    /// Probability that this service fails within one step, by what was learned about it and its changes.
+    pub(crate) fn hazard_of(&self, service: &Service, now_ms: i64) -> f64 {
+        (self.hazard() * self.learned.hazard_factor(service, now_ms, &self.config)).min(0.5)
     }
 
-    fn dynamics(&self, services: usize) -> Dynamics {
+    /// `0.01 * prior * exp(-cap)` with the least prior that learning allows: even at the evidence cap an anomaly out of nothing stays a hundred times
+    /// less likely than a fault.
+    pub(crate) fn leak(&self) -> f64 {
+        0.01 * RATE_BOUNDS.0 * self.hazard() * libm::exp(-self.config.evidence_cap)
+    }
+
+    fn dynamics(&self, scene: &Scene, members: &[usize], now_ms: i64) -> Dynamics {
+        let mut hazard: Vec<f64> = members.iter().map(|&s| self.hazard_of(&scene.services[s], now_ms)).collect();
+        // The hazards of one component sum to at most one half.
+        let sum: f64 = hazard.iter().sum();
+        if sum > 0.5 {
+            hazard.iter_mut().for_each(|hazard| *hazard *= 0.5 / sum);
+        }
         Dynamics {
-            // The hazards of one component sum to at most one half.
-            hazard: self.hazard().min(0.5 / services.max(1) as f64),
+            hazard,
             recovery: (self.step_ms as f64 / (1000.0 * self.config.mean_fault_seconds)).min(1.0),
             memory: 1.0 - 1.0 / self.config.evidence_memory_steps,
         }
@@ -124,9 +140,14 @@ impl Incidents {
             self.after_a_gap();
         }
         self.last_end_ms = step.end_ms;
+        self.learned.watch(step.end_ms);
+        for service in &step.services {
+            if let Some(change) = &service.change {
+                self.learned.changed(&service.service, change, step.end_ms);
+            }
+        }
         let edge_evidence = self.observe_edges(step);
-        let mut scene = self.scene(step, scores, &edge_evidence);
-        alias::link(&mut scene, &self.config);
+        let scene = self.scene(step, scores, &edge_evidence);
         self.learn_edges(step, &edge_evidence, &scene);
 
         let mut closed = Vec::new();
@@ -141,6 +162,11 @@ impl Incidents {
             split.extend(self.advance(part, &scene, may_open, step.end_ms));
         }
         self.remember(&scene, &parts, step.end_ms, &mut closed);
+        let ended: Vec<Track> =
+            parts.iter().map(|part| &part.track).filter(|track| self.ended(track)).cloned().collect();
+        for track in &ended {
+            self.conclude(track, step.end_ms);
+        }
         let diagnosis = self.diagnose(step, &scene, &parts, closed);
         self.tracks = parts.into_iter().filter(|part| !self.ended(&part.track)).map(|part| part.track).collect();
         self.tracks.append(&mut split);
@@ -160,99 +186,8 @@ impl Incidents {
     }
 
     pub(crate) fn ended(&self, track: &Track) -> bool {
-        track.open.is_some() && track.likely_ticks >= self.config.close_ticks
-    }
-
-    /// Evidence per edge against its own past.
-    fn observe_edges(&self, step: &ClosedStep) -> BTreeMap<Edge, EdgeEvidence> {
-        let seconds = self.step_ms as f64 / 1000.0;
-        (step.edges.iter())
-            .filter_map(|edge| {
-                let state = self.topology.edges.get(&edge.edge)?;
-                Some((edge.edge.clone(), state.history.evidence(edge, seconds, &self.config)))
-            })
-            .collect()
-    }
-
-    fn scene(
-        &mut self,
-        step: &ClosedStep,
-        scores: &[ServiceScore],
-        edge_evidence: &BTreeMap<Edge, EdgeEvidence>,
-    ) -> Scene {
-        let in_incident = &self.in_incident;
-        self.topology.update(
-            step.end_ms,
-            self.step_ms,
-            &step.edges,
-            &|service| in_incident.contains(service),
-            &self.config,
-        );
-        let mut known: BTreeSet<&Service> = step.services.iter().map(|s| &s.service).collect();
-        known.extend(scores.iter().map(|s| &s.service));
-        known.extend(self.topology.edges.keys().flat_map(|edge| [&edge.client, &edge.server]));
-        let services: Vec<Service> = known.into_iter().cloned().collect();
-        let n = services.len();
-        let mut scene = Scene {
-            services,
-            evidence: Vec::with_capacity(n),
-            steady: Vec::with_capacity(n),
-            callees: vec![Vec::new(); n],
-            callers: vec![Vec::new(); n],
-            supposed: Vec::new(),
-        };
-        for (edge, strength) in self.topology.strengths() {
-            if let (Some(client), Some(server)) = (scene.find(&edge.client), scene.find(&edge.server)) {
-                scene.link(client, server, strength);
-            }
-        }
-
-        let presence: BTreeMap<&Service, Presence> = step.services.iter().map(|s| (&s.service, s.presence)).collect();
-        let score: BTreeMap<&Service, &ServiceScore> = scores.iter().map(|s| (&s.service, s)).collect();
-        let mut seen_by_callers: BTreeMap<&Service, EdgeEvidence> = BTreeMap::new();
-        for (edge, evidence) in edge_evidence {
-            (seen_by_callers.entry(&edge.server))
-                .and_modify(|all| *all = all.with(*evidence, &self.config))
-                .or_insert(*evidence);
-        }
-        for service in &scene.services {
-            let own = score.get(service).map(|score| evidence::of_score(score, &self.config));
-            let callers = seen_by_callers.get(service).copied().unwrap_or_default();
-            let value = match presence.get(service) {
-                Some(Presence::Vanished) => self.config.evidence_cap,
-                Some(Presence::Idle) => 0.0,
-                _ => evidence::combined(own, callers, &self.config),
-            };
-            let steady = match self.services.get(service) {
-                Some(state) => state.steady + STEADY_WEIGHT * (value - state.steady),
-                None => value,
-            };
-            scene.evidence.push(value);
-            scene.steady.push(steady);
-        }
-        scene
-    }
-
-    /// Lets the edges learn this step, later where something is odd about it.
-    fn learn_edges(&mut self, step: &ClosedStep, evidence: &BTreeMap<Edge, EdgeEvidence>, scene: &Scene) {
-        let seconds = self.step_ms as f64 / 1000.0;
-        for edge in &step.edges {
-            let Some(state) = self.topology.edges.get_mut(&edge.edge) else { continue };
-            let odd_server =
-                scene.find(&edge.edge.server).is_some_and(|s| scene.steady[s] > self.config.anomalous_above);
-            let odd_edge = evidence.get(&edge.edge).is_some_and(|e| e.strongest() > self.config.anomalous_above);
-            let frozen = self.in_incident.contains(&edge.edge.server) || self.in_incident.contains(&edge.edge.client);
-            if frozen {
-                state.history.discard();
-                if self.ticks.is_multiple_of(LEARN_IN_INCIDENT) {
-                    state.history.learn(edge, seconds);
-                }
-            } else if odd_server || (odd_edge && state.history.warm()) {
-                state.history.defer(edge, seconds);
-            } else {
-                state.history.learn(edge, seconds);
-            }
-        }
+        let refuted = track.feedback == Some(Feedback::NotAnIncident);
+        track.open.is_some() && (refuted || track.likely_ticks >= self.config.close_ticks)
     }
 
     fn suspects(&self, scene: &Scene) -> Vec<bool> {
@@ -333,10 +268,18 @@ impl Incidents {
 
     /// The posterior of one component. `None` where inference fails, which its inputs rule out.
     fn infer(&self, scene: &Scene, members: Vec<usize>, track: Track) -> Option<Part> {
-        let odds: Vec<Option<f64>> = (members.iter())
+        let mut odds: Vec<Option<f64>> = (members.iter())
             .map(|&s| self.services.get(&scene.services[s]).map(|state| state.log_odds).filter(|o| o.is_finite()))
             .collect();
-        let prior = self.dynamics(members.len()).prior(&odds).ok()?;
+        // What a user says is the cause is the likeliest one.
+        if let Some(Feedback::Cause { service }) = &track.feedback
+            && let Some(at) = members.iter().position(|&s| scene.services[s] == *service)
+        {
+            odds[at] = None;
+            let others = odds.iter().flatten().fold(f64::NEG_INFINITY, |a: f64, &b| a.max(b));
+            odds[at] = Some(others + TOLD_ODDS).filter(|odds| odds.is_finite());
+        }
+        let prior = self.dynamics(scene, &members, self.last_end_ms).prior(&odds).ok()?;
         let graph = scene.graph(&members).ok()?;
         let evidence: Vec<f64> = members.iter().map(|&s| scene.evidence[s]).collect();
         let leak = vec![self.leak(); members.len()];
@@ -352,6 +295,10 @@ impl Incidents {
         part.track.root = scene.services[root].clone();
         if posterior.no_fault < 0.5 {
             part.track.named = part.track.root.clone();
+        }
+        for (at, &s) in part.members.iter().enumerate() {
+            let odd = scene.evidence[s] > self.config.anomalous_above;
+            part.track.note(&scene.services[s], scene.evidence[s], odd, posterior.anomalous[at], end_ms);
         }
         // The evidence of this very tick must speak for a fault: what one bad step left behind opens nothing.
         let supported = posterior.no_fault < part.no_fault_prior
@@ -379,6 +326,30 @@ impl Incidents {
         let mut track = Track::new(end_ms, scene.services[unexplained].clone(), scene.evidence[unexplained]);
         track.apart = true;
         Some(track)
+    }
+
+    /// An incident ended: it becomes part of the past, and what happened is learned.
+    fn conclude(&mut self, track: &Track, end_ms: i64) {
+        let Some(open) = &track.open else { return };
+        let root = match &track.feedback {
+            Some(Feedback::Cause { service }) => service,
+            _ => &track.named,
+        };
+        if track.feedback != Some(Feedback::NotAnIncident) {
+            let hosted = track.hits.keys().filter(|_| is_host(root));
+            let links: Vec<Edge> = (self.topology.edges.keys().chain(&self.aliases).cloned())
+                .chain(hosted.map(|client| Edge { client: client.clone(), server: root.clone() }))
+                .collect();
+            self.learned.conclude(root, &track.hits, links.iter(), end_ms);
+        }
+        self.past.push(PastIncident {
+            id: open.id.clone(),
+            opened_ms: open.opened_ms,
+            closed_ms: end_ms,
+            root: track.named.clone(),
+            hit: track.hits.keys().cloned().collect(),
+            feedback: track.feedback.clone(),
+        });
     }
 
     /// Keeps what the next tick needs, and lists the incidents that ended.

@@ -17,10 +17,10 @@ use quoll_blast_radius::{InferenceError, SingleFaultPosterior};
 const LOG_ODDS_LIMIT: f64 = 690.0;
 
 /// How odds move between ticks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dynamics {
-    /// Probability that a service fails within a step.
-    pub(crate) hazard: f64,
+    /// Probability that each service fails within a step.
+    pub(crate) hazard: Vec<f64>,
     /// Probability that a fault ends within a step.
     pub(crate) recovery: f64,
     /// Power that remains of the odds after a step, in [0, 1).
@@ -30,9 +30,9 @@ pub(crate) struct Dynamics {
 impl Dynamics {
     /// The prior of this tick from the log odds after the last one (`None`: never suspected).
     pub(crate) fn prior(&self, log_odds: &[Option<f64>]) -> Result<PredictivePrior, InferenceError> {
-        let floor = libm::log(self.hazard);
-        let faded: Vec<f64> = (log_odds.iter())
-            .map(|odds| match *odds {
+        let faded: Vec<f64> = (log_odds.iter().zip(&self.hazard))
+            .map(|(odds, hazard)| (*odds, libm::log(*hazard)))
+            .map(|(odds, floor)| match odds {
                 None => f64::NEG_INFINITY,
                 Some(odds) if odds > floor => self.memory * odds + (1.0 - self.memory) * floor,
                 Some(odds) => odds,
@@ -47,7 +47,7 @@ impl Dynamics {
             root_cause: faults.iter().map(|fault| fault / sum).collect(),
             anomalous: Vec::new(),
         };
-        predict(&posterior, &vec![self.hazard; log_odds.len()], self.recovery)
+        predict(&posterior, &self.hazard, self.recovery)
     }
 }
 
@@ -63,21 +63,23 @@ pub(crate) fn log_odds(posterior: &SingleFaultPosterior) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    const DYNAMICS: Dynamics = Dynamics { hazard: 1e-6, recovery: 1e-3, memory: 0.8 };
+    fn dynamics() -> Dynamics {
+        Dynamics { hazard: vec![1e-6; 2], recovery: 1e-3, memory: 0.8 }
+    }
 
     #[test]
     fn without_suspicion_the_prior_is_the_hazard() {
-        let prior = DYNAMICS.prior(&[None, None]).unwrap();
+        let prior = dynamics().prior(&[None, None]).unwrap();
         assert_eq!(prior.fault, [1e-6, 1e-6]);
         assert!((prior.no_fault - (1.0 - 2e-6)).abs() < 1e-15);
     }
 
     #[test]
     fn odds_fade_towards_the_hazard_and_certainty_is_never_final() {
-        let prior = DYNAMICS.prior(&[Some(5.0), None]).unwrap();
+        let prior = dynamics().prior(&[Some(5.0), None]).unwrap();
         let odds = libm::log(prior.fault[0] / prior.no_fault);
         assert!((odds - (0.8 * 5.0 + 0.2 * libm::log(1e-6))).abs() < 0.01, "{odds}");
-        let certain = DYNAMICS.prior(&[Some(LOG_ODDS_LIMIT), None]).unwrap();
+        let certain = dynamics().prior(&[Some(LOG_ODDS_LIMIT), None]).unwrap();
         assert!(certain.no_fault > 0.9e-3, "{}", certain.no_fault);
     }
 }

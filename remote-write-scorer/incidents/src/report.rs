@@ -6,10 +6,11 @@ use quoll_blast_radius::{ENGINE_VERSION, SingleFault, reach};
 use quoll_features::{ClosedStep, EdgeStep};
 use quoll_identity::{Edge, Service};
 
+use crate::alias;
 use crate::diagnosis::{BlastRadius, ClosedIncident, Diagnosis, EdgeDiagnosis, IncidentDiagnosis, ServiceDiagnosis};
 use crate::engine::{Incidents, Part};
-use crate::explain::{Facts, explain};
 use crate::filter::log_odds;
+use crate::resources::is_host;
 use crate::scene::Scene;
 use crate::track::Open;
 
@@ -27,7 +28,6 @@ impl Incidents {
         parts: &[Part],
         closed: Vec<ClosedIncident>,
     ) -> Diagnosis {
-        let hazard = self.hazard();
         // Share of time that a service spends in a fault: what its own evidence alone is weighed with.
         let faulty_share =
             (self.config.fault_rate_per_service_per_day * self.config.mean_fault_seconds / 86_400.0).clamp(1e-9, 0.5);
@@ -36,7 +36,7 @@ impl Incidents {
             .map(|(service, &evidence)| ServiceDiagnosis {
                 service: service.clone(),
                 log_likelihood_ratio: evidence,
-                fault_prior: hazard,
+                fault_prior: self.hazard_of(service, step.end_ms),
                 incident: None,
                 root_cause_probability: None,
                 suspicion: None,
@@ -61,8 +61,8 @@ impl Incidents {
         }
         incidents.sort_by(|a, b| (a.opened_ms, &a.id).cmp(&(b.opened_ms, &b.id)));
         let now: BTreeMap<&Edge, &EdgeStep> = step.edges.iter().map(|e| (&e.edge, e)).collect();
-        let mut edges: Vec<EdgeDiagnosis> = (self.topology.strengths().into_iter())
-            .map(|(edge, strength)| {
+        let mut edges: Vec<EdgeDiagnosis> = (self.topology.edges.keys().zip(&scene.strengths))
+            .map(|(edge, &strength)| {
                 let seen = now.get(edge);
                 EdgeDiagnosis {
                     edge: edge.clone(),
@@ -82,6 +82,12 @@ impl Incidents {
             error_ratio: 0.0,
         }));
         edges.sort_by(|a, b| a.edge.cmp(&b.edge));
+        // A host that nothing is linked to is nobody's business.
+        let mut place = 0;
+        services.retain(|service| {
+            place += 1;
+            !is_host(&service.service) || !scene.callers[place - 1].is_empty() || service.incident.is_some()
+        });
         Diagnosis {
             end_ms: step.end_ms,
             engine_version: ENGINE_VERSION,
@@ -89,6 +95,7 @@ impl Incidents {
             leak: self.leak(),
             services,
             edges,
+            aliases: alias::known(&self.aliases, &self.learned, &self.config),
             incidents,
             closed,
         }
@@ -117,16 +124,7 @@ impl Incidents {
             hit.into_iter().map(name).collect()
         });
         let exact = matches!(part.answer, SingleFault::Exact(_));
-        let explanation = explain(&Facts {
-            scene,
-            track: &part.track,
-            no_fault: posterior.no_fault,
-            roots: &roots,
-            symptoms: &symptoms,
-            blast: &blast_radius,
-            anomalous_above: self.config.anomalous_above,
-            exact,
-        });
+        let account = self.account(scene, part, &roots, &symptoms, &blast_radius);
         IncidentDiagnosis {
             id: open.id.clone(),
             opened_ms: open.opened_ms,
@@ -136,7 +134,8 @@ impl Incidents {
             roots,
             blast_radius,
             symptoms,
-            explanation,
+            explanation: account.sentences(),
+            account,
         }
     }
 

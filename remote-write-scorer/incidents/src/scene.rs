@@ -15,7 +15,9 @@ pub(crate) struct Scene {
     pub(crate) callees: Vec<Vec<(usize, f64)>>,
     /// Per service the services that call it, with strengths.
     pub(crate) callers: Vec<Vec<(usize, f64)>>,
-    /// Links without calls: another name, and what it may be a name of, with the strength.
+    /// Strength of each edge of the topology, in its order.
+    pub(crate) strengths: Vec<f64>,
+    /// Links without calls: from a possible alias to what it may be a name of, from a service to its host.
     pub(crate) supposed: Vec<(usize, usize, f64)>,
 }
 
@@ -28,6 +30,12 @@ impl Scene {
     pub(crate) fn link(&mut self, client: usize, server: usize, strength: f64) {
         self.callees[client].push((server, strength));
         self.callers[server].push((client, strength));
+    }
+
+    /// Links without a call.
+    pub(crate) fn suppose(&mut self, client: usize, server: usize, strength: f64) {
+        self.link(client, server, strength);
+        self.supposed.push((client, server, strength));
     }
 
     /// `from` and everything that calls it, directly or not, among `within` (all services if `None`); sorted.

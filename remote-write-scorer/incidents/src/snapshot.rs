@@ -1,14 +1,16 @@
 //! The state between two runs: stored as a whole, restored exactly.
 
-use quoll_identity::Service;
+use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Incidents, ServiceState};
+use crate::learning::Learned;
+use crate::past::Past;
 use crate::stored::service;
 use crate::topology::{StoredEdge, Topology};
 use crate::track::Track;
 
-const SNAPSHOT_VERSION: u32 = 2;
+const SNAPSHOT_VERSION: u32 = 3;
 
 /// The state of an [`Incidents`], to be stored and restored; restoring is exact to the bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct Snapshot {
     edges: Vec<StoredEdge>,
     services: Vec<StoredState>,
     tracks: Vec<Track>,
+    learned: Learned,
+    aliases: Vec<Edge>,
+    past: Past,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +74,9 @@ impl Incidents {
                 })
                 .collect(),
             tracks: self.tracks.clone(),
+            learned: self.learned.clone(),
+            aliases: self.aliases.iter().cloned().collect(),
+            past: self.past.clone(),
         }
     }
 
@@ -87,6 +95,9 @@ impl Incidents {
         self.last_end_ms = snapshot.last_end_ms;
         self.topology = Topology::restore(snapshot.edges);
         self.tracks = snapshot.tracks;
+        self.learned = snapshot.learned;
+        self.aliases = snapshot.aliases.into_iter().collect();
+        self.past = snapshot.past;
         self.in_incident = snapshot.services.iter().filter(|s| s.in_incident).map(|s| s.service.clone()).collect();
         self.services = snapshot.services.into_iter().map(|s| (s.service, s.state)).collect();
         Ok(())

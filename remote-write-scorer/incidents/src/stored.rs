@@ -54,3 +54,19 @@ pub(crate) mod service {
         StoredService::deserialize(deserializer).map(Service::from)
     }
 }
+
+/// For `#[serde(with)]` on times by [`Service`]: JSON has no keys but text.
+pub(crate) mod services {
+    use std::collections::BTreeMap;
+
+    use quoll_identity::Service;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(map: &BTreeMap<Service, i64>, serializer: S) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Service, i64>, D::Error> {
+        Ok(Vec::<(Service, i64)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

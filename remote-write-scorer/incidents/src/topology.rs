@@ -87,7 +87,7 @@ impl Topology {
         });
     }
 
-    /// Every edge with its strength, sorted.
+    /// Every edge with the strength it starts with, sorted.
     pub(crate) fn strengths(&self) -> Vec<(&Edge, f64)> {
         let mut inbound: BTreeMap<&Service, f64> = BTreeMap::new();
         for (edge, state) in &self.edges {

@@ -1,11 +1,20 @@
 //! The life of one incident: from a suspicion to an end.
 
+use std::collections::BTreeMap;
+
 use quoll_identity::Service;
 use serde::{Deserialize, Serialize};
 
+use crate::account::Sign;
 use crate::config::IncidentsConfig;
 use crate::diagnosis::IncidentId;
-use crate::stored::{bits, service};
+use crate::past::Feedback;
+use crate::stored::{service, services};
+
+/// Signs remembered.
+const SIGNS: usize = 6;
+/// A service that is anomalous with at least this probability is hit.
+const HIT_ABOVE: f64 = 0.5;
 
 /// A component that is watched; an incident once it is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,11 +27,16 @@ pub(crate) struct Track {
     #[serde(with = "service")]
     pub(crate) named: Service,
     pub(crate) first_ms: i64,
-    /// What was anomalous first, and how much.
+    /// What was anomalous first.
     #[serde(with = "service")]
     pub(crate) first: Service,
-    #[serde(with = "bits")]
-    pub(crate) first_evidence: f64,
+    /// The first few that were, in order.
+    pub(crate) signs: Vec<Sign>,
+    /// Who was probably anomalous at some time, and since when.
+    #[serde(with = "services")]
+    pub(crate) hits: BTreeMap<Service, i64>,
+    /// What a user said.
+    pub(crate) feedback: Option<Feedback>,
     /// Successive ticks with "no fault" unlikely, likely, and with an anomaly that the cause does not reach.
     pub(crate) unlikely_ticks: u32,
     pub(crate) likely_ticks: u32,
@@ -44,8 +58,10 @@ impl Track {
             root: first.clone(),
             named: first.clone(),
             first_ms,
+            signs: vec![Sign { service: first.clone(), at_ms: first_ms, evidence: first_evidence }],
+            hits: BTreeMap::new(),
+            feedback: None,
             first,
-            first_evidence,
             unlikely_ticks: 0,
             likely_ticks: 0,
             unexplained_ticks: 0,
@@ -56,6 +72,16 @@ impl Track {
     /// Order in which tracks lay claim to services: open ones by age, then the others.
     pub(crate) fn seniority(&self) -> (bool, i64, i64, Service) {
         (self.open.is_none(), self.open.as_ref().map_or(0, |open| open.opened_ms), self.first_ms, self.first.clone())
+    }
+
+    /// Notes a member's evidence, and the probability that it is anomalous.
+    pub(crate) fn note(&mut self, service: &Service, evidence: f64, odd: bool, anomalous: f64, end_ms: i64) {
+        if odd && self.signs.len() < SIGNS && !self.signs.iter().any(|sign| sign.service == *service) {
+            self.signs.push(Sign { service: service.clone(), at_ms: end_ms, evidence });
+        }
+        if anomalous > HIT_ABOVE && !self.hits.contains_key(service) {
+            self.hits.insert(service.clone(), end_ms);
+        }
     }
 
     /// Takes in the posterior of a tick; says whether the incident ended.

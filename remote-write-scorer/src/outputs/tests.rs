@@ -32,6 +32,7 @@ fn diagnosis(incident: bool) -> Diagnosis {
         roots: vec![(service("cart"), 0.9), (service("front"), 0.09)],
         blast_radius: vec![BlastRadius { root: service("cart"), hits: vec![(service("front"), 0.8)] }],
         symptoms: vec![service("front")],
+        account: quoll_incidents::Account::default(),
         explanation: vec!["because".into()],
     };
     Diagnosis {
@@ -46,6 +47,7 @@ fn diagnosis(incident: bool) -> Diagnosis {
             requests_per_second: 10.0,
             error_ratio: 0.0,
         }],
+        aliases: vec![(service("cart.example"), service("cart"))],
         incidents: if incident { vec![open] } else { Vec::new() },
         closed: Vec::new(),
     }
@@ -128,9 +130,20 @@ fn one_time_sorted_labels_and_no_label_set_twice() {
 }
 
 #[test]
+fn another_name_is_told_with_what_it_is_a_name_of() {
+    let found = shown(&tick(&mut Outputs::default(), None, true, 60_000));
+    let told: Vec<&String> = found.iter().filter(|series| series.starts_with("quoll_service_alias_info")).collect();
+    assert_eq!(
+        told,
+        ["quoll_service_alias_info alias_of=cart,alias_of_namespace=shop,cluster=eu,service_name=cart.example,\
+          service_namespace=shop 1"]
+    );
+}
+
+#[test]
 fn without_a_model_there_is_the_graph_alone() {
     let found = shown(&tick(&mut Outputs::default(), None, true, 60_000));
-    let graph = ["quoll_edge_", "quoll_leak_", "quoll_inference_"];
+    let graph = ["quoll_edge_", "quoll_leak_", "quoll_inference_", "quoll_service_alias_"];
     assert!(found.iter().all(|series| graph.iter().any(|name| series.starts_with(name))), "{found:?}");
     assert!(found.iter().any(|series| series.starts_with("quoll_edge_requests_per_second")));
 }

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quoll_blast_radius::{CallEdge, CallGraph, single_fault};
 use quoll_detect::ServiceScore;
-use quoll_features::{ClosedStep, EdgeStep, Presence, ServiceStep};
+use quoll_features::{Change, ChangeKind, ClosedStep, EdgeStep, Presence, ServiceStep};
 use quoll_identity::{Edge, Service};
 use quoll_incidents::{Diagnosis, Incidents, IncidentsConfig};
 
@@ -53,6 +54,10 @@ pub struct World {
     pub faults: BTreeMap<&'static str, Fault>,
     /// Services whose score is forced to this tail probability.
     pub forced: BTreeMap<&'static str, f64>,
+    /// The host that each service runs on.
+    pub hosts: BTreeMap<&'static str, &'static str>,
+    /// Changes that the next step tells of.
+    pub changes: BTreeMap<&'static str, &'static str>,
     pub incidents: Incidents,
     pub tick: i64,
     pub step_ms: i64,
@@ -89,6 +94,8 @@ impl World {
             names,
             faults: BTreeMap::new(),
             forced: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            changes: BTreeMap::new(),
             incidents: Incidents::new(IncidentsConfig::default(), 1000).unwrap(),
             tick: 0,
             step_ms: 1000,
@@ -134,7 +141,10 @@ impl World {
             *level = self.correlation * *level + (1.0 - self.correlation.powi(2)).sqrt() * fresh;
             let crashed = self.faults.get(name) == Some(&Fault::Crash);
             let presence = if crashed { Presence::Vanished } else { Presence::Present };
-            services.push(ServiceStep::new(service(name), Vec::new(), presence));
+            let mut seen = ServiceStep::new(service(name), Vec::new(), presence);
+            seen.hosts = self.hosts.get(name).iter().map(|host| Arc::from(**host)).collect();
+            seen.change = self.changes.remove(name).map(|text| Change { kind: ChangeKind::Image, text: text.into() });
+            services.push(seen);
             if crashed {
                 continue;
             }
