@@ -418,6 +418,7 @@ fn main() -> anyhow::Result<()> {
     let snapshots = metric(&metrics, "quoll_scorer_snapshots_total")? - snapshots_before;
     let results = (written.load(Ordering::Relaxed) - written_before) as f64 / args.minutes as f64;
     let scores = metric(&metrics, "quoll_scorer_scores_total")? / total as f64;
+    ensure!(scores > 0.0, "nothing was scored: is the scorer of the same commit as this program?");
     report.note(&format!(
         "{results:.0} results written and {scores:.0} services scored a minute, {snapshots} snapshots in {} minutes",
         args.minutes
