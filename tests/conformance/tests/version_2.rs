@@ -2,7 +2,7 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp)]
 
 use prost::Message;
 use quoll_conformance::now_ms;
