@@ -72,6 +72,9 @@ impl Replay {
         if without.aliases {
             config.alias_strength = 0.0;
         }
+        if without.change_prior {
+            config.change_factor = 1.0;
+        }
         if without.dynamics {
             config.evidence_memory_steps = 1.0;
         }
