@@ -50,9 +50,10 @@ async function plugin() {
   writeFileSync(join(out, 'module.js'), code);
   cpSync(wasm, join(out, 'quoll_panel_wasm_bg.wasm'));
   cpSync(join(here, 'src/img'), join(out, 'img'), { recursive: true });
-  for (const file of ['README.md', 'CHANGELOG.md']) {
-    cpSync(join(here, file), join(out, file));
-  }
+  // The archive has no src/.
+  const readme = readFileSync(join(here, 'README.md'), 'utf8').replaceAll('(src/img/', '(img/');
+  writeFileSync(join(out, 'README.md'), readme);
+  cpSync(join(here, 'CHANGELOG.md'), join(out, 'CHANGELOG.md'));
   for (const licence of readdirSync(join(here, '..')).filter((name) => name.startsWith('LICENSE'))) {
     cpSync(join(here, '..', licence), join(out, licence));
   }

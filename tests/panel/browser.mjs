@@ -5,8 +5,8 @@ const FLAGS =
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking ' +
   '--disable-component-update --disable-sync';
 
-/** Grafana's own fonts are not among its npm packages. */
-const FONTS = /\/public\/fonts\//;
+/** Grafana's own fonts and icons are not among its npm packages. */
+const FONTS = /\/public\/(fonts|build\/img)\//;
 
 export const launch = () =>
   chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: FLAGS.split(' ') });

@@ -1,8 +1,10 @@
 // Runs the panel's browser tests: node run.mjs [part of a test's name]
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { archiveTests } from './archive.tests.mjs';
 import { launch } from './browser.mjs';
 import { consoleTests } from './console.tests.mjs';
+import { dataTests } from './data.tests.mjs';
 import { pluginTests } from './plugin.tests.mjs';
 import { Prometheus } from './prometheus.mjs';
 import { TestServer } from './server.mjs';
@@ -29,7 +31,9 @@ try {
   browser = await launch();
   const suite = new Suite();
   const parts = { server, prometheus, shots, browser: () => browser };
+  archiveTests(suite);
   pluginTests(suite, parts);
+  dataTests(suite, parts);
   consoleTests(suite, parts);
   passed = await suite.run(process.argv[2] ?? '');
 } catch (error) {

@@ -24,11 +24,6 @@ const GRAFANA =
   "script-src 'self' 'unsafe-eval' 'unsafe-inline' 'strict-dynamic' 'nonce-quoll'; object-src 'none'; font-src 'self'; " +
   "style-src 'self' 'unsafe-inline' blob:; img-src * data:; base-uri 'self'; " +
   "connect-src 'self' grafana.com; manifest-src 'self'; media-src 'none'; form-action 'self'";
-/** The same without what it allows to scripts of any kind, and with what the panel then needs. */
-const GRAFANA_STRICT = GRAFANA.replace("'unsafe-eval' 'unsafe-inline'", "'wasm-unsafe-eval'");
-const HARDENED_TOO_FAR = GRAFANA.replace("'unsafe-eval' 'unsafe-inline'", '');
-const POLICIES = { documented: GRAFANA, strict: GRAFANA_STRICT, none: HARDENED_TOO_FAR };
-
 const here = import.meta.dirname;
 const panel = join(here, '../../grafana-panel');
 
@@ -80,15 +75,16 @@ export class TestServer {
   }
 
   route(incoming, response) {
-    const { pathname, search, searchParams } = new URL(incoming.url, this.origin);
+    const { pathname, search } = new URL(incoming.url, this.origin);
     const after = (prefix) => (pathname.startsWith(prefix) ? pathname.slice(prefix.length) : undefined);
     if (pathname === '/exposition') {
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(this.exposition());
     } else if (after('/prometheus/') !== undefined) {
       this.proxy(`/${after('/prometheus/')}${search}`, response);
     } else if (pathname === '/harness') {
-      const policy = POLICIES[searchParams.get('policy') ?? 'documented'];
-      sendFile(response, join(here, '.build'), 'index.html', { 'content-security-policy': policy });
+      sendFile(response, join(here, '.build'), 'index.html', { 'content-security-policy': GRAFANA });
+    } else if (pathname === '/harness-axe.js') {
+      sendFile(response, join(here, 'node_modules/axe-core'), 'axe.min.js');
     } else if (after('/harness/') !== undefined) {
       sendFile(response, join(here, '.build'), after('/harness/'));
     } else if (after('/public/plugins/quoll-blastradius-panel/') !== undefined) {

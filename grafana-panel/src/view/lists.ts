@@ -163,7 +163,7 @@ function compared(summary: Summary, whatIf: WhatIf, actions: ListActions): HTMLE
         'h3',
         '',
         changed
-          ? t('what-if.reach-compared', 'Blast radius of {{root}}, now → then', { root })
+          ? t('what-if.reach-compared', 'Who is hit, now → then')
           : t('what-if.reach', 'Blast radius of {{root}}', { root }),
       ),
     );

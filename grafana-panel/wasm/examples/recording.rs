@@ -1,5 +1,6 @@
 //! Writes the ticks that the browser tests show: what a scorer writes back for a shop of 13 services,
-//! healthy and with a fault at `catalog-db`, as Prometheus exposition and as the answer of `/api/v1/graph`.
+//! healthy and with a fault at `catalog-db`, as Prometheus exposition and as the answer of `/api/v1/graph`; and
+//! ten ticks of that fault from its first sign on, in one exposition, with a comment between them.
 //!
 //! Natively computed by the engine, so the tests compare WASM with it to the bit.
 //!
@@ -81,31 +82,44 @@ fn id(name: &str) -> usize {
     SERVICES.iter().position(|s| *s == name).unwrap_or_else(|| panic!("unknown service {name}"))
 }
 
+/// One fault per service in 30 days.
+const HAZARD: f64 = STEP_SECONDS / (30.0 * 86_400.0);
+
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).expect("usage: recording FOLDER"));
     for (name, incident) in [("healthy", false), ("incident", true)] {
-        let tick = tick(incident);
+        let mut prior = [HAZARD; 13];
+        if incident {
+            // Some ticks old, so it has moved on.
+            prior[id("catalog-db")] = 0.31;
+            prior[id("catalog")] = 0.12;
+            prior[id("search")] = 0.004;
+        }
+        let evidence = if incident { EVIDENCE } else { EVIDENCE.map(|e| -2.0 - e.abs() * 0.1) };
+        let tick = tick(incident, prior, evidence);
         std::fs::write(folder.join(format!("{name}.prom")), tick.0).expect("cannot write");
         std::fs::write(folder.join(format!("{name}.json")), tick.1).expect("cannot write");
     }
+    let mut prior = [HAZARD; 13];
+    let mut ticks = String::new();
+    for step in 1..=10_u32 {
+        let evidence = std::array::from_fn(|s| EVIDENCE[s] * f64::from(step) / 10.0 - 0.01 * s as f64);
+        let (text, _, posterior) = tick(true, prior, evidence);
+        let _ = write!(ticks, "# tick {step}\n{text}");
+        // What is believed after a tick, with the next step's hazard, is believed before the next one.
+        let no_fault = 1.0 - posterior.iter().sum::<f64>();
+        prior = std::array::from_fn(|s| posterior[s] * 0.99 + no_fault * HAZARD);
+    }
+    std::fs::write(folder.join("ticks.prom"), ticks).expect("cannot write");
 }
 
-/// Exposition and graph JSON of one tick.
-fn tick(incident: bool) -> (String, String) {
+/// Exposition and graph JSON of one tick, and the posteriors of a fault in them.
+fn tick(incident: bool, prior: [f64; 13], evidence: [f64; 13]) -> (String, String, Vec<f64>) {
     let edges: Vec<_> =
         CALLS.iter().map(|c| CallEdge { client: id(c.0) as u32, server: id(c.1) as u32, strength: c.2 }).collect();
     let graph = CallGraph::new(13, &edges).expect("a sound graph");
-    // One fault per service in 30 days; an incident is some ticks old, so its prior has moved on.
-    let hazard = STEP_SECONDS / (30.0 * 86_400.0);
-    let mut prior = [hazard; 13];
-    if incident {
-        prior[id("catalog-db")] = 0.31;
-        prior[id("catalog")] = 0.12;
-        prior[id("search")] = 0.004;
-    }
     let no_fault_prior = 1.0 - prior.iter().sum::<f64>();
-    let leak = 0.01 * hazard * (-8.0_f64).exp();
-    let evidence = if incident { EVIDENCE } else { EVIDENCE.map(|e| -2.0 - e.abs() * 0.1) };
+    let leak = 0.01 * HAZARD * (-8.0_f64).exp();
     let posterior =
         single_fault_posterior(&graph, &[leak; 13], no_fault_prior, &prior, &evidence).expect("sound evidence");
     let score = |s: usize| if incident { SCORES[s].1 } else { SCORES[s].0 };
@@ -201,7 +215,7 @@ fn tick(incident: bool) -> (String, String) {
         services.join(",\n"),
         calls.join(",\n")
     );
-    (text, json)
+    (text, json, posterior.root_cause.clone())
 }
 
 /// Three features in keeping with a score.

@@ -40,6 +40,9 @@ const REPLICA: &[&str] = &["replica", "prometheus_replica", "__replica__"];
 /// The time of the last complete tick, by which replicas are chosen; its value is in seconds.
 pub const TICK: &str = "quoll_inference_tick_timestamp_seconds";
 
+/// The exporter's: read where it was scraped, it lacks the labels that sending adds to all that the scorer sees.
+const STARTED: &str = "quoll_service_start_time_seconds";
+
 /// One sample: its labels by name, and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample<'a> {
@@ -109,7 +112,8 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
     }
     let mut notes = Vec::new();
     let telling = scope_labels(&samples);
-    let scopes: BTreeSet<_> = samples.iter().map(|s| s.scope(&telling)).collect();
+    let anywhere = |s: &Sample<'_>| s.metric == STARTED && s.scope(&telling).is_empty();
+    let scopes: BTreeSet<_> = samples.iter().filter(|s| !anywhere(s)).map(|s| s.scope(&telling)).collect();
     if scopes.len() > 1 {
         let name = |scope: &Vec<(&str, &str)>| match scope.as_slice() {
             [] => "(no label)".to_owned(),
@@ -125,10 +129,12 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
         let keep = scopes.into_iter().next().unwrap_or_default();
         let keep: Vec<(String, String)> = keep.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         samples.retain(|s| {
-            s.scope(&telling).iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).eq(keep.iter().cloned())
+            anywhere(s)
+                || s.scope(&telling).iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).eq(keep.iter().cloned())
         });
     }
-    let mut ticks: BTreeMap<String, f64> = samples.iter().map(|s| (s.replica(), f64::NEG_INFINITY)).collect();
+    let outputs = samples.iter().filter(|s| s.metric != STARTED);
+    let mut ticks: BTreeMap<String, f64> = outputs.map(|s| (s.replica(), f64::NEG_INFINITY)).collect();
     if ticks.len() > 1 {
         for sample in samples.iter().filter(|s| s.metric == TICK) {
             ticks.insert(sample.replica(), sample.value);
@@ -139,7 +145,7 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
             _ => Some((name, tick)),
         });
         if let Some((name, _)) = newest {
-            samples.retain(|s| s.replica() == *name);
+            samples.retain(|s| s.metric == STARTED || s.replica() == *name);
         }
     }
     Selection { samples, notes }
@@ -196,10 +202,11 @@ pub(crate) mod tests {
             "quoll_inference_tick_timestamp_seconds{replica=r2} 101",
             "quoll_m{service_name=a,replica=r1} 1",
             "quoll_m{service_name=a,replica=r2} 2",
+            "quoll_service_start_time_seconds{service_name=a} 90",
         ];
         let (packed, values) = pack(&lines);
         let selection = select(&packed, &values);
-        assert_eq!(selection.samples.iter().map(|s| s.value).collect::<Vec<_>>(), [101.0, 2.0]);
+        assert_eq!(selection.samples.iter().map(|s| s.value).collect::<Vec<_>>(), [101.0, 2.0, 90.0]);
         assert!(selection.notes.is_empty());
     }
 
@@ -215,6 +222,24 @@ pub(crate) mod tests {
             let selection = select(&packed, &values);
             assert_eq!((selection.samples.len(), selection.notes.len()), (lines.len(), 0), "{:?}", selection.notes);
         }
+    }
+
+    #[test]
+    fn starts_of_services_without_the_labels_of_a_sender_belong_to_the_scope_shown() {
+        let lines = [
+            "quoll_inference_tick_timestamp_seconds{cluster=east} 100",
+            "quoll_inference_tick_timestamp_seconds{cluster=west} 100",
+            "quoll_anomaly_score{service_name=a,cluster=east} 1",
+            "quoll_anomaly_score{service_name=a,cluster=west} 2",
+            "quoll_service_start_time_seconds{service_name=a} 90",
+        ];
+        let (packed, values) = pack(&lines);
+        let selection = select(&packed, &values);
+        assert_eq!(selection.samples.iter().map(|s| s.value).collect::<Vec<_>>(), [100.0, 1.0, 90.0]);
+        assert!(selection.notes[0].contains("2 scopes"), "{:?}", selection.notes);
+        let (packed, values) = pack(&[lines[0], lines[2], lines[4]]);
+        let selection = select(&packed, &values);
+        assert_eq!((selection.samples.len(), selection.notes.len()), (3, 0), "{:?}", selection.notes);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::{Oracle, files, is_known, known_metrics, metrics_of};
 
 /// The panel's frames, as its own tests use them.
-const QUERY_A: &str = r#"{__name__=~"quoll_anomaly_score|quoll_anomaly_probability|quoll_edge_strength|quoll_edge_requests_per_second|quoll_edge_error_ratio|quoll_service_alias_info|quoll_evidence_log_likelihood_ratio|quoll_fault_prior_probability|quoll_no_fault_prior_probability|quoll_root_cause_probability|quoll_no_fault_probability|quoll_blast_radius_probability|quoll_symptom|quoll_leak_probability|quoll_inference_info|quoll_inference_tick_timestamp_seconds"}"#;
+const QUERY_A: &str = r#"{__name__=~"quoll_anomaly_score|quoll_anomaly_probability|quoll_edge_strength|quoll_edge_requests_per_second|quoll_edge_error_ratio|quoll_service_alias_info|quoll_evidence_log_likelihood_ratio|quoll_fault_prior_probability|quoll_no_fault_prior_probability|quoll_root_cause_probability|quoll_no_fault_probability|quoll_blast_radius_probability|quoll_symptom|quoll_leak_probability|quoll_inference_info|quoll_inference_tick_timestamp_seconds|quoll_service_start_time_seconds"}"#;
 const QUERIES_B: [&str; 2] = [
     "topk(20, max without (replica) (quoll_root_cause_probability))",
     "topk(20, max without (replica) (quoll_anomaly_score))",
