@@ -78,18 +78,27 @@ pub(crate) fn reach_past_width(graph: &CallGraph, leak: &[f64], root: u32) -> Re
     match restricted_reach(graph, leak, root) {
         Ok(RestrictedReach { hits, error: 0.0 }) => Ok(Reach::Exact(hits)),
         Ok(answer) => Ok(Reach::Restricted(answer)),
-        Err(InferenceError::TooWide { .. }) => Ok(Reach::AtMost(upper_bound(graph, leak, root))),
+        Err(InferenceError::TooWide { .. }) => blast_radius_bound(graph, leak, root).map(Reach::AtMost),
         Err(error) => Err(error),
     }
 }
 
-/// `1 - (1 - leak_i) Π (1 - strength_ij hit_j)`, callees first.
+/// An upper bound of each hit of [`blast_radius`], on graphs of any width, at the cost of reading the graph twice.
 ///
+/// It is `1 - (1 - leak_i) Π (1 - strength_ij hit_j)`, callees first.
 /// It is a bound because whether anyone is hit only grows with what leaks and with which calls carry, which are
 /// independent: that one callee does not reach a service makes it no less likely that another does not, so the
 /// product is never above the probability that none does (Harris, "A lower bound for the critical probability in a
 /// certain percolation process", 1960). A deferred call takes its callee's bound without deferred calls.
-fn upper_bound(graph: &CallGraph, leak: &[f64], root: u32) -> Vec<f64> {
+///
+/// # Errors
+/// A `root` outside the graph, or leaks that are no probabilities.
+pub fn blast_radius_bound(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Vec<f64>, InferenceError> {
+    let services = graph.services();
+    check_probabilities("leak", leak, services)?;
+    if root >= services {
+        return Err(InferenceError::UnknownService { service: root, services });
+    }
     let mut deferred = vec![Vec::new(); leak.len()];
     for edge in graph.deferred_edges() {
         deferred[edge.client as usize].push(*edge);
@@ -108,7 +117,7 @@ fn upper_bound(graph: &CallGraph, leak: &[f64], root: u32) -> Vec<f64> {
         hits
     };
     let first = pass(None);
-    if graph.deferred_edges().is_empty() { first } else { pass(Some(&first)) }
+    Ok(if graph.deferred_edges().is_empty() { first } else { pass(Some(&first)) })
 }
 
 fn restricted_reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<RestrictedReach, InferenceError> {

@@ -49,7 +49,7 @@ mod unrolled;
 mod what_if;
 mod wide;
 
-pub use blast::{Reach, RestrictedReach, blast_radius, reach};
+pub use blast::{Reach, RestrictedReach, blast_radius, blast_radius_bound, reach};
 pub use error::{GraphError, InferenceError};
 pub use graph::{CallEdge, CallGraph};
 pub use inference::Inference;

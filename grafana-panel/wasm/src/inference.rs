@@ -85,17 +85,6 @@ pub(crate) fn strengths(model: &Model) -> (Vec<f64>, bool) {
     (all.collect(), estimated)
 }
 
-/// The noisy-OR forward pass as if callees were independent: an upper bound where paths join again.
-pub(crate) fn spread(graph: &CallGraph, leak: &[f64], root: usize) -> Vec<f64> {
-    let mut hit = vec![0.0; leak.len()];
-    for &service in graph.callees_first() {
-        let at = service as usize;
-        let spared = graph.callees(service).iter().map(|c| 1.0 - c.strength * hit[c.server as usize]);
-        hit[at] = if at == root { 1.0 } else { 1.0 - (1.0 - leak[at]) * spared.product::<f64>() };
-    }
-    hit
-}
-
 /// What the engine is asked about one incident; services are numbered as in [`Incident::roots`].
 pub(crate) struct Question {
     pub(crate) graph: CallGraph,
@@ -219,7 +208,7 @@ impl Inference {
 pub(crate) mod tests {
     use super::*;
     use crate::samples::{select, tests::pack};
-    use quoll_blast_radius::{blast_radius, single_fault_posterior};
+    use quoll_blast_radius::single_fault_posterior;
 
     /// web calls cart calls db, and web calls auth; db is at fault.
     pub(crate) fn chain() -> Vec<String> {
@@ -322,17 +311,5 @@ pub(crate) mod tests {
         let hit = Lab::default().reach(&model, 1).unwrap().hit;
         assert!((hit[0] - (0.35 + 0.6 * 0.75)).abs() < 1e-12);
         assert_eq!(Inference::of(&model, &mut Lab::default()).notes.len(), 1);
-    }
-
-    #[test]
-    fn the_bound_for_wide_graphs_is_exact_on_trees() {
-        let edges = [(1, 2, 0.9), (3, 0, 0.5), (3, 1, 0.8)];
-        let edges = edges.map(|(client, server, strength)| CallEdge { client, server, strength });
-        let graph = CallGraph::new(4, &edges).unwrap();
-        let leak = [1e-9; 4];
-        let exact = blast_radius(&graph, &leak, 2).unwrap();
-        for (a, b) in spread(&graph, &leak, 2).iter().zip(exact) {
-            assert!((a - b).abs() < 1e-8);
-        }
     }
 }

@@ -11,9 +11,9 @@
 
 use std::collections::BTreeSet;
 
-use quoll_blast_radius::{CallEdge, CallGraph, GraphError, InferenceError, WhatIf, WhatIfError, single_fault};
+use quoll_blast_radius::{CallEdge, CallGraph, InferenceError, WhatIf, WhatIfError, blast_radius_bound, single_fault};
 
-use crate::inference::{Inference, Ranked, Reach, incident_question, spread, strengths};
+use crate::inference::{Inference, Ranked, Reach, incident_question, strengths};
 use crate::model::{Key, Model};
 
 /// What the user supposes. Services that are gone are skipped, and remembered.
@@ -252,10 +252,11 @@ fn exact(graph: &mut WhatIf, root: usize) -> Result<Option<Reach>, WhatIfError> 
 }
 
 /// An upper bound of it, without the calls that are gone.
-fn bound(inputs: &Inputs, gone: &BTreeSet<(u32, u32)>, root: usize) -> Result<Reach, GraphError> {
+fn bound(inputs: &Inputs, gone: &BTreeSet<(u32, u32)>, root: usize) -> Result<Reach, WhatIfError> {
     let edges: Vec<_> = call_edges(inputs).into_iter().filter(|e| !gone.contains(&(e.client, e.server))).collect();
     let graph = CallGraph::new(inputs.services as u32, &edges)?;
-    Ok(Reach { root, hit: spread(&graph, &vec![inputs.leak; inputs.services], root), exact: false })
+    let hit = blast_radius_bound(&graph, &vec![inputs.leak; inputs.services], root as u32)?;
+    Ok(Reach { root, hit, exact: false })
 }
 
 /// An incident's posterior, knowing that `healthy` services are not anomalous.
