@@ -41,6 +41,12 @@ pub struct EngineStats {
     pub withheld_ticks: u64,
     /// Steps that could not be scored.
     pub failed_scores: u64,
+    /// Crossings of score 1, an hour of one service counted once.
+    pub score_crossings: u64,
+    /// Scored time of all services, in days.
+    pub score_service_days: f64,
+    /// Crossings per service and day that were asked for.
+    pub score_budget_per_day: f64,
     /// Batches that the queue refused.
     pub failed_appends: u64,
     /// Steps replayed from the inbound log.
@@ -267,8 +273,18 @@ impl Engine {
         let detector = state.detector.as_mut()?;
         // What the windows have forgotten is forgotten here too.
         detector.retain(|service| step.services.binary_search_by(|known| known.service.cmp(service)).is_ok());
+        let before = detector.realised();
         match detector.score(step) {
-            Ok(scores) => Some(scores),
+            Ok(scores) => {
+                let after = detector.realised();
+                let budget = detector.score_budget_per_day();
+                self.count(|stats| {
+                    stats.score_crossings += after.crossings - before.crossings;
+                    stats.score_service_days += after.service_days - before.service_days;
+                    stats.score_budget_per_day = budget;
+                });
+                Some(scores)
+            }
             Err(error) => {
                 tracing::error!(%error, "a step cannot be scored");
                 self.count(|stats| stats.failed_scores += 1);

@@ -96,7 +96,7 @@ fn inbound_log(to: &mut Exposition, stats: &IngestStats) {
 }
 
 fn scoring(to: &mut Exposition, stats: &EngineStats) {
-    let metrics: [(&'static str, Kind, &str, f64); 17] = [
+    let metrics: [(&'static str, Kind, &str, f64); 20] = [
         ("quoll_scorer_ticks_total", Kind::Counter, "Steps handled.", stats.ticks as f64),
         ("quoll_scorer_scores_total", Kind::Counter, "Scores made.", stats.scores as f64),
         ("quoll_scorer_results_total", Kind::Counter, "Results put into the queue.", stats.results as f64),
@@ -105,6 +105,24 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
             Kind::Counter,
             "Ticks not written back, as their time was not after that of the last.",
             stats.withheld_ticks as f64,
+        ),
+        (
+            "quoll_scorer_score_crossings_total",
+            Kind::Counter,
+            "Scores rising above 1, an hour of one service counted once; against service days and the budget.",
+            stats.score_crossings as f64,
+        ),
+        (
+            "quoll_scorer_score_service_days_total",
+            Kind::Counter,
+            "Scored time of all services, in days.",
+            stats.score_service_days,
+        ),
+        (
+            "quoll_scorer_score_budget_crossings_per_day",
+            Kind::Gauge,
+            "Crossings per service and day that were asked for.",
+            stats.score_budget_per_day,
         ),
         ("quoll_scorer_score_failures_total", Kind::Counter, "Steps not scored.", stats.failed_scores as f64),
         ("quoll_scorer_append_failures_total", Kind::Counter, "Batches not queued.", stats.failed_appends as f64),

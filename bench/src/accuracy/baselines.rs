@@ -5,16 +5,20 @@ use quoll_train::random::Random;
 
 use super::dataset::{Entity, Matrix};
 use super::linear::eigen;
+use super::practice;
 
 /// The peers, by name.
-pub const NAMES: [&str; 3] = ["robust z", "PCA", "k-means"];
+pub const NAMES: [&str; 6] = ["robust z", "PCA", "k-means", "netdata", "bands", "forest"];
 
 /// Scores of one peer on one entity's test part.
 #[must_use]
-pub fn score(name: &str, entity: &Entity) -> Vec<f64> {
+pub fn score(name: &str, entity: &Entity, step_seconds: f64) -> Vec<f64> {
     match name {
         "robust z" => robust_z(entity),
         "PCA" => principal_components(entity),
+        "netdata" => practice::rolling_k_means(entity, step_seconds),
+        "bands" => practice::adaptive_bands(entity, step_seconds),
+        "forest" => practice::isolation_forest(entity),
         _ => k_means(entity),
     }
 }

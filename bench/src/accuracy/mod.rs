@@ -4,4 +4,5 @@ pub mod baselines;
 pub mod dataset;
 pub mod linear;
 pub mod metrics;
+pub mod practice;
 pub mod recipe;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use quoll_detect::Detector;
+use quoll_detect::detector::budget_probability;
 use quoll_features::{ClosedStep, Direction, FeatureSpec, Presence, Role, SeenBy, ServiceStep};
 use quoll_identity::Service;
 use quoll_train::{Progress, Summary, TrainOptions, train_for};
@@ -56,6 +57,17 @@ fn steps(entities: &[Entity], step_ms: i64, part: fn(&Entity) -> &Matrix, at_end
         .collect())
 }
 
+/// The two outputs over every entity's test part, and how training went.
+pub struct Scored {
+    /// The stable score, for ranking.
+    pub scores: Vec<Vec<f64>>,
+    /// The alarm: minus the logarithm of the rolling-calibrated tail probability over the budgeted one, so
+    /// that above 0 is an alarm at the score budget.
+    pub alarms: Vec<Vec<f64>>,
+    /// The training.
+    pub summary: Summary,
+}
+
 /// Scores of every entity's test part, in the order of `entities`; 0 where there is no score.
 ///
 /// # Errors
@@ -66,7 +78,7 @@ pub fn run(
     seed: u64,
     onnxruntime: Option<&Path>,
     progress: &mut dyn FnMut(&str, usize, usize),
-) -> Result<(Vec<Vec<f64>>, Summary)> {
+) -> Result<Scored> {
     let features = features(entities.first().map_or(0, |e| e.train.columns));
     let history = steps(entities, step_ms, |e| &e.train, true)?;
     let options = TrainOptions { seed, ..TrainOptions::default() };
@@ -82,14 +94,17 @@ pub fn run(
         detector.observe(step)?;
     }
     let mut scores: Vec<Vec<f64>> = entities.iter().map(|e| vec![0.0; e.test.rows]).collect();
+    let mut alarms: Vec<Vec<f64>> = entities.iter().map(|e| vec![f64::MIN; e.test.rows]).collect();
+    let budget = budget_probability(step_ms, detector.score_budget_per_day()).ln();
     let test = steps(entities, step_ms, |e| &e.test, false)?;
     for (t, step) in test.iter().enumerate() {
         for score in detector.score(step)? {
             if let Some(i) = entities.iter().position(|e| *e.name == *score.service.name) {
                 scores[i][t] = score.score;
+                alarms[i][t] = budget - score.tail_probability.ln();
             }
         }
         progress("scoring", t + 1, test.len());
     }
-    Ok((scores, model.summary))
+    Ok(Scored { scores, alarms, summary: model.summary })
 }

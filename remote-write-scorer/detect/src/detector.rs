@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
 use crate::error::{ModelError, ScoreError};
 use crate::metadata::Metadata;
+use crate::rate::{Crossing, Rate};
 use crate::runtime::{OnnxNetwork, Reconstruct};
 use crate::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_quarter};
 use crate::window::{CHANNELS, STEPS, Window};
@@ -55,7 +56,8 @@ pub struct ServiceScore {
     pub service: Service,
     /// Above 1 = anomalous at the score budget; stable, for ranking and evidence.
     pub score: f64,
-    /// P(a score at least this high | normal operation), in (0, 1].
+    /// P(a score at least this high | normal operation), in (0, 1], on the threshold that follows the
+    /// service's realised rate: an alarm is a probability below [`budget_probability`].
     pub tail_probability: f64,
     /// P(anomalous | score), in [0, 1].
     pub anomaly_probability: f64,
@@ -76,6 +78,7 @@ pub(crate) struct State {
     pub(crate) profile: Option<usize>,
     pub(crate) window: Window,
     means: Means,
+    rate: Rate,
 }
 
 /// Everything but the network: shared by the live detector and by tests with another network.
@@ -86,6 +89,7 @@ pub struct Scorer {
     pub(crate) calibration: Calibration,
     pub(crate) index: BTreeMap<Service, usize>,
     pub(crate) states: BTreeMap<Service, State>,
+    realised: Realised,
     images: Vec<f32>,
     reconstructions: Vec<f32>,
 }
@@ -111,6 +115,7 @@ impl Scorer {
             calibration,
             index,
             states: BTreeMap::new(),
+            realised: Realised::default(),
             images: Vec::new(),
             reconstructions: Vec::new(),
         }
@@ -134,6 +139,7 @@ impl Scorer {
                     profile: self.index.get(service).copied(),
                     window: Window::new(wanted),
                     means: Means::default(),
+                    rate: Rate::default(),
                 };
                 self.states.insert(service.clone(), state);
             }
@@ -164,7 +170,15 @@ impl Scorer {
             for (i, service) in batch.iter().enumerate() {
                 let Some(state) = self.states.get_mut(&service.service) else { continue };
                 let reconstruction = &self.reconstructions[i * image..(i + 1) * image];
-                scores.extend(judge(&self.features, self.step_ms, &self.calibration, state, service, reconstruction));
+                scores.extend(judge(
+                    &self.features,
+                    self.step_ms,
+                    &self.calibration,
+                    state,
+                    service,
+                    reconstruction,
+                    &mut self.realised,
+                ));
             }
         }
         Ok(scores)
@@ -187,6 +201,15 @@ fn profile(calibration: &Calibration, index: Option<usize>) -> &Profile {
     index.and_then(|i| calibration.services.get(i)).map_or(&calibration.pooled, |s| &s.profile)
 }
 
+/// How often alarms were raised (see [`ServiceScore::tail_probability`]) since the model was loaded, an hour of crossing counted once per service.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Realised {
+    /// Crossings of all services.
+    pub crossings: u64,
+    /// Scored time of all services, in days.
+    pub service_days: f64,
+}
+
 /// The score of one service from the reconstruction of its image.
 fn judge(
     features: &[FeatureSpec],
@@ -195,6 +218,7 @@ fn judge(
     state: &mut State,
     step: &ServiceStep,
     reconstruction: &[f32],
+    realised: &mut Realised,
 ) -> Option<ServiceScore> {
     let profile = profile(calibration, state.profile);
     let coverage = state.window.coverage(&profile.normal);
@@ -216,7 +240,14 @@ fn judge(
     let threshold =
         blocks.block_tail.level(block_probability(step_ms, blocks.block_steps, calibration.score_budget_per_day));
     let budget = budget_probability(step_ms, calibration.score_budget_per_day);
-    let tail_probability = tail.probability(raw);
+    let provisional = budget * (tail.samples as f64) < 1.0;
+    let factor = state.rate.factor();
+    let score = raw / threshold;
+    // The alarm's own scale: the budgeted probability is where the moving threshold is.
+    let tail_probability = tail.probability(score / factor * tail.level(budget));
+    let crossing = state.rate.push(score > factor, step_ms, calibration.score_budget_per_day, !provisional);
+    realised.crossings += u64::from(crossing == Crossing::New);
+    realised.service_days += step_ms as f64 / DAY_MS;
     let scored = ratios.iter().enumerate().filter(|(_, r)| r.is_finite()).map(|(feature, ratio)| FeatureScore {
         feature,
         score: *ratio,
@@ -225,10 +256,10 @@ fn judge(
     });
     Some(ServiceScore {
         service: step.service.clone(),
-        score: raw / threshold,
+        score,
         tail_probability,
         anomaly_probability: anomaly_probability(tail_probability),
-        provisional: budget * (tail.samples as f64) < 1.0,
+        provisional,
         coverage,
         calibration_samples: tail.samples,
         features: scored.collect(),
@@ -327,6 +358,18 @@ impl Detector {
         let calibration = &self.scorer.calibration;
         let budget = budget_probability(self.scorer.step_ms, calibration.score_budget_per_day);
         budget * (calibration.pooled.tail.samples as f64) < 1.0
+    }
+
+    /// How often alarms were raised since the model was loaded.
+    #[must_use]
+    pub fn realised(&self) -> Realised {
+        self.scorer.realised
+    }
+
+    /// Crossings per service and day that the scores are normalised to.
+    #[must_use]
+    pub fn score_budget_per_day(&self) -> f64 {
+        self.scorer.calibration.score_budget_per_day
     }
 
     /// Names the training run behind the model.

@@ -10,6 +10,7 @@
 //! 5. [`score`]: how far both expectations and the usual level are off becomes one raw score.
 //! 6. [`tail`] and [`calibration`]: the raw score becomes a multiple of the score budget's threshold and
 //!    the probability of seeing it in normal operation.
+//! 7. [`rate`]: a service that crosses its threshold more or less often than budgeted moves it, slowly.
 //!
 //! Guarantees: a score depends on nothing after its step; the same steps give the same bits; input
 //! values, however odd, give no panic and no infinity. A model made for another step or other features
@@ -23,6 +24,7 @@ pub mod encoding;
 pub mod error;
 pub mod forecast;
 pub mod metadata;
+pub mod rate;
 pub mod runtime;
 pub mod score;
 pub mod snapshot;
@@ -30,5 +32,5 @@ pub mod stats;
 pub mod tail;
 pub mod window;
 
-pub use detector::{Detector, FeatureScore, ServiceScore};
+pub use detector::{Detector, FeatureScore, Realised, ServiceScore};
 pub use error::{ModelError, ScoreError};

@@ -45,11 +45,11 @@ const FORECAST_WEIGHT: f64 = 1.0;
 /// See [`FORECAST_WEIGHT`].
 const AUTOENCODER_WEIGHT: f64 = 0.2;
 /// See [`FORECAST_WEIGHT`].
-const LEVEL_WEIGHT: f64 = 0.15;
+const LEVEL_WEIGHT: f64 = 0.25;
 
 /// A part's ratio counts in full up to here: past it more is hardly worse, and one wild feature does not
 /// stand for ever in the slower means.
-const RATIO_CAP: f64 = 5.0;
+const RATIO_CAP: f64 = 4.0;
 
 /// What is left of a ratio past the cap, per factor of e: enough to keep the order.
 const BEYOND_CAP: f64 = 0.1;
@@ -58,7 +58,7 @@ const BEYOND_CAP: f64 = 0.1;
 pub const MEANS: usize = 4;
 
 /// Weight of the newest instant score in each mean.
-pub const PACES: [f64; MEANS] = [0.8, 0.3, 0.1, 0.03];
+pub const PACES: [f64; MEANS] = [0.8, 0.3, 0.1, 0.04];
 
 /// Errors of all parts and features on the newest steps, [parts x features], NaN where the newest step is
 /// missing. `reconstruction` is one image, `forecast` one number per feature.
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn beyond_the_cap_more_is_hardly_worse_but_not_less() {
-        assert_eq!(bounded(4.0), 4.0);
-        assert!(bounded(50.0) > bounded(10.0) && bounded(f64::MAX) < 7.0);
+        assert_eq!(bounded(3.0), 3.0);
+        assert!(bounded(50.0) > bounded(10.0) && bounded(f64::MAX) < 6.0);
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
     fn a_short_hard_fault_and_a_long_faint_one_both_show() {
         let scale = [2.0, 1.5, 0.8, 0.6];
         let mut means = Means::default();
-        let hard = raw_score(&means.push(Some(4.0), 0.5).unwrap(), &scale);
+        let hard = raw_score(&means.push(Some(4.5), 0.5).unwrap(), &scale);
         assert!(hard > 1.5);
         let mut means = Means::default();
         let faint: Vec<f64> = (0..60).map(|_| raw_score(&means.push(Some(1.0), 0.5).unwrap(), &scale)).collect();
