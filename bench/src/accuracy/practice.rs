@@ -37,11 +37,11 @@ pub fn rolling_k_means(entity: &Entity, step_seconds: f64) -> Vec<f64> {
         let vector = |t: usize| -> [f64; LAGS] { std::array::from_fn(|lag| smooth[t.saturating_sub(lag)]) };
         let mut models: Vec<Model<LAGS>> = Vec::new();
         for t in train.saturating_sub(window * MODELS).max(window)..total {
-            if (t + window * MODELS - train) % window == 0 {
+            if (t + window * MODELS - train).is_multiple_of(window) {
                 if models.len() == MODELS {
                     models.remove(0);
                 }
-                models.push(Model::fit((t - window..t).map(vector).collect()));
+                models.push(Model::fit(&(t - window..t).map(vector).collect::<Vec<_>>()));
             }
             if t >= train && !models.is_empty() && models.iter().all(|m| m.is_anomalous(&vector(t))) {
                 share[t - train] += 1.0 / entity.train.columns as f64;
@@ -64,14 +64,14 @@ struct Model<const N: usize> {
 }
 
 impl<const N: usize> Model<N> {
-    fn fit(vectors: Vec<[f64; N]>) -> Self {
+    fn fit(vectors: &[[f64; N]]) -> Self {
         let size = |v: &[f64; N]| v.iter().map(|x| x * x).sum::<f64>();
         let first = vectors.first().copied().unwrap_or([0.0; N]);
         let far = vectors.iter().copied().fold(first, |a, b| if size(&b) > size(&a) { b } else { a });
         let mut model = Self { centres: [first, far], limit: 0.0 };
         for _ in 0..10 {
             let mut sums = [([0.0; N], 0.0); 2];
-            for vector in &vectors {
+            for vector in vectors {
                 let (nearer, _) = model.nearest(vector);
                 sums[nearer].1 += 1.0;
                 sums[nearer].0.iter_mut().zip(vector).for_each(|(s, v)| *s += v);
@@ -145,7 +145,7 @@ pub fn isolation_forest(entity: &Entity) -> Vec<f64> {
     for _ in 0..TREES {
         let sample: Vec<usize> = (0..rows).map(|_| random.below(entity.train.rows)).collect();
         let mut nodes = Vec::new();
-        grow(entity, sample, depth_limit, &mut random, &mut nodes);
+        grow(entity, &sample, depth_limit, &mut random, &mut nodes);
         for (t, depth) in depths.iter_mut().enumerate() {
             *depth += path(&nodes, entity.test.row(t)) / TREES as f64;
         }
@@ -168,7 +168,7 @@ fn usual_depth(n: usize) -> f64 {
 }
 
 /// Grows the tree below one node; a left child follows its parent.
-fn grow(entity: &Entity, rows: Vec<usize>, depth: usize, random: &mut Random, nodes: &mut Vec<Node>) {
+fn grow(entity: &Entity, rows: &[usize], depth: usize, random: &mut Random, nodes: &mut Vec<Node>) {
     let place = nodes.len();
     nodes.push(Node::Leaf { rows: rows.len() });
     if depth == 0 || rows.len() < 2 {
@@ -182,9 +182,9 @@ fn grow(entity: &Entity, rows: Vec<usize>, depth: usize, random: &mut Random, no
     }
     let at = low + random.uniform() * (high - low);
     let (left, right): (Vec<usize>, Vec<usize>) = rows.iter().partition(|row| value(row) < at);
-    grow(entity, left, depth - 1, random, nodes);
+    grow(entity, &left, depth - 1, random, nodes);
     let second = nodes.len();
-    grow(entity, right, depth - 1, random, nodes);
+    grow(entity, &right, depth - 1, random, nodes);
     nodes[place] = Node::Split { feature, at, right: second };
 }
 
