@@ -388,7 +388,10 @@ fn main() -> anyhow::Result<()> {
         // The first minute closes no step.
         let sent = Instant::now();
         let tick_seconds = (start_ms + minute as i64 * MINUTE_MS) as f64 / 1000.0;
-        while minute > 0 {
+        if minute == 0 {
+            continue;
+        }
+        loop {
             let metrics = scorer.metrics()?;
             let done = metric(&metrics, "quoll_scorer_last_tick_timestamp_seconds")? >= tick_seconds
                 && metric(&metrics, "quoll_scorer_queue_samples")? == 0.0;

@@ -134,7 +134,7 @@ fn describe(replay: &Replay, name: &str, root: &str, judged: &Judged) {
     order.sort_by(|&a, &b| verdict.services[b].total_cmp(&verdict.services[a]).then(a.cmp(&b)));
     let right = judged.truth.map_or(0.0, |truth| within(&verdict.services, truth, 1));
     println!("{name}: {root}; no fault {:.3}; first {right:.2}", verdict.no_fault);
-    for &service in order.iter().take(if right == 1.0 { 1 } else { 4 }) {
+    for &service in order.iter().take(if right < 1.0 { 4 } else { 1 }) {
         println!("    {:.3} {}", verdict.services[service], replay.services[service]);
     }
     if right < 1.0 {

@@ -4,7 +4,7 @@
 pub fn within(scores: &[f64], truth: usize, k: usize) -> f64 {
     let own = scores[truth];
     let better = scores.iter().filter(|score| **score > own).count();
-    let equal = scores.iter().filter(|score| **score == own).count();
+    let equal = scores.iter().filter(|score| score.total_cmp(&own).is_eq()).count();
     ((k as f64 - better as f64) / equal as f64).clamp(0.0, 1.0)
 }
 
