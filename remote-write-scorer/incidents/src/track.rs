@@ -58,7 +58,7 @@ impl Track {
             root: first.clone(),
             named: first.clone(),
             first_ms,
-            signs: vec![Sign { service: first.clone(), at_ms: first_ms, evidence: first_evidence }],
+            signs: vec![Sign { service: first.clone(), at_ms: first_ms, evidence: rounded(first_evidence) }],
             hits: BTreeMap::new(),
             feedback: None,
             first,
@@ -77,7 +77,7 @@ impl Track {
     /// Notes a member's evidence, and the probability that it is anomalous.
     pub(crate) fn note(&mut self, service: &Service, evidence: f64, odd: bool, anomalous: f64, end_ms: i64) {
         if odd && self.signs.len() < SIGNS && !self.signs.iter().any(|sign| sign.service == *service) {
-            self.signs.push(Sign { service: service.clone(), at_ms: end_ms, evidence });
+            self.signs.push(Sign { service: service.clone(), at_ms: end_ms, evidence: rounded(evidence) });
         }
         if anomalous > HIT_ABOVE && !self.hits.contains_key(service) {
             self.hits.insert(service.clone(), end_ms);
@@ -109,6 +109,11 @@ impl Track {
         }
         false
     }
+}
+
+/// To three decimals: what is told need not be exact, but must survive being stored as text.
+fn rounded(evidence: f64) -> f64 {
+    libm::round(evidence * 1000.0) / 1000.0
 }
 
 /// FNV-1a, 32 bits (Fowler, Noll & Vo): stable across versions and machines.

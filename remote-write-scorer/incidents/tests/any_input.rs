@@ -81,7 +81,7 @@ fn probability(value: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn any_steps_give_probabilities_and_replay_to_the_bit(first in ticks(), second in ticks()) {
