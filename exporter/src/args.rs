@@ -13,6 +13,7 @@ use crate::edges::{IDLE_AFTER, Lifetimes};
 use crate::exposition::Kind;
 use crate::kernel::Settings;
 use crate::privileges::{self, Needs};
+use crate::server::WEB_METRICS;
 use crate::source::SourceKind;
 
 /// TCP connections, HTTP requests, accept queues and resources per service, for Prometheus.
@@ -22,6 +23,9 @@ pub struct Args {
     /// Address to serve /metrics at
     #[arg(long, default_value = "127.0.0.1:9466", env = "QUOLL_EXPORTER_LISTEN")]
     pub listen: SocketAddr,
+    /// TLS and users, in the format of Prometheus' file of that name; read again when it changes
+    #[arg(long, alias = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Where to read from
     #[arg(long, value_enum, default_value = "auto")]
     pub source: SourceChoice,
@@ -90,6 +94,7 @@ pub fn metrics_text() -> String {
     }
     text += "# exporter\n";
     SELF_METRICS.iter().for_each(|metric| describe(&mut text, metric));
+    WEB_METRICS.iter().for_each(|metric| describe(&mut text, metric));
     text += "# At most 60 TCP series and 60 request series per edge and reporter.\n";
     text
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use quoll_exporter::args::{Args, capabilities_text, metrics_text};
 use quoll_exporter::{agent, memory, privileges, server};
+use quoll_web_config::Web;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,8 +33,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     memory::be_frugal();
+    let web = Web::open(args.web_config_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let thread = runtime.block_on(async {
         // The port first: a second exporter should say so before it attaches anything.
         let listener = server::listen(args.listen).await?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -41,8 +43,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let (handle, thread) = agent::start(args.agent_config())?;
         // The agent's thread has done so already. No other was started before.
         privileges::limit_thread(handle.kept())?;
-        tracing::info!("serving http://{}/metrics", listener.local_addr()?);
-        server::serve(listener, handle, async move {
+        let address = listener.local_addr()?;
+        let scheme = if web.encrypts() { "https" } else { "http" };
+        tracing::info!("serving {scheme}://{address}/metrics");
+        if !address.ip().is_loopback() && !web.authenticates() {
+            tracing::warn!("whoever reaches {address} may read the metrics: --web-config-file sets users and TLS");
+        }
+        server::serve(listener, handle, web, async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -50,7 +57,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
             tracing::info!("stopping");
         })
         .await;
-        // The server held the last handle: the agent detaches its programs and ends.
-        thread.join().map_err(|_| anyhow::anyhow!("the agent's thread panicked"))
-    })
+        anyhow::Ok(thread)
+    })?;
+    // Requests held the last handles: the agent detaches its programs and ends.
+    drop(runtime);
+    thread.join().map_err(|_| anyhow::anyhow!("the agent's thread panicked"))
 }

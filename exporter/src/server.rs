@@ -1,12 +1,16 @@
 //! The HTTP side: `/metrics`, `/-/healthy`, `/-/ready`.
 //!
 //! Healthy means that the process answers; ready, that the agent makes pages. Both are plain text, and
-//! nothing here changes any state.
+//! nothing here changes any state. Whoever asks for any of them has to be whom the web configuration
+//! file wants, if there is one.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use futures_util::stream;
+use quoll_web_config::{Counters, ServeLimits, Web};
 use tokio::net::TcpListener;
 use warp::Filter;
 use warp::http::StatusCode;
@@ -14,7 +18,7 @@ use warp::http::header::CONTENT_TYPE;
 use warp::reply::{Reply, Response};
 
 use crate::agent::AgentHandle;
-use crate::exposition::Page;
+use crate::exposition::{Kind, Labels, Metric, Page};
 
 /// Content type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,15 +26,42 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const FRONT_PAGE: &str = "<!doctype html><title>Quoll exporter</title><h1>Quoll exporter</h1>\
                           <p><a href=\"/metrics\">Metrics</a></p>";
 
-/// Serves until `shutdown` resolves, then answers what was begun.
-pub async fn serve(listener: TcpListener, agent: AgentHandle, shutdown: impl Future<Output = ()> + Send + 'static) {
-    let scraper = agent.clone();
-    let metrics = warp::path!("metrics").and_then(move || metrics(scraper.clone()));
+/// Time that requests under way have to finish at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Families about the HTTP side.
+pub static WEB_METRICS: LazyLock<Vec<Metric>> = LazyLock::new(|| {
+    let figures = Counters::default().figures().into_iter();
+    let metrics = figures.map(|figure| Metric {
+        name: format!("quoll_exporter_{}", figure.name).leak(),
+        help: figure.help,
+        kind: if figure.counter { Kind::Counter } else { Kind::Gauge },
+        labels: "",
+    });
+    metrics.collect()
+});
+
+/// Serves until `shutdown` resolves, then answers what was begun within [`DRAIN`].
+pub async fn serve(listener: TcpListener, agent: AgentHandle, web: Web, shutdown: impl Future<Output = ()>) {
+    let (scraper, own) = (agent.clone(), web.clone());
+    let metrics = warp::path!("metrics").and_then(move || metrics(scraper.clone(), own.clone()));
     let healthy = warp::path!("-" / "healthy").map(|| "healthy\n".into_response());
     let ready = warp::path!("-" / "ready").and_then(move || ready(agent.clone()));
     let front = warp::path::end().map(|| warp::reply::html(FRONT_PAGE).into_response());
     let routes = warp::get().and(metrics.or(healthy).unify().or(ready).unify().or(front).unify());
-    warp::serve(routes).incoming(listener).graceful(shutdown).run().await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
+    let server = quoll_web_config::serve(listener, warp::service(routes), web, ServeLimits::default(), stopped);
+    let last = async {
+        shutdown.await;
+        drop(stop);
+        tokio::time::sleep(DRAIN).await;
+        tracing::warn!("some requests did not finish in time");
+    };
+    tokio::select! {
+        () = server => {}
+        () = last => {}
+    }
 }
 
 /// Opens the port.
@@ -45,9 +76,12 @@ async fn page(agent: AgentHandle) -> Option<Page> {
     agent.scrape().ok()?.await.ok()
 }
 
-async fn metrics(agent: AgentHandle) -> Result<Response, Infallible> {
+async fn metrics(agent: AgentHandle, web: Web) -> Result<Response, Infallible> {
     Ok(match page(agent).await {
-        Some(page) => {
+        Some(mut page) => {
+            for (metric, figure) in WEB_METRICS.iter().zip(web.counters().figures()) {
+                page.family(metric).sample(&Labels::default(), figure.value as f64);
+            }
             let chunks = stream::iter(page.into_text_chunks().map(Ok::<_, Infallible>));
             warp::reply::with_header(warp::reply::stream(chunks), CONTENT_TYPE, TEXT_FORMAT).into_response()
         }
