@@ -5,7 +5,7 @@
 //! slow scrape delays the next one, and the ring (seconds deep) takes what ends meanwhile.
 
 use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 use rustix::thread::CapabilitySet;
 use tokio::sync::oneshot;
 
+use crate::args::Args;
 use crate::collectors::{self, Collector, World};
-use crate::directory::{Directory, PlainProcesses};
-use crate::edges::{Edges, Lifetimes};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::edges::Edges;
 use crate::exposition::{Kind, Labels, Metric, Page};
 use crate::kernel::Settings;
+use crate::limits::{Limiter, Shown};
 use crate::privileges;
-use crate::rules::{Rules, RulesFile};
+use crate::rules::{RulesFile, Stamp, stamp};
 use crate::source::{Report, Source, SourceKind, ebpf::EbpfSource, procfs::ProcfsSource};
 
 /// Pause between two looks at the ring; at 10,000 connections a second it is then a quarter full.
@@ -55,16 +58,30 @@ const DROPPED: Metric = Metric {
 };
 const LIMITED: Metric = Metric {
     name: "quoll_exporter_series_limited_total",
-    help: "Reports left out since there were too many edges.",
+    help: "Label sets summed under 'other', or left out where there is no sum, since the metric had too many series.",
     kind: Kind::Counter,
+    labels: "metric",
+};
+const EDGES_LIMITED: Metric = Metric {
+    name: "quoll_exporter_edges_limited_total",
+    help: "Connections counted from 'other' to 'other' since there were too many edges.",
+    kind: Kind::Counter,
+    labels: "",
+};
+const RELOADED: Metric = Metric {
+    name: "quoll_exporter_config_last_reload_success",
+    help: "Whether the configuration's files could be used when they were last read; if not, the last good ones are in force.",
+    kind: Kind::Gauge,
     labels: "",
 };
 
 /// Families about the exporter itself.
-pub const SELF_METRICS: [&Metric; 5] = [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED];
+pub const SELF_METRICS: [&Metric; 7] =
+    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED, &EDGES_LIMITED, &RELOADED];
 
 /// Where to read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SourceChoice {
     /// ebpf, or procfs where that is not permitted.
     Auto,
@@ -75,40 +92,19 @@ pub enum SourceChoice {
 }
 
 /// What an agent is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AgentConfig {
-    /// Where to read from.
-    pub source: SourceChoice,
-    /// `services.yaml`, if any.
-    pub services: Option<PathBuf>,
-    /// Which processes are named by their executable.
-    pub plain_processes: PlainProcesses,
-    /// When edges end.
-    pub lifetimes: Lifetimes,
-    /// Whether Quoll's own processes are shown.
-    pub show_self: bool,
-    /// Names of collectors that are off.
-    pub disabled: Vec<String>,
+    /// The settings.
+    pub config: Config,
     /// Sizes of the kernel's maps.
     pub settings: Settings,
-}
-
-impl Default for AgentConfig {
-    fn default() -> Self {
-        Self {
-            source: SourceChoice::Auto,
-            services: None,
-            plain_processes: PlainProcesses::default(),
-            lifetimes: Lifetimes::default(),
-            show_self: false,
-            disabled: Vec::new(),
-            settings: Settings::default(),
-        }
-    }
+    /// Where the settings are from, to read them again; `None` for never.
+    pub command_line: Option<Args>,
 }
 
 enum Command {
     Scrape(oneshot::Sender<Page>),
+    Reload,
 }
 
 /// A running agent. It stops, and the kernel-side programs with it, when the last handle is gone.
@@ -128,6 +124,14 @@ impl AgentHandle {
     #[must_use]
     pub fn kept(&self) -> CapabilitySet {
         self.kept
+    }
+
+    /// Asks for the files of the configuration to be read again, changed or not.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn reload(&self) -> Result<(), Stopped> {
+        self.commands.send(Command::Reload).map_err(|_| Stopped)
     }
 
     /// Asks for a page; it arrives through the receiver.
@@ -163,6 +167,12 @@ pub fn start(config: AgentConfig) -> anyhow::Result<(AgentHandle, JoinHandle<()>
 
 struct Agent {
     source: Box<dyn Source>,
+    config: Config,
+    command_line: Option<Args>,
+    config_seen: Stamp,
+    is_reloaded: bool,
+    limiter: Limiter,
+    shown: Arc<Shown>,
     rules_file: Option<RulesFile>,
     directory: Directory,
     edges: Edges,
@@ -175,34 +185,28 @@ struct Agent {
 
 impl Agent {
     fn new(config: &AgentConfig) -> anyhow::Result<Self> {
+        let AgentConfig { config, settings, command_line } = config;
+        let config_seen = config_stamp(command_line.as_ref());
+        let (rules_file, rules) = config.check()?;
         let mut collectors = collectors::all();
-        for name in &config.disabled {
-            let known = collectors.iter().map(|collector| collector.name()).collect::<Vec<_>>().join(", ");
-            anyhow::ensure!(
-                collectors.iter().any(|collector| collector.name() == name),
-                "there is no collector '{name}'; known are: {known}"
-            );
-        }
-        collectors.retain(|collector| !config.disabled.iter().any(|name| name == collector.name()));
-        let (rules_file, rules) = match &config.services {
-            Some(path) => {
-                let (file, rules) =
-                    RulesFile::open(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-                (Some(file), rules)
-            }
-            None => (None, Rules::default()),
-        };
+        collectors.retain(|collector| !config.disable.iter().any(|name| name == collector.name()));
         let with_requests = collectors.iter().any(|collector| collector.name() == "http");
-        let source = open_source(config.source, config.settings, with_requests)?;
+        let source = open_source(config.source, *settings, with_requests)?;
         collectors.retain(|collector| collector.needs(source.kind()).is_some());
         let kept = give_up_capabilities(source.as_ref(), &collectors)?;
         let mut agent = Self {
             source,
+            config: config.clone(),
+            command_line: command_line.clone(),
+            config_seen,
+            is_reloaded: true,
+            limiter: Limiter::new(&config.limits),
+            shown: Arc::new(Shown::new(&config.limits)),
             rules_file,
             directory: Directory::new(rules, config.show_self)
                 .with_plain_processes(config.plain_processes)
-                .with_gone_after(config.lifetimes.gone_after),
-            edges: Edges::new(config.lifetimes),
+                .with_gone_after(config.lifetimes().gone_after),
+            edges: Edges::new(config.lifetimes(), config.limits.max_edges),
             collectors,
             names_at: None,
             processes_at: None,
@@ -222,6 +226,7 @@ impl Agent {
                     // Whoever asked may have gone meanwhile.
                     let _ = reply.send(self.page());
                 }
+                Ok(Command::Reload) => self.reload(),
                 Err(RecvTimeoutError::Timeout) => self.drain(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -275,7 +280,7 @@ impl Agent {
 
     /// Brings names and totals up to date with everything that is open.
     fn look(&mut self) -> anyhow::Result<()> {
-        self.reload_rules();
+        self.follow_files();
         self.refresh_processes(Duration::ZERO)?;
         self.refresh_listeners()?;
         // In this order: what ends in between is in the ring at the next look, and nothing that is
@@ -297,7 +302,11 @@ impl Agent {
         Ok(())
     }
 
-    fn reload_rules(&mut self) {
+    /// Takes over what changed in the files of the configuration.
+    fn follow_files(&mut self) {
+        if config_stamp(self.command_line.as_ref()) != self.config_seen {
+            return self.reload();
+        }
         let Some(file) = &mut self.rules_file else { return };
         match file.changed() {
             Ok(None) => {}
@@ -305,9 +314,46 @@ impl Agent {
                 tracing::info!("{} changed and is in force", file.path().display());
                 self.directory.set_rules(rules);
                 self.edges.rename();
+                self.is_reloaded = true;
             }
-            Err(error) => tracing::warn!("{}: {error}; the last good version stays in force", file.path().display()),
+            Err(error) => {
+                tracing::warn!("{}: {error}; the last good version stays in force", file.path().display());
+                self.is_reloaded = false;
+            }
         }
+    }
+
+    /// Reads all files again; all of them are good, or nothing changes.
+    fn reload(&mut self) {
+        self.config_seen = config_stamp(self.command_line.as_ref());
+        let read = || -> anyhow::Result<_> {
+            let new = self.command_line.as_ref().map_or_else(|| Ok(self.config.clone()), Args::config)?;
+            let rules = new.check()?;
+            Ok((new, rules))
+        };
+        let (new, (rules_file, rules)) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!("the configuration cannot be used: {error:#}; the last good one stays in force");
+                self.is_reloaded = false;
+                return;
+            }
+        };
+        for name in self.config.for_next_start(&new) {
+            tracing::warn!("the changed setting {name} comes into force at the next start");
+        }
+        self.rules_file = rules_file;
+        self.directory.set_rules(rules);
+        self.directory.configure(new.plain_processes, new.lifetimes().gone_after, new.show_self);
+        self.edges.set_bounds(new.lifetimes(), new.limits.max_edges);
+        self.edges.rename();
+        self.limiter.set(&new.limits);
+        self.shown = Arc::new(Shown::new(&new.limits));
+        self.is_reloaded = true;
+        // What only a restart brings into force stays as it was, so that it is said again while it differs.
+        let Config { listen, web_config_file, source, disable, max_connections, .. } = self.config.clone();
+        self.config = Config { listen, web_config_file, source, disable, max_connections, ..new };
+        tracing::info!("the configuration was read and is in force");
     }
 
     fn page(&mut self) -> Page {
@@ -317,7 +363,7 @@ impl Agent {
         if let Some(error) = &source_error {
             tracing::warn!("cannot read the source: {error}");
         }
-        let mut page = Page::default();
+        let mut page = Page::new(Arc::clone(&self.shown));
         let world = World {
             directory: &self.directory,
             edges: &self.edges,
@@ -325,6 +371,7 @@ impl Agent {
             sees_requests: self.source.kind() == SourceKind::Ebpf,
         };
         rows.extend(run_collectors(&mut self.collectors, &world, &mut page));
+        self.limiter.apply(&mut page);
         let version = env!("CARGO_PKG_VERSION");
         let labels = Labels::new(&[("version", Some(version)), ("source", Some(self.source.kind().name()))]);
         page.family(&BUILD_INFO).sample(&labels, 1.0);
@@ -341,9 +388,19 @@ impl Agent {
         for (event, count) in self.source.losses() {
             family.sample(&Labels::new(&[("event", Some(event))]), count as f64);
         }
-        page.family(&LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
+        let mut family = page.family(&LIMITED);
+        for metric in self.collectors.iter().flat_map(|collector| collector.metrics()) {
+            let labels = Labels::new(&[("metric", Some(metric.name))]);
+            family.sample(&labels, self.limiter.limited(metric.name) as f64);
+        }
+        page.family(&EDGES_LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
+        page.family(&RELOADED).sample(&Labels::default(), f64::from(u8::from(self.is_reloaded)));
         page
     }
+}
+
+fn config_stamp(command_line: Option<&Args>) -> Stamp {
+    stamp(command_line?.config.as_deref()?)
 }
 
 /// Runs one after the other; gives the name, the success and the duration of each. One that fails leaves
@@ -427,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_failing_collector_leaves_the_others_working() {
-        let config = AgentConfig { source: SourceChoice::Procfs, show_self: true, ..AgentConfig::default() };
+        let config = Config { source: SourceChoice::Procfs, show_self: true, ..Config::default() }.agent();
         // On a thread of its own, since an agent gives up its thread's capabilities.
         let run = move || {
             let mut agent = Agent::new(&config).unwrap();

@@ -1,86 +1,158 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use anyhow::Context;
+use clap::{Parser, Subcommand};
 
-use crate::agent::{AgentConfig, SELF_METRICS, SourceChoice};
+use crate::agent::{SELF_METRICS, SourceChoice};
 use crate::collectors;
-use crate::directory::{GONE_AFTER, PlainProcesses};
-use crate::edges::{IDLE_AFTER, Lifetimes};
+use crate::config::Config;
+use crate::directory::PlainProcesses;
 use crate::exposition::Kind;
-use crate::kernel::Settings;
 use crate::privileges::{self, Needs};
 use crate::server::WEB_METRICS;
 use crate::source::SourceKind;
 
 /// TCP connections, HTTP requests, accept queues and resources per service, for Prometheus.
-#[derive(Debug, Parser)]
-#[command(version)]
+///
+/// Every option can stand in the configuration file instead.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Address to serve /metrics at
-    #[arg(long, default_value = "127.0.0.1:9466", env = "QUOLL_EXPORTER_LISTEN")]
-    pub listen: SocketAddr,
+    /// Configuration file (YAML); read again when it changes and on SIGHUP
+    #[arg(long, value_name = "FILE", env = "QUOLL_EXPORTER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address to serve /metrics at [default: 127.0.0.1:9466]
+    #[arg(long, env = "QUOLL_EXPORTER_LISTEN")]
+    pub listen: Option<SocketAddr>,
     /// TLS and users, in the format of Prometheus' file of that name; read again when it changes
     #[arg(long, alias = "web.config.file", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
-    /// Where to read from
-    #[arg(long, value_enum, default_value = "auto")]
-    pub source: SourceChoice,
+    /// Where to read from [default: auto]
+    #[arg(long, value_enum)]
+    pub source: Option<SourceChoice>,
     /// File that names services; read again when it changes
     #[arg(long, value_name = "FILE")]
     pub services: Option<PathBuf>,
-    /// Processes outside of units and containers that are services by their executable's name
-    #[arg(long, value_enum, default_value = "listening")]
-    pub plain_processes: PlainProcesses,
+    /// Processes outside of units and containers that are services by their executable's name [default: listening]
+    #[arg(long, value_enum)]
+    pub plain_processes: Option<PlainProcesses>,
     /// Show Quoll's own processes too
     #[arg(long)]
     pub show_self: bool,
     /// Switch a collector off; may be given several times
     #[arg(long, value_name = "COLLECTOR")]
     pub disable: Vec<String>,
-    /// Open connections followed at once
-    #[arg(long, value_name = "N", default_value_t = Settings::default().connections)]
-    pub max_connections: u32,
+    /// Open connections followed at once [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u32>,
     /// Seconds without an event after which an edge without open connections ends, and its series with it
-    #[arg(long, value_name = "SECONDS", default_value_t = IDLE_AFTER.as_secs())]
-    pub idle_after: u64,
-    /// The same for edges of services of which nothing runs here any more
-    #[arg(long, value_name = "SECONDS", default_value_t = GONE_AFTER.as_secs())]
-    pub gone_after: u64,
+    /// [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub idle_after: Option<u64>,
+    /// The same for edges of services of which nothing runs here any more [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub gone_after: Option<u64>,
+    /// Edges, once per reporter; further ones go to `other` [default: 20000]
+    #[arg(long, value_name = "N")]
+    pub max_edges: Option<usize>,
+    /// Series of any one metric; further ones are summed under `other` [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub max_series_per_metric: Option<usize>,
+    /// Bytes of a label's value; longer ones are cut and end with a hash [default: 128]
+    #[arg(long, value_name = "N")]
+    pub max_label_bytes: Option<usize>,
+    /// Metrics to show, by name or with * at the end; may be given several times
+    #[arg(long, value_name = "METRIC", value_delimiter = ',')]
+    pub allow_metrics: Vec<String>,
+    /// Metrics not to show, of those allowed; may be given several times
+    #[arg(long, value_name = "METRIC", value_delimiter = ',')]
+    pub deny_metrics: Vec<String>,
     /// List every metric and exit
     #[arg(long)]
     pub print_metrics: bool,
     /// List what the collectors need and exit
     #[arg(long)]
     pub print_capabilities: bool,
+    /// Something else than to run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else the binary does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Check a configuration file and those it names
+    Check {
+        /// Configuration file
+        #[arg(long)]
+        config: PathBuf,
+    },
 }
 
 impl Args {
-    /// What the agent needs of it.
-    #[must_use]
-    pub fn agent_config(&self) -> AgentConfig {
-        let connections = self.max_connections.max(1);
-        let defaults = Settings::default();
-        AgentConfig {
-            source: self.source,
-            services: self.services.clone(),
-            plain_processes: self.plain_processes,
-            lifetimes: Lifetimes {
-                idle_after: Duration::from_secs(self.idle_after),
-                gone_after: Duration::from_secs(self.gone_after),
-            },
-            show_self: self.show_self,
-            disabled: self.disable.clone(),
-            settings: Settings {
-                connections,
-                http_connections: defaults.http_connections.min(connections),
-                ..defaults
-            },
+    /// The configuration file, if any, under what the command line says.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or says what a configuration may not say.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path).with_context(|| path.display().to_string())?,
+            None => Config::default(),
+        };
+        fn set<T: Clone>(setting: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                *setting = given.clone();
+            }
         }
+        let list = |given: &Vec<String>| (!given.is_empty()).then(|| given.clone());
+        set(&mut config.listen, self.listen.as_ref());
+        set(&mut config.source, self.source.as_ref());
+        set(&mut config.plain_processes, self.plain_processes.as_ref());
+        set(&mut config.disable, list(&self.disable).as_ref());
+        set(&mut config.max_connections, self.max_connections.as_ref());
+        set(&mut config.idle_after_seconds, self.idle_after.as_ref());
+        set(&mut config.gone_after_seconds, self.gone_after.as_ref());
+        set(&mut config.limits.max_edges, self.max_edges.as_ref());
+        set(&mut config.limits.series_per_metric, self.max_series_per_metric.as_ref());
+        set(&mut config.limits.label_value_bytes, self.max_label_bytes.as_ref());
+        set(&mut config.limits.allow_metrics, list(&self.allow_metrics).as_ref());
+        set(&mut config.limits.deny_metrics, list(&self.deny_metrics).as_ref());
+        config.show_self |= self.show_self;
+        config.web_config_file = self.web_config_file.clone().or(config.web_config_file);
+        if let Some(services) = &self.services {
+            config.services_file = Some(services.clone());
+            config.services.clear();
+        }
+        Ok(config)
     }
+}
+
+/// Names of all metrics.
+#[must_use]
+pub fn metric_names() -> Vec<&'static str> {
+    let collectors = collectors::all();
+    let collected = collectors.iter().flat_map(|collector| collector.metrics()).map(|metric| metric.name);
+    collected
+        .chain(SELF_METRICS.iter().map(|metric| metric.name))
+        .chain(WEB_METRICS.iter().map(|metric| metric.name))
+        .collect()
+}
+
+/// Checks a configuration file with those it names, and says what it means.
+///
+/// # Errors
+/// The first thing that cannot be used.
+pub fn check(path: &Path) -> anyhow::Result<String> {
+    let config = Config::load(path).with_context(|| path.display().to_string())?;
+    config.check().with_context(|| path.display().to_string())?;
+    let web = match &config.web_config_file {
+        Some(path) => quoll_web_config::check(path).with_context(|| path.display().to_string())?.to_string(),
+        None => "plain HTTP, no password".to_owned(),
+    };
+    Ok(format!("{} is good: {} ({web})", path.display(), config.listen))
 }
 
 /// Every metric with type, labels and help, and what an edge costs.
@@ -95,7 +167,8 @@ pub fn metrics_text() -> String {
     text += "# exporter\n";
     SELF_METRICS.iter().for_each(|metric| describe(&mut text, metric));
     WEB_METRICS.iter().for_each(|metric| describe(&mut text, metric));
-    text += "# At most 60 TCP series and 60 request series per edge and reporter.\n";
+    text += "# At most 60 TCP series and 60 request series per edge and reporter; limits: \
+             --max-edges, --max-series-per-metric.\n";
     text
 }
 

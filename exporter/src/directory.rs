@@ -14,6 +14,8 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::inventory::cgroups::Membership;
 use crate::inventory::names::{self, PathName};
 use crate::inventory::{Inventory, Process};
@@ -39,7 +41,8 @@ pub struct Members {
 
 /// Which processes outside of any unit, container or folder of cgroups are services, by their executable's
 /// name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PlainProcesses {
     /// Those that listen at a TCP port.
     #[default]
@@ -124,6 +127,14 @@ impl Directory {
     #[must_use]
     pub fn with_plain_processes(self, plain: PlainProcesses) -> Self {
         Self { plain, ..self }
+    }
+
+    /// The same for one that is in use; names that were given to places are forgotten.
+    pub fn configure(&mut self, plain: PlainProcesses, gone_after: Duration, show_own: bool) {
+        self.plain = plain;
+        self.gone_after = gone_after;
+        self.show_own = show_own;
+        self.places.clear();
     }
 
     /// Puts new rules in force; names that the old ones gave to places are forgotten.

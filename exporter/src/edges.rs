@@ -7,8 +7,8 @@
 //!
 //! Counters of an edge never fall. An edge ends, and its series with it, when nothing happened on it for
 //! [`IDLE_AFTER`] and no connection of it is open; or for [`GONE_AFTER`] where one of its services is gone
-//! from this node. So churn leaves nothing behind. When there are too many edges, new ones are not opened and the
-//! reports that would have gone there are counted.
+//! from this node. So churn leaves nothing behind. When there are too many edges, new ones are not opened: what
+//! belongs there goes to the edge from `other` to `other`, and such connections are counted.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -138,7 +138,7 @@ impl Past {
 /// An open connection; about 70 bytes.
 #[derive(Debug)]
 struct Known {
-    /// Index of its edge; `None` where it is hidden or there were too many edges.
+    /// Index of its edge; `None` where it is hidden.
     edge: Option<u32>,
     is_complete: bool,
     past: Past,
@@ -162,9 +162,10 @@ impl Default for Lifetimes {
 }
 
 /// All edges.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Edges {
     lifetimes: Lifetimes,
+    max_edges: usize,
     index: HashMap<EdgeKey, u32>,
     totals: Vec<(EdgeKey, EdgeTotals)>,
     known: HashMap<ConnectionId, Known>,
@@ -173,11 +174,32 @@ pub struct Edges {
     rules_changed: bool,
 }
 
+impl Default for Edges {
+    fn default() -> Self {
+        Self::new(Lifetimes::default(), MAX_EDGES)
+    }
+}
+
 impl Edges {
-    /// With other lifetimes than the default.
+    /// No edges yet.
     #[must_use]
-    pub fn new(lifetimes: Lifetimes) -> Self {
-        Self { lifetimes, ..Self::default() }
+    pub fn new(lifetimes: Lifetimes, max_edges: usize) -> Self {
+        Self {
+            lifetimes,
+            max_edges,
+            index: HashMap::new(),
+            totals: Vec::new(),
+            known: HashMap::new(),
+            look: 0,
+            limited: 0,
+            rules_changed: false,
+        }
+    }
+
+    /// Other bounds from now on; edges that are there stay.
+    pub fn set_bounds(&mut self, lifetimes: Lifetimes, max_edges: usize) {
+        self.lifetimes = lifetimes;
+        self.max_edges = max_edges;
     }
 
     /// Every edge and reporter, in the order first seen.
@@ -185,7 +207,7 @@ impl Edges {
         self.totals.iter()
     }
 
-    /// Reports that found no room for their edge.
+    /// Connections that were counted under `other` since there was no room for their edge.
     #[must_use]
     pub fn limited(&self) -> u64 {
         self.limited
@@ -333,22 +355,22 @@ impl Edges {
         known.edge
     }
 
-    /// The index of an edge, opened if there is room.
+    /// The index of an edge, opened if there is room, else that of `other`.
     fn find(&mut self, ends: Option<&Ends>) -> Option<u32> {
         let Ends { client, server, reporter, .. } = ends?.clone();
+        let mut key = EdgeKey { client, server, reporter };
+        if !self.index.contains_key(&key) && self.totals.len() >= self.max_edges {
+            self.limited += 1;
+            key = EdgeKey { client: Service::other(), server: Service::other(), reporter };
+        }
         let count = self.totals.len();
-        match self.index.entry(EdgeKey { client, server, reporter }) {
-            Entry::Occupied(occupied) => Some(*occupied.get()),
-            Entry::Vacant(_) if count >= MAX_EDGES => {
-                self.limited += 1;
-                None
-            }
+        Some(match self.index.entry(key) {
+            Entry::Occupied(occupied) => *occupied.get(),
             Entry::Vacant(vacant) => {
                 self.totals.push((vacant.key().clone(), EdgeTotals::new()));
-                vacant.insert(count as u32);
-                Some(count as u32)
+                *vacant.insert(count as u32)
             }
-        }
+        })
     }
 }
 
@@ -441,6 +463,20 @@ mod tests {
         }
         edges.end_look(&HashSet::new());
         assert_eq!((only(&edges).active, only(&edges).sent_bytes), (1, 12));
+    }
+
+    #[test]
+    fn connections_beyond_the_last_edge_are_counted_under_other() {
+        let mut edges = Edges::new(Lifetimes::default(), 3);
+        for number in 0..1000 {
+            let rules = format!("services: [{{name: job-{number}, match: [{{address: 127.77.0.1}}]}}]\n");
+            let directory = Directory::new(Rules::parse(&rules).unwrap(), true);
+            edges.take(&report(number, ENDED, 5), &directory);
+        }
+        assert_eq!((edges.totals.len(), edges.limited()), (4, 997));
+        let (key, other) = edges.totals.last().unwrap();
+        assert_eq!((key.client.to_string(), key.server.to_string()), ("other".into(), "other".into()));
+        assert_eq!((other.connects, other.sent_bytes), (997, 5 * 997));
     }
 
     #[test]

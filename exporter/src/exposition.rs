@@ -13,6 +13,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::limits::Shown;
+
 /// Size that a piece of text reaches before it is sent.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -75,6 +77,36 @@ impl Labels {
         push(&mut text, name, value);
         Self(Arc::from(text))
     }
+
+    /// The text: `name="value"`, escaped, joined by commas.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Names and values as they were given.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, String)> {
+        let mut rest: &str = &self.0;
+        std::iter::from_fn(move || {
+            let (name, after) = rest.trim_start_matches(',').split_once("=\"")?;
+            let mut value = String::new();
+            let mut characters = after.char_indices();
+            while let Some((at, character)) = characters.next() {
+                match character {
+                    '"' => {
+                        rest = &after[at + 1..];
+                        return Some((name, value));
+                    }
+                    '\\' => match characters.next()?.1 {
+                        'n' => value.push('\n'),
+                        other => value.push(other),
+                    },
+                    other => value.push(other),
+                }
+            }
+            None
+        })
+    }
 }
 
 fn push(text: &mut String, name: &str, value: &str) {
@@ -96,7 +128,8 @@ fn push(text: &mut String, name: &str, value: &str) {
 
 /// The value of one sample.
 #[derive(Debug, Clone, PartialEq)]
-enum Value {
+pub enum Value {
+    /// Of a counter or gauge.
     Number(f64),
     /// Counts per bucket, not cumulative, the last one being unbounded; and the sum.
     Histogram(Box<[u64]>, f64),
@@ -104,24 +137,41 @@ enum Value {
 
 /// A family with its samples.
 #[derive(Debug)]
-struct Samples {
-    metric: Metric,
-    samples: Vec<(Labels, Value)>,
+pub struct Samples {
+    /// What it is.
+    pub metric: Metric,
+    /// Its samples, in the order given.
+    pub samples: Vec<(Labels, Value)>,
+    is_shown: bool,
 }
 
 /// All families of one scrape.
 #[derive(Debug, Default)]
 pub struct Page {
     families: Vec<Samples>,
+    shown: Arc<Shown>,
 }
 
 impl Page {
+    /// An empty one; samples of metrics that are not shown are dropped as they come.
+    #[must_use]
+    pub fn new(shown: Arc<Shown>) -> Self {
+        Self { families: Vec::new(), shown }
+    }
+
+    /// All families, to be changed.
+    pub fn families_mut(&mut self) -> &mut [Samples] {
+        &mut self.families
+    }
+
     /// Begins a family; begin each once per page.
     pub fn family(&mut self, metric: &Metric) -> Family<'_> {
         // Most families of a page have a sample per edge: none of them grows by doubling.
         let capacity = self.families.last().map_or(0, |last| last.samples.len());
         let place = self.families.len();
-        self.families.push(Samples { metric: *metric, samples: Vec::with_capacity(capacity) });
+        let is_shown = self.shown.shows(metric.name);
+        let samples = if is_shown { Vec::with_capacity(capacity) } else { Vec::new() };
+        self.families.push(Samples { metric: *metric, samples, is_shown });
         Family { samples: &mut self.families[place] }
     }
 
@@ -186,12 +236,16 @@ pub struct Family<'a> {
 impl Family<'_> {
     /// Adds a sample of a counter or gauge.
     pub fn sample(&mut self, labels: &Labels, value: f64) {
-        self.samples.samples.push((labels.clone(), Value::Number(value)));
+        if self.samples.is_shown {
+            self.samples.samples.push((labels.clone(), Value::Number(value)));
+        }
     }
 
     /// Adds a histogram. `counts` are per bucket, not cumulative, the last one being unbounded.
     pub fn histogram(&mut self, labels: &Labels, counts: &[u64], sum: f64) {
-        self.samples.samples.push((labels.clone(), Value::Histogram(counts.into(), sum)));
+        if self.samples.is_shown {
+            self.samples.samples.push((labels.clone(), Value::Histogram(counts.into(), sum)));
+        }
     }
 }
 
@@ -281,6 +335,9 @@ mod tests {
     fn label_values_are_escaped() {
         let labels = Labels::new(&[("path", Some("a\\b\"c\nd"))]);
         assert_eq!(&*labels.0, "path=\"a\\\\b\\\"c\\nd\"");
+        let labels = labels.with("b", ",x=\"");
+        let pairs: Vec<_> = labels.pairs().collect();
+        assert_eq!(pairs, [("path", "a\\b\"c\nd".to_owned()), ("b", ",x=\"".to_owned())]);
     }
 
     #[test]

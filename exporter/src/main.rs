@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use quoll_exporter::args::{Args, capabilities_text, metrics_text};
+use quoll_exporter::agent::AgentConfig;
+use quoll_exporter::args::{Args, Command, capabilities_text, check, metrics_text};
 use quoll_exporter::{agent, memory, privileges, server};
 use quoll_web_config::Web;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,9 +17,27 @@ fn main() -> ExitCode {
             print!("{}", metrics_text());
         }
         if args.print_capabilities {
-            print!("{}", capabilities_text(&args.disable));
+            match args.config() {
+                Ok(config) => print!("{}", capabilities_text(&config.disable)),
+                Err(error) => {
+                    eprintln!("quoll-exporter: {error:#}");
+                    return ExitCode::FAILURE;
+                }
+            }
         }
         return ExitCode::SUCCESS;
+    }
+    if let Some(Command::Check { config }) = &args.command {
+        return match check(config) {
+            Ok(said) => {
+                println!("{said}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("quoll-exporter: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,aya=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -33,14 +52,16 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     memory::be_frugal();
-    let web = Web::open(args.web_config_file.as_deref())?;
+    let config = args.config()?;
+    let web = Web::open(config.web_config_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = runtime.block_on(async {
         // The port first: a second exporter should say so before it attaches anything.
-        let listener = server::listen(args.listen).await?;
+        let listener = server::listen(config.listen).await?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (handle, thread) = agent::start(args.agent_config())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let (handle, thread) = agent::start(AgentConfig { command_line: Some(args.clone()), ..config.agent() })?;
         // The agent's thread has done so already. No other was started before.
         privileges::limit_thread(handle.kept())?;
         let address = listener.local_addr()?;
@@ -49,10 +70,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
         if !address.ip().is_loopback() && !web.authenticates() {
             tracing::warn!("whoever reaches {address} may read the metrics: --web-config-file sets users and TLS");
         }
+        let agent = handle.clone();
         server::serve(listener, handle, web, async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hang_up.recv() => if agent.reload().is_err() { break },
+                }
             }
             tracing::info!("stopping");
         })

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::net::{Network, NetworkError};
@@ -88,15 +88,16 @@ struct File {
     services: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
-struct Entry {
+/// A service and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
     name: String,
     namespace: Option<String>,
     #[serde(default, rename = "match")]
     matches: Vec<Match>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Match {
     netns: Option<u32>,
     cgroup: Option<String>,
@@ -125,17 +126,26 @@ impl Rules {
     pub fn parse(text: &str) -> Result<Self, RulesError> {
         let syntax = |error: &dyn std::fmt::Display| RulesError::Syntax(error.to_string());
         let value: Value = serde_saphyr::from_str(text).map_err(|error| syntax(&error))?;
-        check_keys(&value)?;
+        known_keys(&value, "the file", &["services"])?;
+        check_service_keys(&value)?;
         let file: File = if value.is_null() {
             File { services: Vec::new() }
         } else {
             serde_json::from_value(value).map_err(|error| syntax(&error))?
         };
+        Self::new(&file.services)
+    }
+
+    /// Rules of these services.
+    ///
+    /// # Errors
+    /// Names, matches and addresses that cannot be used.
+    pub fn new(services: &[Entry]) -> Result<Self, RulesError> {
         let mut rules = Self::default();
-        for (index, entry) in file.services.into_iter().enumerate() {
+        for (index, entry) in services.iter().enumerate() {
             let service =
                 Service::new(entry.namespace.as_deref(), &entry.name).ok_or(RulesError::EmptyName { index })?;
-            for one in entry.matches {
+            for one in entry.matches.iter().cloned() {
                 let service = service.clone();
                 match one {
                     Match { netns: Some(netns), cgroup: None, executable: None, address: None, port: None } => {
@@ -207,8 +217,10 @@ impl Rules {
 }
 
 /// Refuses keys that no type has, since a misspelt key would silently match nothing.
-fn check_keys(value: &Value) -> Result<(), RulesError> {
-    known_keys(value, "the file", &["services"])?;
+///
+/// # Errors
+/// [`RulesError::UnknownKey`].
+pub fn check_service_keys(value: &Value) -> Result<(), RulesError> {
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     for (index, service) in list(value, "services").iter().enumerate() {
         known_keys(service, &format!("services[{index}]"), &["name", "namespace", "match"])?;
@@ -220,7 +232,11 @@ fn check_keys(value: &Value) -> Result<(), RulesError> {
     Ok(())
 }
 
-fn known_keys(value: &Value, place: &str, known: &[&str]) -> Result<(), RulesError> {
+/// Refuses keys that are not known, with the nearest one that is.
+///
+/// # Errors
+/// [`RulesError::UnknownKey`].
+pub fn known_keys(value: &Value, place: &str, known: &[&str]) -> Result<(), RulesError> {
     let Some(object) = value.as_object() else { return Ok(()) };
     let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
     let nearest = known.iter().min_by_key(|name| edit_distance(key, name)).filter(|name| edit_distance(key, name) <= 3);
@@ -252,7 +268,18 @@ fn edit_distance(a: &str, b: &str) -> usize {
 pub struct RulesFile {
     path: PathBuf,
     /// Modification time, length and inode: an editor may keep any one of them.
-    seen: Option<(SystemTime, u64, u64)>,
+    seen: Stamp,
+}
+
+/// Tells one version of a file from another; `None` where there is no file.
+pub type Stamp = Option<(SystemTime, u64, u64)>;
+
+/// The stamp of a file as it is now.
+#[must_use]
+pub fn stamp(path: &Path) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
 impl RulesFile {
@@ -262,7 +289,7 @@ impl RulesFile {
     /// Any [`RulesError`]; a file that is wrong at the start is not worth starting with.
     pub fn open(path: &Path) -> Result<(Self, Rules), RulesError> {
         let mut file = Self { path: path.to_owned(), seen: None };
-        file.seen = file.stamp();
+        file.seen = stamp(path);
         let rules = file.read()?;
         Ok((file, rules))
     }
@@ -272,7 +299,7 @@ impl RulesFile {
     /// # Errors
     /// Any [`RulesError`], once per version of the file.
     pub fn changed(&mut self) -> Result<Option<Rules>, RulesError> {
-        let stamp = self.stamp();
+        let stamp = stamp(&self.path);
         // A file that is gone for a moment is being replaced.
         if stamp.is_none() || stamp == self.seen {
             return Ok(None);
@@ -291,12 +318,6 @@ impl RulesFile {
         let text =
             fs::read_to_string(&self.path).map_err(|source| RulesError::Read { path: self.path.clone(), source })?;
         Rules::parse(&text)
-    }
-
-    fn stamp(&self) -> Option<(SystemTime, u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(&self.path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     }
 }
 

@@ -14,6 +14,7 @@ pub struct Service {
 
 static EXTERNAL: LazyLock<Service> = LazyLock::new(|| Service { namespace: None, name: Arc::from("external") });
 static UNKNOWN: LazyLock<Service> = LazyLock::new(|| Service { namespace: None, name: Arc::from("unknown") });
+static OTHER: LazyLock<Service> = LazyLock::new(|| Service { namespace: None, name: Arc::from("other") });
 
 impl Service {
     /// A service from label values; an empty namespace counts as absent, an empty name gives `None`.
@@ -33,6 +34,12 @@ impl Service {
     #[must_use]
     pub fn unknown() -> Self {
         UNKNOWN.clone()
+    }
+
+    /// All that there is no room for, together.
+    #[must_use]
+    pub fn other() -> Self {
+        OTHER.clone()
     }
 }
 

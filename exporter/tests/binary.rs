@@ -17,7 +17,7 @@ struct Running {
     address: SocketAddr,
     log: Vec<String>,
     stderr: BufReader<std::process::ChildStderr>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -49,7 +49,7 @@ impl Running {
                 break rest.trim().trim_end_matches("/metrics").parse().unwrap();
             }
         };
-        Self { child, address, log, stderr, _folder: folder }
+        Self { child, address, log, stderr, folder }
     }
 
     /// By HTTP/1.0, which has no chunks.
@@ -264,4 +264,130 @@ fn a_wrong_services_file_is_explained_at_the_start() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("unknown key 'nmae' in services[0]; did you mean 'name'?"), "{said}");
+}
+
+#[test]
+fn a_flood_of_services_is_held_by_the_limits_and_counted() {
+    if !can_load() {
+        return;
+    }
+    let client = |number: u8| loopback(24, number);
+    let services: String = (1..=250)
+        .map(|number| format!("  - {{name: c{number}, match: [{{address: {}}}]}}\n", client(number)))
+        .collect();
+    let limits = ["--max-edges", "100", "--max-series-per-metric", "500", "--deny-metrics", "quoll_tcp_rtt_seconds"];
+    let arguments = [&["--source", "ebpf", "--show-self", "--disable", "resources"], &limits[..]].concat();
+    let exporter = Running::start(&[], &arguments, &format!("services:\n{services}"));
+    let listener = TcpListener::bind((client(1), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    for number in 2..=250 {
+        let stream = connect(client(number), address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        drop((stream, accepted));
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let (text, connects) = loop {
+        let text = exporter.metrics();
+        let is_ours = |line: &&str| {
+            line.starts_with("quoll_tcp_connects_total{")
+                && line.contains("reporter=\"client\"")
+                && (line.contains("server=\"c1\"") || line.contains("{client=\"other\",server=\"other\""))
+        };
+        let values = text.lines().filter(is_ours).map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
+        let connects = values.sum::<f64>();
+        if connects >= 249.0 || Instant::now() > deadline {
+            break (text, connects);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // Other connections of this machine may be in `other`, too.
+    assert!(connects >= 249.0, "{connects}: {text}");
+    // The two ends of a connection end one after the other.
+    let duration = "quoll_tcp_connection_duration_seconds";
+    let limited = format!("exporter_series_limited_total{{metric=\"{duration}\"}}");
+    let text = metrics_when(&exporter, |text| Page::parse(text).get(&limited) > 20.0);
+    let page = Page::parse(&text);
+    assert!(page.get("exporter_edges_limited_total") >= 2.0 * 249.0 - 100.0, "{text}");
+    let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+    assert!(series("quoll_tcp_connects_total{") <= 102, "{text}");
+    assert!((300..=500).contains(&series(duration)), "{}", series(duration));
+    assert_eq!(series("quoll_tcp_rtt_seconds"), 0);
+    exporter.stop();
+}
+
+/// Asks until the page satisfies the condition.
+fn metrics_when(exporter: &Running, condition: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = exporter.metrics();
+        if condition(&text) {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const RELOADED: &str = "\nquoll_exporter_config_last_reload_success 1\n";
+const NOT_RELOADED: &str = "\nquoll_exporter_config_last_reload_success 0\n";
+
+#[test]
+fn the_configuration_follows_its_file_and_keeps_the_last_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("exporter.yaml");
+    let denied = "source: procfs\nlimits:\n  deny_metrics: [quoll_exporter_build_info]\n";
+    std::fs::write(&path, denied).unwrap();
+    // The option goes before the file.
+    let exporter = Running::start(&[], &["--config", path.to_str().unwrap()], "services: []\n");
+    let text = exporter.metrics();
+    assert!(text.contains(RELOADED) && !text.contains("build_info"), "{text}");
+
+    std::fs::write(&path, "source: procfs\nlimtis: {}\n").unwrap();
+    let text = metrics_when(&exporter, |text| text.contains(NOT_RELOADED));
+    assert!(!text.contains("build_info"), "the last good one is in force: {text}");
+
+    std::fs::write(&path, "source: ebpf\n").unwrap();
+    let text = metrics_when(&exporter, |text| text.contains(RELOADED));
+    assert!(text.contains("build_info{version=\"0.1.0\",source=\"procfs\"}"), "{text}");
+
+    let log = exporter.stop();
+    assert!(
+        log.iter().any(|line| line.contains("unknown key 'limtis' in the file; did you mean 'limits'?")),
+        "{log:?}"
+    );
+    assert!(log.iter().any(|line| line.contains("setting source comes into force at the next start")), "{log:?}");
+}
+
+#[test]
+fn a_signal_makes_it_read_its_configuration_again() {
+    let exporter = Running::start(&[], &["--source", "procfs"], "services: []\n");
+    let rules = exporter.folder.path().join("services.yaml");
+    std::fs::remove_file(rules).unwrap();
+    assert!(exporter.metrics().contains(RELOADED), "a file that is gone for a moment is being replaced");
+    let pid = rustix::process::Pid::from_child(&exporter.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    metrics_when(&exporter, |text| text.contains(NOT_RELOADED));
+    exporter.stop();
+}
+
+#[test]
+fn check_says_whether_a_configuration_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("exporter.yaml");
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let arguments = ["check", "--config", path.to_str().unwrap()];
+        Command::new(env!("CARGO_BIN_EXE_quoll-exporter")).args(arguments).output().unwrap()
+    };
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/exporter.example.yaml");
+    let good = check(&std::fs::read_to_string(example).unwrap());
+    assert!(good.status.success() && String::from_utf8_lossy(&good.stdout).contains("is good"), "{good:?}");
+    for (text, part) in [
+        ("services: [{name: a, match: [{prot: 1}]}]\n", "did you mean 'port'?"),
+        ("limits: {label_value_bytes: 1}\n", "must be at least 32"),
+        ("web_config_file: /nowhere/web.yml\n", "/nowhere/web.yml"),
+    ] {
+        let bad = check(text);
+        assert!(!bad.status.success() && String::from_utf8_lossy(&bad.stderr).contains(part), "{bad:?}");
+    }
 }

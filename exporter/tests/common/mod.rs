@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use quoll_exporter::agent::{self, AgentConfig, AgentHandle, SourceChoice};
+use quoll_exporter::config::Config;
 use quoll_exporter::kernel::Settings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -48,8 +49,9 @@ impl Agent {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("services.yaml");
         std::fs::write(&path, services).unwrap();
-        let services = Some(path.clone());
-        let config = AgentConfig { source, services, show_self: true, settings, ..AgentConfig::default() };
+        let services_file = Some(path.clone());
+        let config = Config { source, services_file, show_self: true, ..Config::default() };
+        let config = AgentConfig { settings, ..config.agent() };
         let (handle, thread) = agent::start(config).unwrap();
         Self { handle: Some(handle), thread: Some(thread), services: path, _folder: folder }
     }

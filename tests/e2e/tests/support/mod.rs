@@ -74,6 +74,8 @@ pub const EXPORTER: &[&str] = &[
     "quoll_exporter_collector_duration_seconds",
     "quoll_exporter_events_dropped_total",
     "quoll_exporter_series_limited_total",
+    "quoll_exporter_edges_limited_total",
+    "quoll_exporter_config_last_reload_success",
 ];
 
 /// Series that the scorer writes back.

@@ -1,0 +1,256 @@
+//! The configuration file: all that the command line has, and the services.
+//!
+//! `exporter.example.yaml` has every setting with its default. Unknown keys are errors that name the
+//! nearest known one. What the command line says goes before the file.
+//!
+//! The file is looked at before each scrape, and read again when it changed, and on SIGHUP. A version
+//! with an error changes nothing. [`Config::for_next_start`] lists the settings that a running exporter
+//! does not take over.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agent::{AgentConfig, SourceChoice};
+use crate::collectors;
+use crate::directory::{GONE_AFTER, PlainProcesses};
+use crate::edges::{IDLE_AFTER, Lifetimes};
+use crate::kernel::Settings;
+use crate::limits::{Limits, LimitsError};
+use crate::rules::{Entry, Rules, RulesError, RulesFile, check_service_keys, known_keys};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// It is no YAML, or a value has the wrong type.
+    #[error("{0}")]
+    Syntax(String),
+    /// An unknown key, or something wrong with the services.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Something wrong in the file of services.
+    #[error("{}: {source}", path.display())]
+    ServicesFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RulesError,
+    },
+    /// Services in two places.
+    #[error("both services and services_file are set: one of them")]
+    ServicesTwice,
+    /// A limit that cannot be used.
+    #[error("limits: {0}")]
+    Limits(#[from] LimitsError),
+    /// A collector that there is not.
+    #[error("there is no collector '{name}'; known are: {known}")]
+    NoCollector {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+}
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to serve at.
+    pub listen: SocketAddr,
+    /// TLS and users.
+    pub web_config_file: Option<PathBuf>,
+    /// Where to read from.
+    pub source: SourceChoice,
+    /// Collectors that are off.
+    pub disable: Vec<String>,
+    /// Open connections followed at once.
+    pub max_connections: u32,
+    /// Which processes are named by their executable.
+    pub plain_processes: PlainProcesses,
+    /// Whether Quoll's own processes are shown.
+    pub show_self: bool,
+    /// When edges end.
+    pub idle_after_seconds: u64,
+    /// When edges of services that are gone end.
+    pub gone_after_seconds: u64,
+    /// Bounds on what is shown.
+    pub limits: Limits,
+    /// Which sockets belong to which service.
+    pub services: Vec<Entry>,
+    /// The same in a file of its own.
+    pub services_file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9466)),
+            web_config_file: None,
+            source: SourceChoice::Auto,
+            disable: Vec::new(),
+            max_connections: Settings::default().connections,
+            plain_processes: PlainProcesses::default(),
+            show_self: false,
+            idle_after_seconds: IDLE_AFTER.as_secs(),
+            gone_after_seconds: GONE_AFTER.as_secs(),
+            limits: Limits::default(),
+            services: Vec::new(),
+            services_file: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read or says what a configuration may not say.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+    }
+
+    /// Reads the text of a file; [`Self::check`] does the rest.
+    ///
+    /// # Errors
+    /// What does not have the form of a configuration.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let value: Value = serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        let known = serde_json::to_value(Self::default()).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+        let (top, limits): (Vec<String>, Vec<String>) = (keys(&known), keys(&known["limits"]));
+        known_keys(&value, "the file", &top.iter().map(String::as_str).collect::<Vec<_>>())?;
+        if let Some(given) = value.get("limits") {
+            known_keys(given, "limits", &limits.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        check_service_keys(&value)?;
+        serde_json::from_value(value).map_err(|error| ConfigError::Syntax(error.to_string()))
+    }
+
+    /// Checks what the types cannot, and gives the rules with the file they are from, if any.
+    ///
+    /// # Errors
+    /// The first thing that cannot be used.
+    pub fn check(&self) -> Result<(Option<RulesFile>, Rules), ConfigError> {
+        self.limits.check()?;
+        let all = collectors::all();
+        if let Some(name) = self.disable.iter().find(|name| !all.iter().any(|one| one.name() == **name)) {
+            let known = all.iter().map(|collector| collector.name()).collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::NoCollector { name: name.clone(), known });
+        }
+        let Some(path) = &self.services_file else { return Ok((None, Rules::new(&self.services)?)) };
+        if !self.services.is_empty() {
+            return Err(ConfigError::ServicesTwice);
+        }
+        let (file, rules) =
+            RulesFile::open(path).map_err(|source| ConfigError::ServicesFile { path: path.clone(), source })?;
+        Ok((Some(file), rules))
+    }
+
+    /// What the agent needs of it.
+    #[must_use]
+    pub fn agent(&self) -> AgentConfig {
+        let connections = self.max_connections.max(1);
+        let defaults = Settings::default();
+        AgentConfig {
+            config: self.clone(),
+            settings: Settings {
+                connections,
+                http_connections: defaults.http_connections.min(connections),
+                ..defaults
+            },
+            command_line: None,
+        }
+    }
+
+    /// When edges end.
+    #[must_use]
+    pub fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            idle_after: Duration::from_secs(self.idle_after_seconds),
+            gone_after: Duration::from_secs(self.gone_after_seconds),
+        }
+    }
+
+    /// Settings in which `new` differs and that only a restart brings into force.
+    #[must_use]
+    pub fn for_next_start(&self, new: &Self) -> Vec<&'static str> {
+        let settings = [
+            ("listen", self.listen == new.listen),
+            ("web_config_file", self.web_config_file == new.web_config_file),
+            ("source", self.source == new.source),
+            ("disable", self.disable == new.disable),
+            ("max_connections", self.max_connections == new.max_connections),
+        ];
+        settings.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_says_what_the_defaults_are() {
+        let text = include_str!("../exporter.example.yaml");
+        assert_eq!(Config::parse(text).unwrap(), Config::default());
+        let known = serde_json::to_value(Config::default()).unwrap();
+        let (top, limits) = (known.as_object().unwrap().keys(), known["limits"].as_object().unwrap().keys());
+        for name in top.chain(limits).map(String::as_str).chain(["match", "netns", "cgroup", "executable", "address"]) {
+            assert!(text.contains(&format!("{name}:")), "exporter.example.yaml does not mention {name}");
+        }
+        // What is commented out is good, too.
+        let lines = text.lines().map(|line| line.strip_prefix("#:").unwrap_or(line));
+        let lines = lines.filter(|line| *line != "services: []" && !line.contains("services_file"));
+        let all = Config::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        assert_eq!((all.services.len(), all.web_config_file.is_some()), (1, true));
+        all.check().unwrap();
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(Config::parse("# nothing\n").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_a_suggestion() {
+        for (text, said) in [
+            ("listn: 127.0.0.1:1\n", "unknown key 'listn' in the file; did you mean 'listen'?"),
+            ("limits: {max_edge: 3}\n", "unknown key 'max_edge' in limits; did you mean 'max_edges'?"),
+            ("services: [{nmae: a}]\n", "unknown key 'nmae' in services[0]; did you mean 'name'?"),
+        ] {
+            assert_eq!(Config::parse(text).unwrap_err().to_string(), said);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        for (text, part) in [
+            ("disable: [tpc]\n", "no collector 'tpc'; known are: tcp, http"),
+            ("limits: {series_per_metric: 1}\n", "series_per_metric is 1, must be at least 500"),
+            ("services: [{name: a, match: [{address: here}]}]\n", "'here'"),
+            ("services: [{name: a}]\nservices_file: x.yaml\n", "one of them"),
+            ("services_file: /nowhere/x.yaml\n", "/nowhere/x.yaml"),
+        ] {
+            let error = Config::parse(text).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(Config::parse("listen: here\n").unwrap_err().to_string().contains("socket address"));
+    }
+}
