@@ -32,13 +32,16 @@ impl Running {
         let mut words: Vec<&str> = prefix.to_vec();
         words.extend([binary.as_str(), "--listen", "127.0.0.1:0", "--services", rules.to_str().unwrap()]);
         words.extend(arguments);
-        let mut child = Command::new(words[0])
-            .args(&words[1..])
-            .env("NO_COLOR", "1")
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env("NO_COLOR", "1").stderr(Stdio::piped()).stdout(Stdio::null());
+        let mut child = loop {
+            match command.spawn() {
+                Ok(child) => break child,
+                // Another test's child was started during the copy, and has it open until it runs itself.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = Vec::new();
         let address = loop {
