@@ -13,7 +13,7 @@ use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
 
 pub use self::receipt::{Receipt, WriteError};
-use self::stage::Symbol;
+use self::stage::Symbols;
 use crate::config::IngestConfig;
 use crate::log::{InboundLog, Staged};
 use crate::scope::{ClosedScopeStep, ScopeState};
@@ -44,7 +44,7 @@ pub struct Receiver {
     pub(crate) log: Option<InboundLog>,
     staged: Vec<Staged>,
     gathered: Vec<u8>,
-    symbols: Vec<Symbol>,
+    symbols: Symbols,
     closing: Vec<ClosedStep>,
     touched: Vec<u32>,
     pub(crate) pending: VecDeque<ClosedScopeStep>,
@@ -72,7 +72,7 @@ impl Receiver {
             log: None,
             staged: Vec::new(),
             gathered: Vec::new(),
-            symbols: Vec::new(),
+            symbols: Symbols::default(),
             closing: Vec::new(),
             touched: Vec::new(),
             pending: VecDeque::new(),

@@ -5,8 +5,12 @@
 //! different blocks agree in all 128 bits. For hashes that behave at random the odds of any such pair among
 //! n blocks are below n^2 / 2^129: 1.5e-25 for ten million. A sender cannot look for such pairs, as it
 //! does not know the seeds. Remote write 2.0 interns its strings: each string of a request is hashed once, in
-//! the same way, and a series' key chains the hashes of the strings its labels refer to, in order, by
-//! multiplication with secret factors. A table holds one tenant, so equal labels of two tenants never meet.
+//! the same way, and a series' key chains the hashes of the names and values that it refers to, in order: two
+//! loads and one folded multiplication per label and half of the key. What was said of blocks holds for chains
+//! within a factor of their length, as each link may lose what those before it told apart. All factors of these
+//! products are hashes under the secret seeds or mixed with a secret: one that is zero, which would swallow the
+//! labels before it in its half of the key, comes with odds of 2^-64 per label.
+//! A table holds one tenant, so equal labels of two tenants never meet.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -20,9 +24,9 @@ use crate::stats::Rejection;
 pub struct BlockHasher {
     slot: FixedState,
     check: FixedState,
-    /// Odd numbers by which the hashes of interned strings are chained.
-    slot_factor: u64,
-    check_factor: u64,
+    /// What the hashes of interned values are mixed with, so that they are never those of names.
+    slot_secret: u64,
+    check_secret: u64,
 }
 
 impl BlockHasher {
@@ -35,8 +39,8 @@ impl BlockHasher {
         Self {
             slot: FixedState::with_seed(keyed.hash_one(0_u8)),
             check: FixedState::with_seed(keyed.hash_one(1_u8)),
-            slot_factor: keyed.hash_one(2_u8) | 1,
-            check_factor: keyed.hash_one(3_u8) | 1,
+            slot_secret: keyed.hash_one(2_u8),
+            check_secret: keyed.hash_one(3_u8),
         }
     }
 
@@ -52,13 +56,13 @@ impl BlockHasher {
         BlockKey { slot: hash(&self.slot), check: hash(&self.check) }
     }
 
-    /// The key of a sequence of interned strings, of which `next` is one more by its own key.
+    /// The key of a sequence of labels, of which this is one more by the keys of its interned name and value.
     #[inline]
     #[must_use]
-    pub fn chain(&self, so_far: BlockKey, next: BlockKey) -> BlockKey {
+    pub fn chain(&self, so_far: BlockKey, name: BlockKey, value: BlockKey) -> BlockKey {
         BlockKey {
-            slot: folded_multiply(so_far.slot ^ next.slot, self.slot_factor),
-            check: folded_multiply(so_far.check ^ next.check, self.check_factor),
+            slot: folded_multiply(so_far.slot ^ name.slot, value.slot ^ self.slot_secret),
+            check: folded_multiply(so_far.check ^ name.check, value.check ^ self.check_secret),
         }
     }
 }
@@ -78,7 +82,7 @@ pub struct BlockKey {
 }
 
 impl BlockKey {
-    /// Where a chain of interned strings begins.
+    /// Where a chain of labels begins.
     pub const CHAIN: Self = Self { slot: 0x243f_6a88_85a3_08d3, check: 0x1319_8a2e_0370_7344 };
 
     /// The key of what is made of this series, such as the count of its native histograms.
@@ -114,39 +118,69 @@ struct Entry {
     seen_seconds: u32,
 }
 
-/// The series of one tenant.
+/// The series of one tenant, in the order of their first sight.
+///
+/// Senders repeat themselves in order: the entry after the one found last is tried first, which spares the walk
+/// to a random place in memory. A wrong guess costs one comparison.
 #[derive(Debug, Default)]
 pub struct SeriesTable {
-    entries: HashTable<Entry>,
+    entries: Vec<Entry>,
+    /// Positions in `entries`, by key.
+    positions: HashTable<u32>,
+    expected: usize,
 }
 
 impl SeriesTable {
     /// The binding under `key`, if the series is known; notes that it was seen at `now_seconds`.
     #[inline]
     pub fn find(&mut self, key: BlockKey, now_seconds: u32) -> Option<Binding> {
-        let entry = self.entries.find_mut(key.slot, |entry| entry.key == key)?;
+        if self.entries.get(self.expected).is_none_or(|entry| entry.key != key) {
+            let entries = &self.entries;
+            let is_it = |&position: &u32| entries.get(position as usize).is_some_and(|entry| entry.key == key);
+            self.expected = *self.positions.find(key.slot, is_it)? as usize;
+        }
+        let entry = self.entries.get_mut(self.expected)?;
+        self.expected += 1;
         entry.seen_seconds = now_seconds;
         Some(entry.binding)
     }
 
-    /// Remembers a series that [`SeriesTable::find`] did not know.
+    /// Remembers a series that [`SeriesTable::find`] did not know. No more than 2^32 are remembered: far beyond
+    /// every limit.
     pub fn insert(&mut self, key: BlockKey, binding: Binding, now_seconds: u32) {
-        let entry = Entry { key, binding, seen_seconds: now_seconds };
-        self.entries.insert_unique(key.slot, entry, |entry| entry.key.slot);
+        if let Ok(position) = u32::try_from(self.entries.len()) {
+            self.entries.push(Entry { key, binding, seen_seconds: now_seconds });
+            Self::index(&mut self.positions, &self.entries, position, key);
+        }
+    }
+
+    fn index(positions: &mut HashTable<u32>, entries: &[Entry], position: u32, key: BlockKey) {
+        positions.insert_unique(key.slot, position, |&other| entries.get(other as usize).map_or(0, |e| e.key.slot));
     }
 
     /// Forgets series not seen since `seconds`, and says how many.
     pub fn forget_before(&mut self, seconds: u32) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.seen_seconds >= seconds);
-        before - self.entries.len()
+        self.retain(|entry| entry.seen_seconds >= seconds)
     }
 
     /// Forgets series whose binding is `gone`, and says how many.
     pub fn forget(&mut self, gone: impl Fn(Binding) -> bool) -> usize {
+        self.retain(|entry| !gone(entry.binding))
+    }
+
+    /// Keeps the order of what stays.
+    fn retain(&mut self, stays: impl Fn(&Entry) -> bool) -> usize {
         let before = self.entries.len();
-        self.entries.retain(|entry| !gone(entry.binding));
-        before - self.entries.len()
+        self.entries.retain(stays);
+        let dropped = before - self.entries.len();
+        if dropped > 0 {
+            self.expected = 0;
+            self.positions.clear();
+            for (position, entry) in (0_u32..).zip(&self.entries) {
+                Self::index(&mut self.positions, &self.entries, position, entry.key);
+            }
+        }
+        dropped
     }
 
     /// Series known.
@@ -164,7 +198,7 @@ impl SeriesTable {
     /// Bytes of memory, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * (size_of::<Entry>() + 1)
+        self.entries.capacity() * size_of::<Entry>() + self.positions.capacity() * (size_of::<u32>() + 1)
     }
 }
 
@@ -189,6 +223,29 @@ mod tests {
     }
 
     #[test]
+    fn every_order_finds_the_same_before_and_after_some_are_forgotten() {
+        let hasher = BlockHasher::random();
+        let key = |index: u32| hasher.key(&index.to_le_bytes());
+        let mut table = SeriesTable::default();
+        let binding = |series| Binding::Selected { scope: 0, series, replica: 0 };
+        (0..1000).for_each(|index| table.insert(key(index), binding(index), 0));
+        for step in [1, 7, 333, 999] {
+            for index in (0..1000).map(|index| index * step % 1000) {
+                assert_eq!(table.find(key(index), 1), Some(binding(index)));
+            }
+        }
+        let thirds = |of: Binding| matches!(of, Binding::Selected { series, .. } if series % 3 == 0);
+        assert_eq!(table.forget(thirds), 334);
+        for step in [1, 7, 333, 999] {
+            for index in (0..1000).map(|index| index * step % 1000) {
+                assert_eq!(table.find(key(index), 2), (index % 3 != 0).then(|| binding(index)));
+            }
+        }
+        table.insert(key(0), binding(5000), 3);
+        assert_eq!(table.find(key(0), 3), Some(binding(5000)));
+    }
+
+    #[test]
     fn a_slot_that_agrees_in_half_the_key_is_another_series() {
         let mut table = SeriesTable::default();
         table.insert(BlockKey { slot: 1, check: 2 }, Binding::Ignored, 0);
@@ -196,18 +253,31 @@ mod tests {
     }
 
     #[test]
-    fn chains_tell_order_and_boundaries_apart() {
+    fn chains_tell_order_sides_and_boundaries_apart() {
         let hasher = BlockHasher::random();
-        let chain = |strings: &[&str]| {
-            strings.iter().fold(BlockKey::CHAIN, |key, text| hasher.chain(key, hasher.key(text.as_bytes())))
+        let chain = |labels: &[(&str, &str)]| {
+            let key = |text: &str| hasher.key(text.as_bytes());
+            labels.iter().fold(BlockKey::CHAIN, |so_far, (name, value)| hasher.chain(so_far, key(name), key(value)))
         };
-        assert_eq!(chain(&["a", "b"]), chain(&["a", "b"]));
-        let others = [vec!["b", "a"], vec!["ab"], vec!["a"], vec!["a", "b", ""], vec!["", "a", "b"]];
+        let series = [("a", "b"), ("c", "d")];
+        assert_eq!(chain(&series), chain(&series));
+        let others: [&[(&str, &str)]; 9] = [
+            &[],
+            &[("a", "b")],
+            &[("c", "d"), ("a", "b")],
+            &[("b", "a"), ("c", "d")],
+            &[("a", "d"), ("c", "b")],
+            &[("c", "b"), ("a", "d")],
+            &[("a", "b"), ("c", "d"), ("", "")],
+            &[("", ""), ("a", "b"), ("c", "d")],
+            &[("a", "b"), ("a", "b"), ("c", "d")],
+        ];
         for other in others {
-            assert_ne!(chain(&["a", "b"]), chain(&other), "{other:?}");
+            let (one, two) = (chain(&series), chain(other));
+            assert!(one.slot != two.slot && one.check != two.check, "{other:?}");
         }
-        assert_ne!(chain(&["a"]).derived(0), chain(&["a"]).derived(1));
-        assert_ne!(chain(&["a"]).derived(0), chain(&["a"]));
+        assert_ne!(chain(&series).derived(0), chain(&series).derived(1));
+        assert_ne!(chain(&series).derived(0), chain(&series));
     }
 
     #[test]

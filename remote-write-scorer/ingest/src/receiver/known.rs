@@ -6,7 +6,7 @@ use quoll_features::SeriesRef;
 use quoll_identity::Scope;
 use quoll_prometheus_protocol::decode::{self, DecodeError, Series};
 
-use super::stage::Symbol;
+use super::stage::Symbols;
 use super::{Receiver, Tenant, WriteError};
 use crate::first_sight;
 use crate::scope::ScopeState;
@@ -22,7 +22,7 @@ pub(super) enum Given<'a> {
     /// A block of 1.0.
     Block(&'a [u8]),
     /// References of 2.0, packed, into strings of a body.
-    Refs(&'a [u8], &'a [u8], &'a [Symbol]),
+    Refs(&'a [u8], &'a [u8], &'a Symbols),
 }
 
 impl<'a> Given<'a> {
@@ -32,8 +32,8 @@ impl<'a> Given<'a> {
             Self::Block(block) => decode::labels(block).map(Result::ok).collect(),
             Self::Refs(packed, body, symbols) => {
                 let text = |reference: Result<u64, DecodeError>| {
-                    let symbol = symbols.get(usize::try_from(reference.ok()?).ok()?)?;
-                    std::str::from_utf8(body.get(symbol.range())?).ok()
+                    let range = symbols.range(usize::try_from(reference.ok()?).ok()?)?;
+                    std::str::from_utf8(body.get(range)?).ok()
                 };
                 let mut references = decode::v2::refs(packed);
                 let mut labels = Vec::new();

@@ -17,17 +17,31 @@ const KEPT_SYMBOLS: usize = 1 << 17;
 /// What a native histogram gives: the suffixes of classic ones.
 const PARTS: [&str; 2] = ["_count", "_sum"];
 
-/// An interned string of the request at hand: where it stands in the body, and its key.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Symbol {
-    start: u32,
-    end: u32,
-    key: BlockKey,
+/// The interned strings of the request at hand. Keys stand by themselves: they are all that known series need.
+#[derive(Debug, Default)]
+pub(super) struct Symbols {
+    keys: Vec<BlockKey>,
+    ranges: Vec<(u32, u32)>,
 }
 
-impl Symbol {
-    pub(super) fn range(&self) -> Range<usize> {
-        self.start as usize..self.end as usize
+impl Symbols {
+    fn push(&mut self, range: &Range<usize>, key: BlockKey) {
+        // A body of 4 GiB is beyond every limit: cut short, the range is read as empty.
+        let cut = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
+        self.ranges.push((cut(range.start), cut(range.end)));
+        self.keys.push(key);
+    }
+
+    /// Where a string stands in the body.
+    pub(super) fn range(&self, index: usize) -> Option<Range<usize>> {
+        self.ranges.get(index).map(|&(start, end)| start as usize..end as usize)
+    }
+
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.keys.shrink_to(KEPT_SYMBOLS);
+        self.ranges.clear();
+        self.ranges.shrink_to(KEPT_SYMBOLS);
     }
 }
 
@@ -73,7 +87,6 @@ impl Receiver {
                 let mut symbols = std::mem::take(&mut self.symbols);
                 let staged = self.stage_v2(tenant, body, &mut symbols, bounds, receipt);
                 symbols.clear();
-                symbols.shrink_to(KEPT_SYMBOLS);
                 self.symbols = symbols;
                 staged?;
             }
@@ -121,26 +134,25 @@ impl Receiver {
         &mut self,
         tenant: usize,
         body: &[u8],
-        symbols: &mut Vec<Symbol>,
+        symbols: &mut Symbols,
         bounds: Bounds,
         receipt: &mut Receipt,
     ) -> Result<(), WriteError> {
         let limit = self.config.limits.symbols_per_request;
         for range in decode::v2::symbols(body) {
             let range = range?;
-            if symbols.len() >= limit {
+            if symbols.keys.len() >= limit {
                 return Err(WriteError::TooManySymbols { limit });
             }
             let key = self.hasher.key(&body[range.clone()]);
-            // A body of 4 GiB is beyond every limit: cut short, the range is read as empty.
-            let cut = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
-            symbols.push(Symbol { start: cut(range.start), end: cut(range.end), key });
+            symbols.push(&range, key);
         }
-        let symbols = symbols.as_slice();
+        let symbols = &*symbols;
+        let first_is_empty = symbols.range(0).is_some_and(|first| first.is_empty());
         for series in decode::v2::series(body) {
             let series = series?;
             self.check_size(receipt)?;
-            if receipt.series == 1 && symbols.first().is_none_or(|first| !first.range().is_empty()) {
+            if !first_is_empty {
                 return Err(WriteError::FirstSymbol);
             }
             receipt.metadata += u64::from(series.has_metadata());
@@ -153,7 +165,7 @@ impl Receiver {
                 &gathered
             };
             let given = Given::Refs(packed, body, symbols);
-            let key = self.key_of_refs(packed, symbols);
+            let key = self.key_of_refs(packed, &symbols.keys);
             let binding = match key {
                 Some(key) => match self.tenants[tenant].table.find(key, bounds.now_seconds) {
                     Some(binding) => binding,
@@ -183,11 +195,13 @@ impl Receiver {
 
     /// The key of a series by the strings that its labels refer to; `None` where one of them is not there.
     #[inline]
-    fn key_of_refs(&self, packed: &[u8], symbols: &[Symbol]) -> Option<BlockKey> {
+    fn key_of_refs(&self, packed: &[u8], symbols: &[BlockKey]) -> Option<BlockKey> {
+        let symbol = |reference: u64| symbols.get(usize::try_from(reference).ok()?).copied();
         let mut key = BlockKey::CHAIN;
-        for reference in decode::v2::refs(packed) {
-            let symbol = symbols.get(usize::try_from(reference.ok()?).ok()?)?;
-            key = self.hasher.chain(key, symbol.key);
+        let mut references = decode::v2::refs(packed);
+        while let Some(name) = references.next() {
+            let (name, value) = (name.ok()?, references.next()?.ok()?);
+            key = self.hasher.chain(key, symbol(name)?, symbol(value)?);
         }
         Some(key)
     }

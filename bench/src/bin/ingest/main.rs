@@ -9,14 +9,17 @@
 //! does not count against anyone; request times are wall time.
 //!
 //! Peer: prost's owned decoding, a hash look-up of the label set, and the same windows, in the same run. It
-//! writes no log and checks nothing, which is to its advantage.
+//! writes no log and checks nothing, which is to its advantage. Whole processes, over HTTP: [`peers`].
+
+mod peers;
 
 use std::hash::{BuildHasher, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
+use clap::Parser;
 use hashbrown::HashMap;
 use prost::Message;
 use quoll_bench::Report;
@@ -28,6 +31,8 @@ use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 use quoll_prometheus_protocol::encode_v2::RequestEncoder;
 use quoll_prometheus_protocol::{decode, snappy, v1};
 use rustix::time::{ClockId, clock_gettime};
+
+use self::peers::Receiving;
 
 #[global_allocator]
 static ALLOCATOR: &CountingAllocator = COUNTING;
@@ -303,16 +308,73 @@ fn bomb() -> anyhow::Result<f64> {
     Ok(most as f64)
 }
 
+/// Processor time of whole processes on the same bodies, in requests of 2,000 series: ours as a share of theirs.
+fn processes(all: &[Labels], scorer: Option<PathBuf>, report: &mut Report) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let scorer = scorer.map_or_else(peers::scorer_program, Ok)?;
+    let mut running = vec![("quoll-scorer", Receiving::scorer(&scorer, &directory.path().join("scorer"))?)];
+    for (name, start) in [
+        ("prometheus", Receiving::prometheus as fn(&Path, &Path) -> anyhow::Result<Receiving>),
+        ("victoria-metrics", Receiving::victoria_metrics),
+    ] {
+        match peers::program(name) {
+            Some(program) => running.push((name, start(&program, &directory.path().join(name))?)),
+            None => report.note(&format!("  {name} is not there: its figure is left out")),
+        }
+    }
+    // Up to now: receivers refuse what is far from their clocks.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let first = (i64::try_from(now)? - START_MS) / INTERVAL_MS - (2 * SCRAPES + 1) as i64;
+    let (mut before, mut used) = (Vec::new(), Vec::new());
+    for round in 0..2 {
+        for request in requests(all, usize::try_from(first)? + round * SCRAPES, 2000, Format::V1)? {
+            for (name, receiving) in &mut running {
+                receiving.write(&request).with_context(|| name.to_owned())?;
+            }
+        }
+        let cpu = running.iter().map(|(_, receiving)| receiving.cpu_seconds()).collect::<Result<Vec<_>, _>>()?;
+        // The first round shows all series for the first time: it is not counted.
+        used = std::mem::replace(&mut before, cpu);
+    }
+    let used: Vec<f64> = before.iter().zip(used).map(|(after, before)| after - before).collect();
+    let samples = (SCRAPES * all.len()) as f64;
+    report.note(&format!("receive without storage (ours) against with, {samples} samples over HTTP, whole processes:"));
+    for ((name, _), seconds) in running.iter().zip(&used) {
+        report.note(&format!("  {name}: {seconds:.2} s, {:.2} us per sample", seconds / samples * 1e6));
+    }
+    for ((name, _), seconds) in running.iter().zip(&used).skip(1) {
+        report.add(&format!("cpu_ratio_vs_{}", name.replace('-', "")), used[0] / seconds);
+    }
+    Ok(())
+}
+
 fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let index = (values.len() as f64 * share) as usize;
     values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
+/// Settings of the bench.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The scorer; by default the release build beside this program.
+    #[arg(long)]
+    scorer: Option<PathBuf>,
+    /// Only the comparison of whole processes.
+    #[arg(long)]
+    processes_only: bool,
+}
+
 fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
     let mut report = Report::new("ingest");
     report.note("10,000 series x 6 labels, one sample each per request, one thread, log on disk, 15 s steps");
     let all = all_labels(0, 0);
+    if args.processes_only {
+        processes(&all, args.scorer, &mut report)?;
+        report.print();
+        return Ok(());
+    }
     let size = requests(&all[..], 0, SERIES, Format::V1)?.first().context("no request")?.len();
     report.note(&format!("compressed request: {size} bytes, {:.1} per series", size as f64 / SERIES as f64));
 
@@ -344,6 +406,7 @@ fn main() -> anyhow::Result<()> {
     report.add("allocations_per_known_series", known.max(known_v2));
     report.note(&format!("  with a step of 500 services closed in each request: {closing:.4} per series"));
     report.add("bomb_growth_bytes", bomb()?);
+    processes(&all, args.scorer, &mut report)?;
     report.print();
     Ok(())
 }
