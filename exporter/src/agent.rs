@@ -103,7 +103,8 @@ pub struct AgentConfig {
 }
 
 enum Command {
-    Scrape(oneshot::Sender<Page>),
+    /// With native buckets, or without.
+    Scrape(oneshot::Sender<Page>, bool),
     Reload,
 }
 
@@ -139,8 +140,20 @@ impl AgentHandle {
     /// # Errors
     /// [`Stopped`].
     pub fn scrape(&self) -> Result<oneshot::Receiver<Page>, Stopped> {
+        self.ask(false)
+    }
+
+    /// The same with native buckets.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn scrape_native(&self) -> Result<oneshot::Receiver<Page>, Stopped> {
+        self.ask(true)
+    }
+
+    fn ask(&self, native: bool) -> Result<oneshot::Receiver<Page>, Stopped> {
         let (sender, receiver) = oneshot::channel();
-        self.commands.send(Command::Scrape(sender)).map_err(|_| Stopped)?;
+        self.commands.send(Command::Scrape(sender, native)).map_err(|_| Stopped)?;
         Ok(receiver)
     }
 }
@@ -215,16 +228,16 @@ impl Agent {
         };
         // The first page is for nobody: it takes what the kernel counted so far as the starting point.
         agent.look()?;
-        let _ = agent.page();
+        let _ = agent.page(false);
         Ok(agent)
     }
 
     fn run(&mut self, inbox: &Receiver<Command>) {
         loop {
             match inbox.recv_timeout(DRAIN_EVERY) {
-                Ok(Command::Scrape(reply)) => {
+                Ok(Command::Scrape(reply, native)) => {
                     // Whoever asked may have gone meanwhile.
-                    let _ = reply.send(self.page());
+                    let _ = reply.send(self.page(native));
                 }
                 Ok(Command::Reload) => self.reload(),
                 Err(RecvTimeoutError::Timeout) => self.drain(),
@@ -356,7 +369,7 @@ impl Agent {
         tracing::info!("the configuration was read and is in force");
     }
 
-    fn page(&mut self) -> Page {
+    fn page(&mut self, native: bool) -> Page {
         let began = Instant::now();
         let source_error = self.look().err().map(|error| format!("{error:#}"));
         let mut rows = vec![("source", source_error.is_none(), began.elapsed())];
@@ -364,6 +377,9 @@ impl Agent {
             tracing::warn!("cannot read the source: {error}");
         }
         let mut page = Page::new(Arc::clone(&self.shown));
+        if native {
+            page = page.with_native();
+        }
         let world = World {
             directory: &self.directory,
             edges: &self.edges,
@@ -489,7 +505,7 @@ mod tests {
         let run = move || {
             let mut agent = Agent::new(&config).unwrap();
             agent.collectors.insert(0, Box::new(Failing));
-            agent.page().into_text()
+            agent.page(false).into_text()
         };
         let page = thread::spawn(run).join().unwrap();
         assert!(page.contains("quoll_exporter_collector_success{collector=\"failing\"} 0"), "{page}");

@@ -13,6 +13,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::histogram::Native;
 use crate::limits::Shown;
 
 /// Size that a piece of text reaches before it is sent.
@@ -132,7 +133,8 @@ pub enum Value {
     /// Of a counter or gauge.
     Number(f64),
     /// Counts per bucket, not cumulative, the last one being unbounded; and the sum.
-    Histogram(Box<[u64]>, f64),
+    /// Native buckets too, where there are any and they were asked for.
+    Histogram(Box<[u64]>, f64, Option<Box<Native>>),
 }
 
 /// A family with its samples.
@@ -150,13 +152,25 @@ pub struct Samples {
 pub struct Page {
     families: Vec<Samples>,
     shown: Arc<Shown>,
+    with_native: bool,
 }
 
 impl Page {
     /// An empty one; samples of metrics that are not shown are dropped as they come.
     #[must_use]
     pub fn new(shown: Arc<Shown>) -> Self {
-        Self { families: Vec::new(), shown }
+        Self { families: Vec::new(), shown, with_native: false }
+    }
+
+    /// With native buckets, which the text form cannot show.
+    #[must_use]
+    pub fn with_native(self) -> Self {
+        Self { with_native: true, ..self }
+    }
+
+    /// Its families.
+    pub fn into_families(self) -> impl Iterator<Item = Samples> {
+        self.families.into_iter()
     }
 
     /// All families, to be changed.
@@ -172,7 +186,7 @@ impl Page {
         let is_shown = self.shown.shows(metric.name);
         let samples = if is_shown { Vec::with_capacity(capacity) } else { Vec::new() };
         self.families.push(Samples { metric: *metric, samples, is_shown });
-        Family { samples: &mut self.families[place] }
+        Family { samples: &mut self.families[place], with_native: self.with_native }
     }
 
     /// Series on the page.
@@ -231,6 +245,7 @@ impl Iterator for TextChunks {
 /// One family of a page.
 pub struct Family<'a> {
     samples: &'a mut Samples,
+    with_native: bool,
 }
 
 impl Family<'_> {
@@ -242,9 +257,10 @@ impl Family<'_> {
     }
 
     /// Adds a histogram. `counts` are per bucket, not cumulative, the last one being unbounded.
-    pub fn histogram(&mut self, labels: &Labels, counts: &[u64], sum: f64) {
+    pub fn histogram(&mut self, labels: &Labels, counts: &[u64], sum: f64, native: Option<&Native>) {
         if self.samples.is_shown {
-            self.samples.samples.push((labels.clone(), Value::Histogram(counts.into(), sum)));
+            let native = native.filter(|_| self.with_native).cloned().map(Box::new);
+            self.samples.samples.push((labels.clone(), Value::Histogram(counts.into(), sum, native)));
         }
     }
 }
@@ -264,7 +280,7 @@ fn head(text: &mut String, metric: &Metric) {
 fn sample(text: &mut String, metric: &Metric, labels: &Labels, value: &Value) {
     match value {
         Value::Number(value) => line(text, metric.name, "", labels, None, *value),
-        Value::Histogram(counts, sum) => {
+        Value::Histogram(counts, sum, _) => {
             let Kind::Histogram(bounds) = metric.kind else { return };
             let mut total = 0;
             for (index, count) in counts.iter().enumerate().take(bounds.len() + 1) {
@@ -343,7 +359,7 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_end_with_infinity() {
         let mut page = Page::default();
-        page.family(&HISTOGRAM).histogram(&Labels::default(), &[1, 2, 3], 4.5);
+        page.family(&HISTOGRAM).histogram(&Labels::default(), &[1, 2, 3], 4.5, None);
         assert_eq!(page.series(), HISTOGRAM.series());
         let text = page.into_text();
         assert!(text.ends_with(
@@ -358,7 +374,7 @@ mod tests {
             let mut page = Page::default();
             for _ in 0..2 {
                 let mut family = page.family(&HISTOGRAM);
-                (0..5000).for_each(|_| family.histogram(&Labels::new(&[("a", Some("b"))]), &[1, 2, 3], 4.5));
+                (0..5000).for_each(|_| family.histogram(&Labels::new(&[("a", Some("b"))]), &[1, 2, 3], 4.5, None));
             }
             page
         };

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod memory;
 pub mod net;
 pub mod privileges;
+pub mod protobuf;
 pub mod rules;
 pub mod server;
 pub mod service;

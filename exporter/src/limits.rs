@@ -236,7 +236,7 @@ fn others(labels: &Labels) -> Labels {
 fn nothing(like: &Value) -> Value {
     match like {
         Value::Number(_) => Value::Number(0.0),
-        Value::Histogram(counts, _) => Value::Histogram(vec![0; counts.len()].into(), 0.0),
+        Value::Histogram(counts, ..) => Value::Histogram(vec![0; counts.len()].into(), 0.0, None),
     }
 }
 
@@ -250,9 +250,9 @@ fn add(sum: &mut Value, value: &Value, before: Option<&Value>) {
             };
             *sum += now - before;
         }
-        (Value::Histogram(counts, sum), Value::Histogram(now, now_sum), before) => {
+        (Value::Histogram(counts, sum, _), Value::Histogram(now, now_sum, _), before) => {
             let before = match before {
-                Some(Value::Histogram(before, sum)) if before.iter().zip(now).all(|(before, now)| before <= now) => {
+                Some(Value::Histogram(before, sum, _)) if before.iter().zip(now).all(|(before, now)| before <= now) => {
                     Some((before, *sum))
                 }
                 _ => None,
@@ -309,7 +309,7 @@ mod tests {
             services.clone().for_each(|number| family.sample(&labels(number), value as f64));
         }
         let mut family = page.family(&HISTOGRAM);
-        services.for_each(|number| family.histogram(&labels(number), &[value, 0, 0], 0.5 * value as f64));
+        services.for_each(|number| family.histogram(&labels(number), &[value, 0, 0], 0.5 * value as f64, None));
         page
     }
 

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::stream;
+use quoll_prometheus_protocol::exposition;
 use quoll_web_config::{Counters, ServeLimits, Web};
 use tokio::net::TcpListener;
 use warp::Filter;
@@ -19,6 +20,7 @@ use warp::reply::{Reply, Response};
 
 use crate::agent::AgentHandle;
 use crate::exposition::{Kind, Labels, Metric, Page};
+use crate::protobuf;
 
 /// Content type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,7 +46,8 @@ pub static WEB_METRICS: LazyLock<Vec<Metric>> = LazyLock::new(|| {
 /// Serves until `shutdown` resolves, then answers what was begun within [`DRAIN`].
 pub async fn serve(listener: TcpListener, agent: AgentHandle, web: Web, shutdown: impl Future<Output = ()>) {
     let (scraper, own) = (agent.clone(), web.clone());
-    let metrics = warp::path!("metrics").and_then(move || metrics(scraper.clone(), own.clone()));
+    let metrics = warp::path!("metrics").and(warp::header::optional::<String>("accept"));
+    let metrics = metrics.and_then(move |accept| metrics_page(scraper.clone(), own.clone(), accept));
     let healthy = warp::path!("-" / "healthy").map(|| "healthy\n".into_response());
     let ready = warp::path!("-" / "ready").and_then(move || ready(agent.clone()));
     let front = warp::path::end().map(|| warp::reply::html(FRONT_PAGE).into_response());
@@ -76,11 +79,22 @@ async fn page(agent: AgentHandle) -> Option<Page> {
     agent.scrape().ok()?.await.ok()
 }
 
-async fn metrics(agent: AgentHandle, web: Web) -> Result<Response, Infallible> {
-    Ok(match page(agent).await {
+async fn metrics_page(agent: AgentHandle, web: Web, accept: Option<String>) -> Result<Response, Infallible> {
+    let is_protobuf = accept.is_some_and(|accept| protobuf::is_wanted(&accept));
+    let asked = if is_protobuf { agent.scrape_native() } else { agent.scrape() };
+    let page = match asked {
+        Ok(page) => page.await.ok(),
+        Err(_) => None,
+    };
+    Ok(match page {
         Some(mut page) => {
             for (metric, figure) in WEB_METRICS.iter().zip(web.counters().figures()) {
                 page.family(metric).sample(&Labels::default(), figure.value as f64);
+            }
+            if is_protobuf {
+                let chunks = stream::iter(page.into_families().map(protobuf::family).map(Ok::<_, Infallible>));
+                let reply = warp::reply::stream(chunks);
+                return Ok(warp::reply::with_header(reply, CONTENT_TYPE, exposition::CONTENT_TYPE).into_response());
             }
             let chunks = stream::iter(page.into_text_chunks().map(Ok::<_, Infallible>));
             warp::reply::with_header(warp::reply::stream(chunks), CONTENT_TYPE, TEXT_FORMAT).into_response()

@@ -4,6 +4,7 @@
 //!   (`io.prometheus.write.v2.Request`), for encoding and as the oracle of the decoder's tests.
 //! - [`decode`], [`decode::v2`]: borrowed decoders of 1.0 and 2.0 bodies that allocate nothing.
 //! - [`encode`], [`encode_v2`]: encoders of 1.0 and 2.0 bodies that go straight to bytes.
+//! - [`exposition`]: the messages of a protobuf scrape.
 //! - [`snappy`]: the block format, with the declared length checked before any memory is taken.
 //! - [`zstd`]: what vmagent sends, decoded within a bound.
 //! - [`staleness`]: the marker by which Prometheus says that a series has ended.
@@ -18,6 +19,7 @@
 pub mod decode;
 pub mod encode;
 pub mod encode_v2;
+pub mod exposition;
 pub mod snappy;
 pub mod staleness;
 pub mod v1;
