@@ -75,12 +75,15 @@ impl Incidents {
             .collect();
         changes.sort_by_key(|change| core::cmp::Reverse(change.at_ms));
         let hits: Vec<Service> = part.track.hits.keys().cloned().collect();
+        // A symptom may be one by its callees alone; nobody is told to suffer who shows nothing yet.
+        let coming = |service: &&Service| !next.iter().any(|coming: &Next| coming.service == **service);
+        let suffering = symptoms.iter().filter(coming).cloned().collect();
         Account {
             first_seen: part.track.signs.clone(),
             cause,
             no_fault_probability: part.answer.posterior().no_fault,
             alternatives,
-            suffering: symptoms.to_vec(),
+            suffering,
             next,
             changes,
             similar: self.past.similar(roots.first().map(|(root, _)| root), &hits),
