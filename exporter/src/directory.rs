@@ -240,7 +240,7 @@ impl Directory {
             return None;
         }
         let owner = Owner { cgroup_id: process.cgroup_id, netns: process.netns };
-        self.of_owner(owner, None, None).or_else(|| self.by_process(pid))
+        self.of_owner(owner, pid, None, None)
     }
 
     /// Names a process by its cgroup, which its sockets may not show (without a unified hierarchy), else by
@@ -275,8 +275,7 @@ impl Directory {
             return None;
         }
         let own = self
-            .of_owner(report.owner, known(report.local.address), listening_port)
-            .or_else(|| self.by_process(report.processes[0]))
+            .of_owner(report.owner, report.processes[0], known(report.local.address), listening_port)
             // An accepted socket does not say whose it is, but its listener does.
             .or_else(|| place.filter(|_| reporter == Role::Server)?.service.clone());
         let peer = self.peer(report, reporter);
@@ -300,9 +299,10 @@ impl Directory {
     fn peer(&self, report: &Report, reporter: Role) -> Option<Service> {
         let remote = report.remote;
         let remote_port = (reporter == Role::Client).then_some(remote.port);
-        let by_socket = report.peer.and_then(|peer| self.of_owner(peer, Some(remote.address), remote_port));
+        let process = report.processes[1];
+        let by_socket = report.peer.and_then(|peer| self.of_owner(peer, process, Some(remote.address), remote_port));
         by_socket
-            .or_else(|| self.by_process(report.processes[1]))
+            .or_else(|| self.by_process(process))
             .or_else(|| {
                 remote_port?;
                 self.place(report.owner.netns, remote)?.service.clone()
@@ -326,10 +326,20 @@ impl Directory {
         exact.or_else(|| is_loopback(endpoint.address).then(|| self.places.get(&(netns, any)))?)
     }
 
-    /// Names a socket by rules and cgroup, and at last by what its owner listens at: a service that is
-    /// known by its port also makes calls.
-    fn of_owner(&self, owner: Owner, address: Option<Ipv6Addr>, port: Option<u16>) -> Option<Service> {
-        self.by_rules_or_cgroup(owner, address, port).or_else(|| self.owners.get(&owner)?.clone())
+    /// Names a socket by rules and cgroup, by the process that made it, and at last by what its owner listens
+    /// at: a service that is known by its port also makes calls.
+    fn of_owner(&self, owner: Owner, process: u32, address: Option<Ipv6Addr>, port: Option<u16>) -> Option<Service> {
+        self.by_rules_or_cgroup(owner, address, port)
+            .or_else(|| self.by_process(process))
+            .or_else(|| self.owners.get(&owner).filter(|_| !self.is_crowd(owner))?.clone())
+    }
+
+    /// Whether an owner is what all that belongs nowhere shares: the root cgroup in our own network namespace.
+    /// That one of them listens says nothing about the others.
+    fn is_crowd(&self, owner: Owner) -> bool {
+        let own = self.inventory.processes.get(&std::process::id());
+        own.is_some_and(|own| own.netns == owner.netns)
+            && self.inventory.cgroups.path_of(owner.cgroup_id).is_some_and(|path| **path == *"/")
     }
 
     fn by_rules_or_cgroup(&self, owner: Owner, address: Option<Ipv6Addr>, port: Option<u16>) -> Option<Service> {
