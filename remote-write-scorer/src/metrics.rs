@@ -109,14 +109,14 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
         (
             "quoll_scorer_score_crossings_total",
             Kind::Counter,
-            "Scores rising above 1, an hour of one service counted once; against service days and the budget.",
+            "Scores rising above 1, an hour of one service counted once; 86,400 times their rate over that of the scored seconds is what the budget asks for.",
             stats.score_crossings as f64,
         ),
         (
-            "quoll_scorer_score_service_days_total",
+            "quoll_scorer_score_service_seconds_total",
             Kind::Counter,
-            "Scored time of all services, in days.",
-            stats.score_service_days,
+            "Scored time of all services together.",
+            stats.score_service_days * 86_400.0,
         ),
         (
             "quoll_scorer_score_budget_crossings_per_day",
