@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod graphs;
+pub mod process;
 mod report;
 pub mod tcp_load;
 pub mod wasm;

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use quoll_bench::Report;
+use quoll_bench::process::{cpu_seconds, status_bytes};
 use quoll_bench::tcp_load::{self, CALLS_PER_CONNECTION, Shape};
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -159,7 +160,7 @@ impl Load {
         Ok(total)
     }
 
-    fn cpu_seconds(&self) -> f64 {
+    fn cpu_seconds(&self) -> anyhow::Result<f64> {
         self.0.iter().map(|part| cpu_seconds(part.child.id())).sum()
     }
 }
@@ -192,16 +193,13 @@ impl Exporter {
         Ok(exporter)
     }
 
-    fn cpu_seconds(&self) -> f64 {
+    fn cpu_seconds(&self) -> anyhow::Result<f64> {
         cpu_seconds(self.child.id())
     }
 
     /// A line of `/proc/PID/status`, in bytes.
-    fn memory(&self, field: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let kib = line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        kib.unwrap_or(f64::NAN) * 1024.0
+    fn memory(&self, field: &str) -> anyhow::Result<f64> {
+        status_bytes(self.child.id(), field)
     }
 
     /// Nanoseconds and runs of each program, in the order in which they were loaded.
@@ -226,14 +224,6 @@ impl Drop for Exporter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// User and system time of a process, `proc_pid_stat(5)` fields 14 and 15.
-fn cpu_seconds(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = text.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    let ticks = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
-    ticks.sum::<f64>() / rustix::param::clock_ticks_per_second() as f64
 }
 
 /// One page in text form.
@@ -292,16 +282,16 @@ struct Connected {
 }
 
 fn connect(load: &mut Load, args: &Args, agent: Option<&Exporter>) -> anyhow::Result<Connected> {
-    let agent_cpu = || agent.map_or(0.0, Exporter::cpu_seconds);
-    let (load_before, agent_before) = (load.cpu_seconds(), agent_cpu());
+    let agent_cpu = || agent.map_or(Ok(0.0), Exporter::cpu_seconds);
+    let (load_before, agent_before) = (load.cpu_seconds()?, agent_cpu()?);
     let scraper = agent.map(|agent| Scraper::start(agent.address));
     let (made, seconds) = load.tell(&format!("connect {} {}", args.rate / PARTS as f64, args.seconds))?;
     drop(scraper);
     Ok(Connected {
         made,
         per_second: made / seconds,
-        load_us: 1e6 * (load.cpu_seconds() - load_before) / made,
-        agent_share: (agent_cpu() - agent_before) / seconds,
+        load_us: 1e6 * (load.cpu_seconds()? - load_before) / made,
+        agent_share: (agent_cpu()? - agent_before) / seconds,
     })
 }
 
@@ -330,13 +320,13 @@ fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
         let noise = (exporter.programs(), Instant::now());
         thread::sleep(Duration::from_secs(2));
         let idle = (exporter.programs(), noise.1.elapsed().as_secs_f64());
-        let agent_before = exporter.cpu_seconds();
+        let agent_before = exporter.cpu_seconds()?;
         let (answered, seconds) = load.tell(&format!("request {}", args.seconds / 4.0))?;
         let busy = exporter.programs();
         let time = |before: &[(f64, f64)], after: &[(f64, f64)], place: usize| after[place].0 - before[place].0;
         let idle_rate = time(&noise.0, &idle.0, 1) / idle.1;
         let ns = time(&idle.0, &busy, 1) - idle_rate * seconds;
-        anyhow::Ok((ns / answered / 1e3, answered / seconds, (exporter.cpu_seconds() - agent_before) / seconds))
+        anyhow::Ok((ns / answered / 1e3, answered / seconds, (exporter.cpu_seconds()? - agent_before) / seconds))
     })();
     fs::write(STATS, stats_before.trim())?;
     let (with, (us_per_request, requests_per_second, agent_share_requests)) = (with?, request?);
@@ -369,7 +359,7 @@ fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
     report.add("us_per_http_request", us_per_request);
     report.add("http_requests_per_second", requests_per_second);
     report.add("agent_core_share_http", agent_share_requests);
-    report.add("peak_memory_bytes", exporter.memory("VmHWM"));
+    report.add("peak_memory_bytes", exporter.memory("VmHWM")?);
     report.add("events_lost", sum(&page, "quoll_exporter_events_dropped_total"));
     report.add("connects_counted_ratio", counted / 2.0 / with.made);
     report.add("edges", edges);
@@ -385,7 +375,7 @@ fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
     report.add("procfs_connections_per_second", procfs.per_second);
     report.add("procfs_agent_core_share", procfs.agent_share);
     report.add("procfs_load_us_per_connection", procfs.load_us);
-    report.add("procfs_peak_memory_bytes", exporter.memory("VmHWM"));
+    report.add("procfs_peak_memory_bytes", exporter.memory("VmHWM")?);
     report.print();
     Ok(())
 }
@@ -427,7 +417,7 @@ fn churn(args: &Args, binary: &Path) -> anyhow::Result<()> {
     let lifetimes = ["--gone-after", "10", "--idle-after", "20"];
     let exporter = Exporter::start(binary, "ebpf", rules, &lifetimes)?;
     let me = std::env::current_exe()?;
-    let began = (Instant::now(), exporter.cpu_seconds());
+    let began = (Instant::now(), exporter.cpu_seconds()?);
     let mut seen = 0.0;
     let mut resident = Vec::new();
     for number in 0..args.churn_services {
@@ -447,12 +437,12 @@ fn churn(args: &Args, binary: &Path) -> anyhow::Result<()> {
         if (number + 1) % (args.churn_services / 10).max(1) == 0 {
             let page = scrape(exporter.address)?;
             let edges = page.lines().filter(|line| line.starts_with("quoll_tcp_connects_total{")).count();
-            resident.push(exporter.memory("VmRSS"));
+            resident.push(exporter.memory("VmRSS")?);
             report.note(&format!(
                 "{:>6} services after {:>4.0} s: {:.1} MiB resident, {edges} edges on the page",
                 number + 1,
                 began.0.elapsed().as_secs_f64(),
-                exporter.memory("VmRSS") / 1048576.0
+                exporter.memory("VmRSS")? / 1048576.0
             ));
         } else if number % 200 == 199 {
             seen += scrape(exporter.address)?.lines().filter(|line| line.contains("client=\"job-")).count() as f64;
@@ -460,7 +450,7 @@ fn churn(args: &Args, binary: &Path) -> anyhow::Result<()> {
     }
     ensure!(seen > 0.0, "the exporter saw none of the services");
     let seconds = began.0.elapsed().as_secs_f64();
-    let agent_share = (exporter.cpu_seconds() - began.1) / seconds;
+    let agent_share = (exporter.cpu_seconds()? - began.1) / seconds;
     thread::sleep(Duration::from_secs(25));
     let page = scrape(exporter.address)?;
     let left = page.lines().filter(|line| line.contains("=\"job-")).count() as f64;
@@ -468,8 +458,8 @@ fn churn(args: &Args, binary: &Path) -> anyhow::Result<()> {
     report.add("services_per_second", args.churn_services as f64 / seconds);
     report.add("agent_core_share", agent_share);
     report.add("resident_bytes_early", resident.get(1).copied().unwrap_or(f64::NAN));
-    report.add("resident_bytes_end", exporter.memory("VmRSS"));
-    report.add("peak_memory_bytes", exporter.memory("VmHWM"));
+    report.add("resident_bytes_end", exporter.memory("VmRSS")?);
+    report.add("peak_memory_bytes", exporter.memory("VmHWM")?);
     report.add("series_left", left);
     report.add("events_lost", sum(&page, "quoll_exporter_events_dropped_total"));
     report.print();

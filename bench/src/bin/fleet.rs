@@ -15,15 +15,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Parser;
 use prost::Message;
 use quoll_bench::Report;
+use quoll_bench::process::{Receiver, free_port};
 use quoll_features::{FeatureSet, ScopeWindows};
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 use quoll_prometheus_protocol::{snappy, v1, v2};
@@ -238,104 +239,17 @@ fn take(stream: TcpStream, samples: &AtomicU64) -> anyhow::Result<()> {
     }
 }
 
-/// The scorer's process; ended when this is dropped.
-struct Scorer {
-    child: Child,
-    port: u16,
-    stream: BufReader<TcpStream>,
-}
-
-impl Drop for Scorer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Scorer {
-    fn start(program: &Path, directory: &Path, peer: u16) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let config = directory.join("scorer.yaml");
-        let text = format!(
-            "listen: 127.0.0.1:{port}\ndata_dir: {0}/data\nstep: 60s\nsnapshot_every: 5s\nmodel_dir: {0}/model\n\
-             remote_write:\n  url: http://127.0.0.1:{peer}/api/v1/write\n  max_age: 4h\n",
-            directory.display()
-        );
-        std::fs::write(&config, text)?;
-        let log = std::fs::File::create(directory.join("log"))?;
-        let child = Command::new(program)
-            .args(["serve", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let started = Instant::now();
-        let stream = loop {
-            match TcpStream::connect(("127.0.0.1", port)) {
-                Ok(stream) => break stream,
-                Err(_) if started.elapsed() < Duration::from_secs(60) => std::thread::sleep(Duration::from_millis(50)),
-                Err(error) => bail!("the scorer does not listen: {error}; see {}", directory.join("log").display()),
-            }
-        };
-        Ok(Self { child, port, stream: BufReader::new(stream) })
-    }
-
-    fn request(&mut self, head: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
-        let mut request = format!("{head}Host: 127.0.0.1:{}\r\nContent-Length: {}\r\n\r\n", self.port, body.len());
-        let stream = self.stream.get_mut();
-        let mut whole = std::mem::take(&mut request).into_bytes();
-        whole.extend_from_slice(body);
-        stream.write_all(&whole)?;
-        let (mut status, mut length, mut line) = (0, 0, String::new());
-        while self.stream.read_line(&mut line)? > 0 && line != "\r\n" {
-            let lower = line.to_ascii_lowercase();
-            if let Some(rest) = lower.strip_prefix("http/1.1 ") {
-                status = rest.split(' ').next().unwrap_or_default().parse()?;
-            }
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-            line.clear();
-        }
-        let mut answer = vec![0; length];
-        self.stream.read_exact(&mut answer)?;
-        Ok((status, answer))
-    }
-
-    fn write(&mut self, body: &[u8]) -> anyhow::Result<()> {
-        let head = "POST /api/v1/write HTTP/1.1\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n\
-                    X-Prometheus-Remote-Write-Version: 0.1.0\r\n";
-        loop {
-            match self.request(head, body)? {
-                (200..=299, _) => return Ok(()),
-                (429 | 503, _) => std::thread::sleep(Duration::from_millis(20)),
-                (status, text) => bail!("status {status}: {}", String::from_utf8_lossy(&text)),
-            }
-        }
-    }
-
-    fn metrics(&mut self) -> anyhow::Result<String> {
-        let (_, text) = self.request("GET /metrics HTTP/1.1\r\n", b"")?;
-        Ok(String::from_utf8(text)?)
-    }
-
-    /// User and system time in seconds.
-    fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // After the name, which is in brackets: state is field 3, utime 14, stime 15 (proc(5)).
-        let fields: Vec<&str> = stat.rsplit_once(") ").context("no name in stat")?.1.split(' ').collect();
-        let ticks: u64 =
-            fields.get(11).context("utime")?.parse::<u64>()? + fields.get(12).context("stime")?.parse::<u64>()?;
-        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
-    }
-
-    fn status_bytes(&self, field: &str) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-        Ok(line.trim_matches([':', '\t', ' ']).trim_end_matches(" kB").trim().parse::<f64>()? * 1024.0)
-    }
+/// The scorer, which writes back to `peer`.
+fn start(program: &Path, directory: &Path, peer: u16) -> anyhow::Result<Receiver> {
+    let port = free_port()?;
+    let config = directory.join("scorer.yaml");
+    let text = format!(
+        "listen: 127.0.0.1:{port}\ndata_dir: {0}/data\nstep: 60s\nsnapshot_every: 5s\nmodel_dir: {0}/model\n\
+         remote_write:\n  url: http://127.0.0.1:{peer}/api/v1/write\n  max_age: 4h\n",
+        directory.display()
+    );
+    std::fs::write(&config, text)?;
+    Receiver::start(program, &["serve".into(), "--config".into(), config.display().to_string()], directory, port)
 }
 
 fn metric(metrics: &str, name: &str) -> anyhow::Result<f64> {
@@ -360,7 +274,7 @@ fn main() -> anyhow::Result<()> {
     report.note("training a model");
     model(&directory.path().join("model"), args.services)?;
     let written = Arc::new(AtomicU64::new(0));
-    let mut scorer = Scorer::start(&program, directory.path(), receiver(Arc::clone(&written))?)?;
+    let mut scorer = start(&program, directory.path(), receiver(Arc::clone(&written))?)?;
     let mut all = fleet(args.services);
     report.note(&format!("{} services, {} series", args.services, all.len()));
 

@@ -32,7 +32,7 @@ use quoll_prometheus_protocol::encode_v2::RequestEncoder;
 use quoll_prometheus_protocol::{decode, snappy, v1};
 use rustix::time::{ClockId, clock_gettime};
 
-use self::peers::Receiving;
+use quoll_bench::process;
 
 #[global_allocator]
 static ALLOCATOR: &CountingAllocator = COUNTING;
@@ -312,10 +312,10 @@ fn bomb() -> anyhow::Result<f64> {
 fn processes(all: &[Labels], scorer: Option<PathBuf>, report: &mut Report) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let scorer = scorer.map_or_else(peers::scorer_program, Ok)?;
-    let mut running = vec![("quoll-scorer", Receiving::scorer(&scorer, &directory.path().join("scorer"))?)];
+    let mut running = vec![("quoll-scorer", peers::scorer(&scorer, &directory.path().join("scorer"))?)];
     for (name, start) in [
-        ("prometheus", Receiving::prometheus as fn(&Path, &Path) -> anyhow::Result<Receiving>),
-        ("victoria-metrics", Receiving::victoria_metrics),
+        ("prometheus", peers::prometheus as fn(&Path, &Path) -> anyhow::Result<process::Receiver>),
+        ("victoria-metrics", peers::victoria_metrics),
     ] {
         match peers::program(name) {
             Some(program) => running.push((name, start(&program, &directory.path().join(name))?)),
