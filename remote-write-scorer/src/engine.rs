@@ -5,7 +5,7 @@
 //! the wall clock, opens no incident. The clock of each tick is noted in the journal, so that a tick that is
 //! handled again after a restart comes out the same to the bit.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,18 +15,16 @@ use quoll_api::view::{Feedback, ModelView, Published, ScopeKey};
 use quoll_detect::{Detector, ServiceScore};
 use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
-use quoll_incidents::{Incidents, IncidentsConfig};
+use quoll_incidents::{Diagnosis, Incidents, IncidentsConfig};
 use quoll_ingest::{ClosedScopeStep, SharedReceiver};
 use quoll_queue::Queue;
 
+use crate::history::History;
 use crate::incident_log::IncidentLog;
 use crate::journal::{Handled, Journal};
 use crate::outputs::Outputs;
 use crate::snapshot::{EngineScope, Inference, StoredScope, Writing};
 use crate::view::{scope_key, scope_view};
-
-/// Steps kept so that a model loaded later has a history: 60 of the image and 15 of its widest mean.
-const HISTORY_STEPS: usize = 75;
 
 /// What the engine counted, for `/metrics`.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +91,7 @@ struct ScopeEngine {
     detector: Option<Detector>,
     incidents: Incidents,
     outputs: Outputs,
-    history: VecDeque<ClosedStep>,
+    history: History,
     log: IncidentLog,
     services: u64,
     last_end_ms: i64,
@@ -173,7 +171,7 @@ impl Engine {
             detector: None,
             incidents,
             outputs: Outputs::default(),
-            history: VecDeque::new(),
+            history: History::default(),
             log: IncidentLog::default(),
             services: 0,
             last_written_ms: i64::MIN,
@@ -213,7 +211,7 @@ impl Engine {
         if known.is_none() {
             self.noted(|journal| journal.begin(&key, end_ms, clock_ms));
         }
-        self.handle(&mut state, step, clock_ms, done);
+        self.handle(&mut state, &step, clock_ms, done);
         if !done {
             self.noted(|journal| journal.done(&key, end_ms));
         }
@@ -226,32 +224,28 @@ impl Engine {
         }
     }
 
-    fn handle(&mut self, state: &mut ScopeEngine, step: ClosedStep, now: i64, written: bool) {
+    fn handle(&mut self, state: &mut ScopeEngine, step: &ClosedStep, now: i64, written: bool) {
         let started = std::time::Instant::now();
-        let scores = self.scores(state, &step);
+        let scores = self.scores(state, step);
         // Without a model there is only the graph: as if the step were a backlog, nothing may open an incident.
         let clock = if scores.is_some() { now } else { i64::MAX };
-        let diagnosis = state.incidents.tick(&step, scores.as_deref().unwrap_or_default(), clock);
+        let diagnosis = state.incidents.tick(step, scores.as_deref().unwrap_or_default(), clock);
         state.log.note(&diagnosis);
         state.last_end_ms = state.last_end_ms.max(step.end_ms);
 
         let timestamp_ms = step.end_ms.min(now);
         if timestamp_ms > state.last_written_ms {
-            let set = &self.settings.set;
-            let results = state.outputs.tick(&state.scope, set, scores.as_deref(), &diagnosis, timestamp_ms);
-            if !written {
-                self.append(results);
-            }
+            self.write(state, scores.as_deref(), &diagnosis, timestamp_ms, written);
             state.last_written_ms = timestamp_ms;
         } else {
             self.count(|stats| stats.withheld_ticks += 1);
         }
         let closed = state.log.closed().cloned();
-        let view = scope_view(&state.scope, &self.settings.set, &step, scores.as_deref(), &diagnosis, closed);
+        let view = scope_view(&state.scope, &self.settings.set, step, scores.as_deref(), &diagnosis, closed);
         state.services = step.services.len() as u64;
         let scored = scores.map_or(0, |scores| scores.len() as u64);
         let end_ms = step.end_ms;
-        state.remember(step);
+        state.history.push(step);
         self.publish(|published| {
             published.scopes.insert(view.scope.clone(), Arc::new(view));
         });
@@ -293,10 +287,25 @@ impl Engine {
         }
     }
 
-    fn append(&self, results: Vec<quoll_queue::OutSeries>) {
-        let Some(queue) = &self.queue else { return };
-        let count = results.len() as u64;
-        match queue.append(results) {
+    /// Queues the results of a tick, or only notes which they are where they were `written` before.
+    fn write(
+        &self,
+        state: &mut ScopeEngine,
+        scores: Option<&[ServiceScore]>,
+        diagnosis: &Diagnosis,
+        timestamp_ms: i64,
+        written: bool,
+    ) {
+        let ScopeEngine { scope, outputs, .. } = state;
+        let set = &self.settings.set;
+        let Some(queue) = self.queue.as_ref().filter(|_| !written) else {
+            outputs.tick(scope, set, scores, diagnosis, timestamp_ms, &mut |_| ());
+            return;
+        };
+        let mut batch = queue.batch();
+        outputs.tick(scope, set, scores, diagnosis, timestamp_ms, &mut |series| batch.push(series));
+        let count = batch.samples();
+        match queue.commit(batch) {
             Ok(()) => self.count(|stats| stats.results += count),
             Err(error) => {
                 tracing::error!(%error, "results cannot be queued");
@@ -347,9 +356,7 @@ impl Engine {
         let mut detectors = Vec::with_capacity(self.scopes.len());
         for scope in self.scopes.values() {
             let mut detector = self.load()?;
-            for step in &scope.history {
-                detector.observe(step).map_err(|error| error.to_string())?;
-            }
+            scope.history.show(&mut detector);
             detectors.push(detector);
         }
         for (scope, detector) in self.scopes.values_mut().zip(detectors) {
@@ -418,14 +425,14 @@ impl ScopeEngine {
             inference: serde_json::to_string(&inference).unwrap_or_default(),
             alive: self.outputs.alive(),
             detector: self.detector.as_ref().map(Detector::state),
-            history: self.history.iter().collect(),
+            history: &self.history,
         }
     }
 
     fn resume(&mut self, stored: StoredScope, detector: Option<&mut Detector>) {
         (self.last_end_ms, self.last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
         self.outputs = Outputs::resume(stored.alive);
-        self.history = stored.history.into();
+        self.history = stored.history;
         let inference = serde_json::from_str::<Inference>(&stored.inference).map_err(|error| error.to_string());
         let resumed = inference.and_then(|inference| {
             self.log = inference.log;
@@ -439,18 +446,7 @@ impl ScopeEngine {
             return;
         }
         // Another model: it sees the last steps anew.
-        for step in &self.history {
-            if let Err(error) = detector.observe(step) {
-                tracing::warn!(%error, "a stored step cannot be taken into the history");
-            }
-        }
-    }
-
-    fn remember(&mut self, step: ClosedStep) {
-        if self.history.len() >= HISTORY_STEPS {
-            self.history.pop_front();
-        }
-        self.history.push_back(step);
+        self.history.show(detector);
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod config;
 mod engine;
+mod history;
 mod incident_log;
 mod journal;
 mod listeners;

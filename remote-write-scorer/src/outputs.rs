@@ -4,66 +4,182 @@
 //! out: an absent series says the same and cannot spoil a sum. A series that was written at the last tick
 //! and has nothing to say at this one gets a staleness marker, so that a closed incident ends at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quoll_detect::ServiceScore;
 use quoll_features::FeatureSet;
 use quoll_identity::{Edge, Scope, Service};
-use quoll_incidents::{Diagnosis, IncidentDiagnosis};
+use quoll_incidents::{Diagnosis, IncidentDiagnosis, ServiceDiagnosis};
 use quoll_prometheus_protocol::staleness::stale_marker;
 use quoll_queue::OutSeries;
+use serde::{Deserialize, Serialize};
 
 type Labels = Vec<(String, String)>;
+type Given<'a> = (&'a str, Option<&'a str>);
 
-/// Collects the series of one tick.
+/// Metrics with one series per service.
+const OF_SERVICE: [&str; 6] = [
+    "quoll_anomaly_score",
+    "quoll_anomaly_probability",
+    "quoll_feature_coverage_ratio",
+    "quoll_calibration_samples",
+    "quoll_evidence_log_likelihood_ratio",
+    "quoll_fault_prior_probability",
+];
+
+/// Metrics with one series per service and feature.
+const OF_FEATURE: [&str; 3] = ["quoll_feature_anomaly_score", "quoll_feature_value", "quoll_feature_expected"];
+
+/// Metrics with one series per edge.
+const OF_EDGE: [&str; 3] = ["quoll_edge_strength", "quoll_edge_requests_per_second", "quoll_edge_error_ratio"];
+
+/// Which of the metrics of one service or edge are there, a bit for each.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Present(Box<[u64]>);
+
+impl Present {
+    fn of(values: &[f64]) -> Self {
+        let words = values.chunks(64).map(|chunk| {
+            chunk.iter().enumerate().fold(0, |word, (bit, value)| word | (u64::from(value.is_finite()) << bit))
+        });
+        Self(words.collect())
+    }
+
+    fn has(&self, place: usize) -> bool {
+        self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+}
+
+/// The series of a tick, without their values. Those of services and edges, of which a fleet has hundreds of
+/// thousands, are a bit each.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alive {
+    services: BTreeMap<Service, Present>,
+    edges: BTreeMap<Edge, Present>,
+    others: BTreeSet<Labels>,
+}
+
+/// Writes the series of one tick.
 struct Tick<'a> {
     scope: &'a Scope,
-    series: BTreeMap<Labels, f64>,
+    set: &'a FeatureSet,
+    timestamp_ms: i64,
+    alive: Alive,
+    sink: &'a mut dyn FnMut(OutSeries),
+}
+
+/// All labels of a series: sorted, none of them empty, no name twice.
+fn labels(scope: &Scope, name: &str, given: &[Given<'_>]) -> Labels {
+    let own = given.iter().filter_map(|&(name, value)| Some((name, value?)));
+    let partition = scope.partition.iter().map(|(name, value)| (&**name, &**value));
+    let tenant = Some(&*scope.tenant).filter(|tenant| !tenant.is_empty()).map(|tenant| ("tenant", tenant));
+    let all = own.chain(partition).chain(tenant).chain([("__name__", name)]).filter(|(_, value)| !value.is_empty());
+    let mut labels: Labels = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    labels.sort_unstable();
+    labels.dedup_by(|a, b| a.0 == b.0);
+    labels
+}
+
+fn of_service(service: &Service) -> [Given<'_>; 2] {
+    [("service_name", Some(&*service.name)), ("service_namespace", service.namespace.as_deref())]
+}
+
+fn of_edge(edge: &Edge) -> [Given<'_>; 4] {
+    [
+        ("client", Some(&*edge.client.name)),
+        ("client_service_namespace", edge.client.namespace.as_deref()),
+        ("server", Some(&*edge.server.name)),
+        ("server_service_namespace", edge.server.namespace.as_deref()),
+    ]
+}
+
+/// Name and feature of the metric of a service at this place.
+fn metric_of_service(set: &FeatureSet, place: usize) -> Option<(&'static str, Option<&str>)> {
+    let Some(beyond) = place.checked_sub(OF_SERVICE.len()) else { return Some((OF_SERVICE[place], None)) };
+    let feature = set.features.get(beyond / OF_FEATURE.len())?;
+    Some((OF_FEATURE[beyond % OF_FEATURE.len()], Some(&feature.name)))
 }
 
 impl Tick<'_> {
-    fn put(&mut self, name: &str, labels: &[(&str, Option<&str>)], value: f64) {
+    fn write(&mut self, labels: Labels, value: f64) {
+        (self.sink)(OutSeries { labels, timestamp_ms: self.timestamp_ms, value });
+    }
+
+    /// A series of neither a service's nor an edge's own.
+    fn put(&mut self, name: &str, given: &[Given<'_>], value: f64) {
         if !value.is_finite() {
             return;
         }
-        let own = labels.iter().filter_map(|&(name, value)| Some((name, value?)));
-        let partition = self.scope.partition.iter().map(|(name, value)| (&**name, &**value));
-        let tenant = Some(&*self.scope.tenant).filter(|tenant| !tenant.is_empty()).map(|tenant| ("tenant", tenant));
-        let all = own.chain(partition).chain(tenant).chain([("__name__", name)]).filter(|(_, value)| !value.is_empty());
-        let mut labels: Labels = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        labels.sort_unstable();
-        labels.dedup_by(|a, b| a.0 == b.0);
-        self.series.entry(labels).or_insert(value);
-    }
-
-    fn service(&mut self, name: &str, service: &Service, more: &[(&str, Option<&str>)], value: f64) {
-        let own = [("service_name", Some(&*service.name)), ("service_namespace", service.namespace.as_deref())];
-        self.put(name, &[&own, more].concat(), value);
-    }
-
-    fn score(&mut self, score: &ServiceScore, set: &FeatureSet) {
-        let service = &score.service;
-        self.service("quoll_anomaly_score", service, &[], score.score);
-        self.service("quoll_anomaly_probability", service, &[], score.anomaly_probability);
-        self.service("quoll_feature_coverage_ratio", service, &[], score.coverage);
-        self.service("quoll_calibration_samples", service, &[], score.calibration_samples as f64);
-        for part in &score.features {
-            let Some(feature) = set.features.get(part.feature) else { continue };
-            let feature = [("feature", Some(&*feature.name))];
-            self.service("quoll_feature_anomaly_score", service, &feature, part.score);
-            self.service("quoll_feature_value", service, &feature, part.value);
-            self.service("quoll_feature_expected", service, &feature, part.expected);
+        let labels = labels(self.scope, name, given);
+        if self.alive.others.insert(labels.clone()) {
+            self.write(labels, value);
         }
     }
 
-    fn edge(&mut self, name: &str, edge: &Edge, value: f64) {
-        let labels = [
-            ("client", Some(&*edge.client.name)),
-            ("client_service_namespace", edge.client.namespace.as_deref()),
-            ("server", Some(&*edge.server.name)),
-            ("server_service_namespace", edge.server.namespace.as_deref()),
-        ];
-        self.put(name, &labels, value);
+    fn service(&mut self, name: &str, service: &Service, more: &[Given<'_>], value: f64) {
+        self.put(name, &[&of_service(service), more].concat(), value);
+    }
+
+    /// The series at `place` of a service.
+    fn of_service(&mut self, service: &Service, place: usize, value: f64) {
+        let set = self.set;
+        let Some((name, feature)) = metric_of_service(set, place) else { return };
+        let [own, namespace] = of_service(service);
+        self.write(labels(self.scope, name, &[own, namespace, ("feature", feature)]), value);
+    }
+
+    fn of_edge(&mut self, edge: &Edge, place: usize, value: f64) {
+        self.write(labels(self.scope, OF_EDGE[place], &of_edge(edge)), value);
+    }
+
+    fn edges(&mut self, diagnosis: &Diagnosis) {
+        for edge in &diagnosis.edges {
+            let values = [edge.strength, edge.requests_per_second, edge.error_ratio];
+            if self.alive.edges.insert(edge.edge.clone(), Present::of(&values)).is_some() {
+                continue;
+            }
+            for (place, value) in values.into_iter().enumerate().filter(|(_, value)| value.is_finite()) {
+                self.of_edge(&edge.edge, place, value);
+            }
+        }
+    }
+
+    /// What the score and the network say of each service. One too young or too silent for a score still has what
+    /// the network says of it.
+    fn services(&mut self, scores: &[ServiceScore], diagnosis: &Diagnosis) {
+        type Said<'a> = (Option<&'a ServiceScore>, Option<&'a ServiceDiagnosis>);
+        let mut said: BTreeMap<&Service, Said<'_>> = BTreeMap::new();
+        for score in scores {
+            said.entry(&score.service).or_default().0 = Some(score);
+        }
+        for service in &diagnosis.services {
+            said.entry(&service.service).or_default().1 = Some(service);
+        }
+        let mut values = vec![f64::NAN; OF_SERVICE.len() + OF_FEATURE.len() * self.set.features.len()];
+        for (service, (score, diagnosis)) in said {
+            values.fill(f64::NAN);
+            if let Some(diagnosis) = diagnosis {
+                values[1] = diagnosis.anomaly_probability;
+                values[4] = diagnosis.log_likelihood_ratio;
+                values[5] = diagnosis.fault_prior;
+            }
+            if let Some(score) = score {
+                values[0] = score.score;
+                values[1] = score.anomaly_probability;
+                values[2] = score.coverage;
+                values[3] = score.calibration_samples as f64;
+                for part in &score.features {
+                    let place = OF_SERVICE.len() + OF_FEATURE.len() * part.feature;
+                    if let Some(slots) = values.get_mut(place..place + OF_FEATURE.len()) {
+                        slots.copy_from_slice(&[part.score, part.value, part.expected]);
+                    }
+                }
+            }
+            for (place, value) in values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
+                self.of_service(service, place, *value);
+            }
+            self.alive.services.insert(service.clone(), Present::of(&values));
+        }
     }
 
     fn incident(&mut self, incident: &IncidentDiagnosis) {
@@ -84,43 +200,60 @@ impl Tick<'_> {
 
     fn inference(&mut self, diagnosis: &Diagnosis) {
         for service in &diagnosis.services {
-            let name = &service.service;
-            // Services too young or too silent for a score still have what the network says of them.
-            self.service("quoll_anomaly_probability", name, &[], service.anomaly_probability);
-            self.service("quoll_evidence_log_likelihood_ratio", name, &[], service.log_likelihood_ratio);
-            self.service("quoll_fault_prior_probability", name, &[], service.fault_prior);
             if let (Some(incident), Some(probability)) = (&service.incident, service.root_cause_probability) {
-                self.service("quoll_root_cause_probability", name, &[("incident", Some(incident))], probability);
+                let incident = [("incident", Some(&**incident))];
+                self.service("quoll_root_cause_probability", &service.service, &incident, probability);
             }
         }
         for incident in &diagnosis.incidents {
             self.incident(incident);
         }
     }
+
+    /// Ends the series that the last tick had and this one has not.
+    fn end(&mut self, before: &Alive) {
+        let stale = stale_marker();
+        for (service, present) in &before.services {
+            let now = self.alive.services.get(service).cloned().unwrap_or_default();
+            for place in (0..present.0.len() * 64).filter(|&place| present.has(place) && !now.has(place)) {
+                self.of_service(service, place, stale);
+            }
+        }
+        for (edge, present) in &before.edges {
+            let now = self.alive.edges.get(edge).cloned().unwrap_or_default();
+            for place in (0..OF_EDGE.len()).filter(|&place| present.has(place) && !now.has(place)) {
+                self.of_edge(edge, place, stale);
+            }
+        }
+        for labels in before.others.iter().filter(|labels| !self.alive.others.contains(*labels)) {
+            (self.sink)(OutSeries { labels: labels.clone(), timestamp_ms: self.timestamp_ms, value: stale });
+        }
+    }
 }
 
-fn root(service: &Service) -> [(&str, Option<&str>); 2] {
+fn root(service: &Service) -> [Given<'_>; 2] {
     [("root_service", Some(&*service.name)), ("root_service_namespace", service.namespace.as_deref())]
 }
 
 /// Writes ticks of one scope, remembering which series the last one had.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    alive: Vec<Labels>,
+    alive: Alive,
 }
 
 impl Outputs {
     /// Goes on after a tick that had these series.
-    pub fn resume(alive: Vec<Labels>) -> Self {
+    pub fn resume(alive: Alive) -> Self {
         Self { alive }
     }
 
     /// The series of the last tick.
-    pub fn alive(&self) -> &[Labels] {
+    pub fn alive(&self) -> &Alive {
         &self.alive
     }
 
-    /// The series of a tick at `timestamp_ms`. Without a model (`scores` is `None`) there is only the graph.
+    /// Gives the series of a tick at `timestamp_ms` to `sink`. Without a model (`scores` is `None`) there is only
+    /// the graph.
     pub fn tick(
         &mut self,
         scope: &Scope,
@@ -128,37 +261,24 @@ impl Outputs {
         scores: Option<&[ServiceScore]>,
         diagnosis: &Diagnosis,
         timestamp_ms: i64,
-    ) -> Vec<OutSeries> {
-        let mut tick = Tick { scope, series: BTreeMap::new() };
-        for edge in &diagnosis.edges {
-            tick.edge("quoll_edge_strength", &edge.edge, edge.strength);
-            tick.edge("quoll_edge_requests_per_second", &edge.edge, edge.requests_per_second);
-            tick.edge("quoll_edge_error_ratio", &edge.edge, edge.error_ratio);
-        }
+        sink: &mut dyn FnMut(OutSeries),
+    ) {
+        let mut tick = Tick { scope, set, timestamp_ms, alive: Alive::default(), sink };
+        tick.edges(diagnosis);
         for (name, of) in &diagnosis.aliases {
             let of = [("alias_of", Some(&*of.name)), ("alias_of_namespace", of.namespace.as_deref())];
             tick.service("quoll_service_alias_info", name, &of, 1.0);
         }
         if let Some(scores) = scores {
-            for score in scores {
-                tick.score(score, set);
-            }
+            tick.services(scores, diagnosis);
             tick.inference(diagnosis);
         }
         tick.put("quoll_leak_probability", &[], diagnosis.leak);
         let info = [("engine_version", Some(diagnosis.engine_version)), ("config_hash", Some(&*diagnosis.config_hash))];
         tick.put("quoll_inference_info", &info, 1.0);
         tick.put("quoll_inference_tick_timestamp_seconds", &[], diagnosis.end_ms as f64 / 1000.0);
-        self.finish(tick.series, timestamp_ms)
-    }
-
-    fn finish(&mut self, series: BTreeMap<Labels, f64>, timestamp_ms: i64) -> Vec<OutSeries> {
-        let gone = self.alive.drain(..).filter(|labels| !series.contains_key(labels));
-        let mut out: Vec<OutSeries> =
-            gone.map(|labels| OutSeries { labels, timestamp_ms, value: stale_marker() }).collect();
-        self.alive = series.keys().cloned().collect();
-        out.extend(series.into_iter().map(|(labels, value)| OutSeries { labels, timestamp_ms, value }));
-        out
+        tick.end(&self.alive);
+        self.alive = tick.alive;
     }
 }
 

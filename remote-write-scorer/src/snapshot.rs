@@ -19,19 +19,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quoll_detect::snapshot::{DetectorState, StoredDetector};
-use quoll_features::{ClosedStep, FeatureSet};
+use quoll_features::FeatureSet;
 use quoll_identity::Scope;
 use quoll_incidents::Snapshot;
 use quoll_ingest::{IngestConfig, Receiver, StoredReceiver};
 use serde::{Deserialize, Serialize};
 
+use crate::history::History;
 use crate::incident_log::IncidentLog;
 use crate::journal::Journal;
+use crate::outputs::Alive;
 
 /// First bytes of every snapshot.
 const MAGIC: &[u8; 8] = b"QUOLLSNP";
 /// Version of the layout; any change of what is stored is another one.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the engine stores of one scope.
 #[derive(Debug, Serialize)]
@@ -41,10 +43,10 @@ pub struct EngineScope<'a> {
     pub last_written_ms: i64,
     /// [`Inference`] as JSON.
     pub inference: String,
-    /// Label sets of the last tick's results.
-    pub alive: &'a [Vec<(String, String)>],
+    /// Series of the last tick's results.
+    pub alive: &'a Alive,
     pub detector: Option<DetectorState<'a>>,
-    pub history: Vec<&'a ClosedStep>,
+    pub history: &'a History,
 }
 
 /// [`EngineScope`], read back.
@@ -54,9 +56,9 @@ pub struct StoredScope {
     pub last_end_ms: i64,
     pub last_written_ms: i64,
     pub inference: String,
-    pub alive: Vec<Vec<(String, String)>>,
+    pub alive: Alive,
     pub detector: Option<StoredDetector>,
-    pub history: Vec<ClosedStep>,
+    pub history: History,
 }
 
 /// Incidents and what the interface tells of them.

@@ -134,21 +134,26 @@ impl Scorer {
             return Err(ScoreError::Features { service: odd.service.to_string(), found: odd.values.len(), wanted });
         }
         for ServiceStep { service, values, .. } in &step.services {
-            if !self.states.contains_key(service) {
-                let state = State {
-                    profile: self.index.get(service).copied(),
-                    window: Window::new(wanted),
-                    means: Means::default(),
-                    rate: Rate::default(),
-                };
-                self.states.insert(service.clone(), state);
-            }
-            if let Some(state) = self.states.get_mut(service) {
-                let profile = profile(&self.calibration, state.profile);
-                state.window.push(values, &profile.scaling);
-            }
+            self.push(service, values);
         }
         Ok(())
+    }
+
+    /// Takes one step of one service into its history.
+    fn push(&mut self, service: &Service, values: &[f64]) {
+        if !self.states.contains_key(service) {
+            let state = State {
+                profile: self.index.get(service).copied(),
+                window: Window::new(self.features.len()),
+                means: Means::default(),
+                rate: Rate::default(),
+            };
+            self.states.insert(service.clone(), state);
+        }
+        if let Some(state) = self.states.get_mut(service) {
+            let profile = profile(&self.calibration, state.profile);
+            state.window.push(values, &profile.scaling);
+        }
     }
 
     /// Scores a step. Services with too little coverage are left out.
@@ -338,8 +343,20 @@ impl Detector {
         self.scorer.score(step, &mut self.network)
     }
 
-    /// Takes a step into the history without scoring it, so that a model loaded late scores at once: feed
-    /// it the last 75 steps.
+    /// Features per service.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.scorer.features.len()
+    }
+
+    /// Takes one past step of one service, a value per feature, into its history, so that a model loaded late
+    /// scores at once: show it the last 75. Images are made of single precision, so nothing is lost by it.
+    pub fn recall(&mut self, service: &Service, values: &[f32]) {
+        let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+        self.scorer.push(service, &values);
+    }
+
+    /// Takes a step into the history without scoring it.
     ///
     /// # Errors
     /// [`ScoreError::Step`] and [`ScoreError::Features`].

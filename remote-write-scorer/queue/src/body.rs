@@ -72,22 +72,68 @@ fn complete(series: &mut OutSeries, external: &[(String, String)]) {
     }
 }
 
-/// Encodes a batch, completed by `external` labels, into bodies of at most `most` samples. All or nothing:
-/// one impossible series refuses the batch.
-pub(crate) fn encode(
-    batch: &mut [OutSeries],
-    external: &[(String, String)],
+/// A batch on its way into the queue. It is encoded part by part, so that the labels of a large one never lie in
+/// memory all at once.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    external: &'a [(String, String)],
+    /// Samples in one body.
     most: usize,
     version: Version,
-) -> Result<Vec<Body>, QueueError> {
-    for series in &mut *batch {
-        complete(series, external);
-        checked(series)?;
-    }
-    batch.chunks(most.max(1)).map(|part| encode_part(part, version)).collect()
+    part: Vec<OutSeries>,
+    bodies: Vec<Body>,
+    samples: u64,
+    failed: Option<QueueError>,
 }
 
-fn encode_part(part: &[OutSeries], version: Version) -> Result<Body, QueueError> {
+impl<'a> Batch<'a> {
+    pub(crate) fn new(external: &'a [(String, String)], most: usize, version: Version) -> Self {
+        Self { external, most: most.max(1), version, part: Vec::new(), bodies: Vec::new(), samples: 0, failed: None }
+    }
+
+    /// Adds a series, completed by the external labels. An impossible one refuses the whole batch when it is to be
+    /// queued.
+    pub fn push(&mut self, mut series: OutSeries) {
+        if self.failed.is_some() {
+            return;
+        }
+        complete(&mut series, self.external);
+        if let Err(error) = checked(&mut series) {
+            self.failed = Some(error);
+            return;
+        }
+        self.samples += 1;
+        self.part.push(series);
+        if self.part.len() >= self.most {
+            self.end_part();
+        }
+    }
+
+    fn end_part(&mut self) {
+        match encode_part(&self.part, self.version) {
+            Ok(body) => self.bodies.push(body),
+            Err(error) => self.failed = Some(error),
+        }
+        self.part.clear();
+    }
+
+    /// Samples pushed so far.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// The bodies, of at most so many samples each. All or nothing: one impossible series refuses them all.
+    pub(crate) fn finish(mut self) -> Result<Vec<Body>, QueueError> {
+        if !self.part.is_empty() {
+            self.end_part();
+        }
+        self.failed.map_or(Ok(self.bodies), Err)
+    }
+}
+
+/// Encodes series whose labels are as they must be.
+pub(crate) fn encode_part(part: &[OutSeries], version: Version) -> Result<Body, QueueError> {
     let bytes = match version {
         Version::V1 => {
             let mut encoder = WriteRequestEncoder::new();
@@ -160,6 +206,17 @@ pub(crate) fn decode(body: &[u8]) -> Option<Vec<OutSeries>> {
 mod tests {
     use super::*;
 
+    fn encode(
+        all: &[OutSeries],
+        external: &[(String, String)],
+        most: usize,
+        version: Version,
+    ) -> Result<Vec<Body>, QueueError> {
+        let mut batch = Batch::new(external, most, version);
+        all.iter().for_each(|series| batch.push(series.clone()));
+        batch.finish()
+    }
+
     fn series(labels: &[(&str, &str)], value: f64) -> OutSeries {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         OutSeries { labels, timestamp_ms: 1_700_000_000_000, value }
@@ -168,7 +225,7 @@ mod tests {
     #[test]
     fn a_body_comes_apart_as_it_was_put_together_in_either_version() {
         let stale = f64::from_bits(0x7ff0_0000_0000_0002);
-        let mut batch = vec![
+        let batch = vec![
             series(&[("__name__", "a"), ("x", "é\"\n")], 1.5),
             series(&[("__name__", "b")], stale),
             series(&[("__name__", "c")], -0.0),
@@ -177,7 +234,7 @@ mod tests {
             all.iter().map(|s| (s.labels.clone(), s.timestamp_ms, s.value.to_bits())).collect()
         };
         for version in [Version::V1, Version::V2] {
-            let bodies = encode(&mut batch, &[], 2, version).unwrap();
+            let bodies = encode(&batch, &[], 2, version).unwrap();
             assert_eq!(bodies.iter().map(|body| body.samples).collect::<Vec<_>>(), [2, 1]);
             let back: Vec<OutSeries> = bodies.iter().flat_map(|body| decode(&body.bytes).unwrap()).collect();
             assert_eq!(bits(&back), bits(&batch));
@@ -186,8 +243,8 @@ mod tests {
 
     #[test]
     fn a_body_made_anew_in_the_other_version_is_the_one_made_directly() {
-        let mut batch = vec![series(&[("__name__", "a"), ("x", "1")], 1.5), series(&[("__name__", "b")], -0.0)];
-        let [one, two] = [Version::V1, Version::V2].map(|version| encode(&mut batch, &[], 9, version).unwrap());
+        let batch = vec![series(&[("__name__", "a"), ("x", "1")], 1.5), series(&[("__name__", "b")], -0.0)];
+        let [one, two] = [Version::V1, Version::V2].map(|version| encode(&batch, &[], 9, version).unwrap());
         assert_ne!(one[0].bytes, two[0].bytes);
         for (from, version, to) in
             [(&one, Version::V2, &two), (&two, Version::V1, &one), (&one, Version::V1, &one), (&two, Version::V2, &two)]
@@ -199,9 +256,9 @@ mod tests {
 
     #[test]
     fn labels_are_sorted_and_empty_ones_left_out_and_external_ones_fill_gaps() {
-        let mut batch = vec![series(&[("b", "2"), ("a", ""), ("__name__", "m")], 1.0)];
+        let batch = vec![series(&[("b", "2"), ("a", ""), ("__name__", "m")], 1.0)];
         let external = [("b".to_owned(), "9".to_owned()), ("c".to_owned(), "3".to_owned())];
-        let bodies = encode(&mut batch, &external, 10, Version::V1).unwrap();
+        let bodies = encode(&batch, &external, 10, Version::V1).unwrap();
         let back = decode(&bodies[0].bytes).unwrap();
         assert_eq!(back[0].labels, series(&[("__name__", "m"), ("b", "2"), ("c", "3")], 1.0).labels);
     }
@@ -210,7 +267,7 @@ mod tests {
     fn impossible_labels_are_refused_with_the_series_named() {
         for labels in [&[("a", "1")][..], &[("__name__", "m"), ("a", "1"), ("a", "2")], &[("", "x"), ("__name__", "m")]]
         {
-            let error = encode(&mut [series(labels, 1.0)], &[], 10, Version::V2).unwrap_err();
+            let error = encode(&[series(labels, 1.0)], &[], 10, Version::V2).unwrap_err();
             assert!(matches!(error, QueueError::Labels { .. }), "{error}");
         }
     }

@@ -1,7 +1,7 @@
 //! Durable outbound queue and remote-write sender.
 //!
 //! # Guarantees
-//! - What [`Queue::append`] took is on disk (`write(2)`: it survives the end of the process, not the
+//! - What [`Queue::commit`] took is on disk (`write(2)`: it survives the end of the process, not the
 //!   machine's loss of power) and leaves only after the peer's 2xx, or counted: refused for ever by the
 //!   peer, older than `max_age`, or the oldest when the log reached `max_bytes`.
 //! - Remote write 2.0 is spoken to peers that prove that they stored it, 1.0 to others (see `peer`).
@@ -33,7 +33,7 @@ mod tls;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use body::OutSeries;
+pub use body::{Batch, OutSeries};
 pub use config::{Credentials, Protocol, QueueConfig, Secret, Tls};
 pub use error::QueueError;
 pub use stats::QueueStats;
@@ -80,6 +80,24 @@ impl Queue {
         Ok(Self { shared, max_samples_per_request, external_labels, always_v1 })
     }
 
+    /// An empty batch for this queue.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        // What the peer was last seen to take, so that the bytes need not be made anew on their way out.
+        let version = if self.always_v1 || self.shared.lock().stats.version == 1 { Version::V1 } else { Version::V2 };
+        Batch::new(&self.external_labels, self.max_samples_per_request, version)
+    }
+
+    /// [`Self::commit`] of a batch of these series.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&self, series: Vec<OutSeries>) -> Result<(), QueueError> {
+        let mut batch = self.batch();
+        series.into_iter().for_each(|series| batch.push(series));
+        self.commit(batch)
+    }
+
     /// Writes the batch to the log, all of it or nothing; what returns `Ok` survives the end of the
     /// process.
     ///
@@ -88,13 +106,12 @@ impl Queue {
     /// - [`QueueError::TooLarge`]: the batch alone exceeds the queue's bound.
     /// - [`QueueError::Io`]: the log cannot be written, such as on a full disk.
     /// - [`QueueError::Closed`]: the queue is shut down.
-    pub fn append(&self, mut batch: Vec<OutSeries>) -> Result<(), QueueError> {
-        if batch.is_empty() {
+    pub fn commit(&self, batch: Batch<'_>) -> Result<(), QueueError> {
+        let samples = batch.samples();
+        let bodies = batch.finish()?;
+        if bodies.is_empty() {
             return Ok(());
         }
-        // What the peer was last seen to take, so that the bytes need not be made anew on their way out.
-        let version = if self.always_v1 || self.shared.lock().stats.version == 1 { Version::V1 } else { Version::V2 };
-        let bodies = body::encode(&mut batch, &self.external_labels, self.max_samples_per_request, version)?;
         let mut entries = Vec::with_capacity(bodies.len());
         for body in &bodies {
             if body.bytes.len() > MAX_BODY {
@@ -106,7 +123,7 @@ impl Queue {
         let Some(log) = state.log.as_mut() else { return Err(QueueError::Closed) };
         let losses: Losses = log.append(&entries)?;
         state.count(&losses);
-        state.stats.appended_samples += batch.len() as u64;
+        state.stats.appended_samples += samples;
         drop(state);
         self.shared.changed.notify_all();
         Ok(())

@@ -218,16 +218,8 @@ impl Sender<'_> {
     }
 
     fn deliver_half(&self, half: &[OutSeries]) -> Delivery {
-        match body::encode(&mut half.to_vec(), &[], half.len(), self.peer.version()) {
-            Ok(bodies) => {
-                for body in bodies {
-                    let delivery = self.deliver(&body.bytes, u64::from(body.samples), body.newest_ms);
-                    if delivery != Delivery::Done {
-                        return delivery;
-                    }
-                }
-                Delivery::Done
-            }
+        match body::encode_part(half, self.peer.version()) {
+            Ok(body) => self.deliver(&body.bytes, u64::from(body.samples), body.newest_ms),
             Err(error) => {
                 self.shared.lock().stats.refused_samples += half.len() as u64;
                 tracing::error!(%error, "cannot take a refused request apart");

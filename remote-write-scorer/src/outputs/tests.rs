@@ -69,7 +69,9 @@ fn score(name: &str) -> ServiceScore {
 fn tick(outputs: &mut Outputs, scores: Option<&[ServiceScore]>, incident: bool, at: i64) -> Vec<OutSeries> {
     let scope = Scope { tenant: Arc::from(""), partition: vec![(Arc::from("cluster"), Arc::from("eu"))].into() };
     let set = FeatureSet::preset("quoll").unwrap();
-    outputs.tick(&scope, &set, scores, &diagnosis(incident), at)
+    let mut written = Vec::new();
+    outputs.tick(&scope, &set, scores, &diagnosis(incident), at, &mut |series| written.push(series));
+    written
 }
 
 /// `name{label="value"} value` of every series that is not stale.
@@ -120,7 +122,7 @@ fn a_tick_has_the_documented_names_and_labels() {
 fn one_time_sorted_labels_and_no_label_set_twice() {
     let scores = [score("cart"), score("front")];
     let series = tick(&mut Outputs::default(), Some(&scores), true, 60_000);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for series in &series {
         assert_eq!(series.timestamp_ms, 60_000);
         assert!(series.labels.is_sorted_by(|a, b| a.0 < b.0), "{:?}", series.labels);
