@@ -22,7 +22,7 @@ demo: build
 test:
 	@scripts/test
 
-## make soak    the long ones: kills and memory; SOAK_MINUTES=30 and SOAK_KILLS=200 bound them
+## make soak    the long ones: kills, memory, fuzzing; SOAK_MINUTES=30, SOAK_KILLS=200 and FUZZ_MINUTES=30 bound them
 soak: setup
 	@scripts/soak
 

@@ -1,4 +1,5 @@
-//! A borrowed decoder of remote write 1.0 bodies; [`v2`] reads those of 2.0.
+//! A borrowed decoder of remote write bodies, of 1.0 here and of 2.0 in [`v2`]: one walk ([`walk`]), two ways to
+//! write labels.
 //!
 //! [`series`] walks a decompressed `prometheus.WriteRequest` and yields one [`Series`] at a time, whose
 //! parts point into the body; nothing is allocated. What a receiver of millions of samples a second
@@ -16,10 +17,13 @@
 
 mod histogram;
 pub mod v2;
+pub mod walk;
 
 use thiserror::Error;
 
 pub use self::histogram::{HistogramIter, HistogramSample};
+use self::walk::Version;
+pub use self::walk::{SampleIter, Series, SeriesIter};
 pub use crate::wire::WireType;
 use crate::wire::{Cursor, put_varint};
 
@@ -83,255 +87,46 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// The series of a decompressed request, in the order sent. After an error the iterator ends.
-#[must_use]
-pub fn series(body: &[u8]) -> SeriesIter<'_> {
-    SeriesIter { cursor: Cursor::new(body), metadata: 0, failed: false }
-}
-
-/// Iterator over the series of a request.
-#[derive(Debug, Clone)]
-pub struct SeriesIter<'a> {
-    cursor: Cursor<'a>,
-    metadata: usize,
-    failed: bool,
-}
-
-impl SeriesIter<'_> {
-    /// Metadata entries passed so far.
-    #[must_use]
-    pub fn metadata(&self) -> usize {
-        self.metadata
-    }
-}
-
-impl<'a> Iterator for SeriesIter<'a> {
-    type Item = Result<Series<'a>, DecodeError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        match self.advance() {
-            Ok(series) => series.map(Ok),
-            Err(error) => {
-                self.failed = true;
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-impl<'a> SeriesIter<'a> {
-    #[inline]
-    fn advance(&mut self) -> Result<Option<Series<'a>>, DecodeError> {
-        while !self.cursor.at_end() {
-            match self.cursor.tag()? {
-                (1, WireType::Bytes) => return Series::parse(self.cursor.delimited()?).map(Some),
-                (3, WireType::Bytes) => {
-                    self.cursor.delimited()?;
-                    self.metadata += 1;
-                }
-                (field @ (1 | 3), found) => {
-                    return Err(DecodeError::WireType { message: "WriteRequest", field, found });
-                }
-                (_, wire) => self.cursor.skip(wire)?,
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// One series of a request, borrowed from its body.
+/// Remote write 1.0: each series has its labels in it.
 #[derive(Debug, Clone, Copy)]
-pub struct Series<'a> {
-    message: &'a [u8],
-    labels: &'a [u8],
-    scattered: bool,
-    label_count: usize,
-    first_sample: usize,
-    samples: usize,
-    exemplars: usize,
-    histograms: usize,
-}
+pub struct V1;
 
-impl<'a> Series<'a> {
+impl Version for V1 {
+    const REQUEST: &'static str = "WriteRequest";
+    const SERIES: u32 = 1;
+    const REQUEST_METADATA: Option<u32> = Some(3);
+    const EXEMPLARS: u32 = 3;
+    const HISTOGRAMS: u32 = 4;
+    const LAST: u32 = 4;
+    const SAMPLE_LAST: u32 = 2;
+
+    /// A run of labels, keys and lengths included.
     #[inline]
-    fn parse(message: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut cursor = Cursor::new(message);
-        let mut series = Self {
-            message,
-            labels: &[],
-            scattered: false,
-            label_count: 0,
-            first_sample: message.len(),
-            samples: 0,
-            exemplars: 0,
-            histograms: 0,
-        };
-        while !cursor.at_end() {
-            let start = cursor.position();
-            match cursor.tag()? {
-                (1, WireType::Bytes) => {
-                    cursor.delimited()?;
-                    let mut count = 1;
-                    while cursor.peek() == Some(0x0a) {
-                        cursor.tag()?;
-                        cursor.delimited()?;
-                        count += 1;
-                    }
-                    series.scattered |= series.label_count > 0;
-                    series.label_count += count;
-                    series.labels = cursor.between(start, cursor.position());
-                }
-                (2, WireType::Bytes) => {
-                    cursor.delimited()?;
-                    if series.samples == 0 {
-                        series.first_sample = start;
-                    }
-                    series.samples += 1;
-                }
-                (3, WireType::Bytes) => {
-                    cursor.delimited()?;
-                    series.exemplars += 1;
-                }
-                (4, WireType::Bytes) => {
-                    cursor.delimited()?;
-                    series.histograms += 1;
-                }
-                (field @ 1..=4, found) => {
-                    return Err(DecodeError::WireType { message: "TimeSeries", field, found });
-                }
-                (_, wire) => cursor.skip(wire)?,
-            }
+    fn labels<'a>(cursor: &mut Cursor<'a>, start: usize, wire: WireType) -> Result<Option<&'a [u8]>, DecodeError> {
+        if wire != WireType::Bytes {
+            return Err(DecodeError::WireType { message: "TimeSeries", field: 1, found: wire });
         }
-        Ok(series)
+        cursor.delimited()?;
+        while cursor.peek() == Some(0x0a) {
+            cursor.tag()?;
+            cursor.delimited()?;
+        }
+        Ok(Some(cursor.between(start, cursor.position())))
     }
 
-    /// The labels as they stand in the body, if they stand together: the key by which to look the series
-    /// up. Two encodings of one label set may differ in bytes, equal bytes are always equal labels.
-    #[inline]
-    #[must_use]
-    pub fn label_block(&self) -> Option<&'a [u8]> {
-        (!self.scattered).then_some(self.labels)
-    }
-
-    /// Writes the labels to `buffer` (cleared first) as one block, wherever they stand in the series.
-    ///
-    /// # Errors
-    /// As the framing was checked before, none is expected.
-    pub fn gather_labels(&self, buffer: &mut Vec<u8>) -> Result<(), DecodeError> {
-        buffer.clear();
-        let mut cursor = Cursor::new(self.message);
-        while !cursor.at_end() {
-            match cursor.tag()? {
-                (1, _) => {
-                    let label = cursor.delimited()?;
-                    buffer.push(0x0a);
-                    put_varint(buffer, label.len() as u64);
-                    buffer.extend_from_slice(label);
-                }
-                (_, wire) => cursor.skip(wire)?,
-            }
-        }
+    fn gather(cursor: &mut Cursor<'_>, _: WireType, buffer: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let label = cursor.delimited()?;
+        buffer.push(0x0a);
+        put_varint(buffer, label.len() as u64);
+        buffer.extend_from_slice(label);
         Ok(())
     }
-
-    /// Number of labels.
-    #[must_use]
-    pub fn label_count(&self) -> usize {
-        self.label_count
-    }
-
-    /// Number of float samples.
-    #[must_use]
-    pub fn sample_count(&self) -> usize {
-        self.samples
-    }
-
-    /// Number of exemplars, which are skipped.
-    #[must_use]
-    pub fn exemplar_count(&self) -> usize {
-        self.exemplars
-    }
-
-    /// Number of native histogram samples.
-    #[must_use]
-    pub fn histogram_count(&self) -> usize {
-        self.histograms
-    }
-
-    /// Counts and sums of the native histograms, in the order sent.
-    #[must_use]
-    pub fn histograms(&self) -> HistogramIter<'a> {
-        HistogramIter::new(self.message, 4, self.histograms)
-    }
-
-    /// The float samples, in the order sent.
-    #[inline]
-    #[must_use]
-    pub fn samples(&self) -> SampleIter<'a> {
-        SampleIter {
-            cursor: Cursor::new(self.message.get(self.first_sample..).unwrap_or_default()),
-            left: self.samples,
-        }
-    }
 }
 
-/// Iterator over the float samples of a series.
-#[derive(Debug, Clone)]
-pub struct SampleIter<'a> {
-    cursor: Cursor<'a>,
-    left: usize,
-}
-
-impl Iterator for SampleIter<'_> {
-    type Item = Result<Sample, DecodeError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        match self.advance() {
-            Ok(sample) => {
-                self.left -= 1;
-                Some(Ok(sample))
-            }
-            Err(error) => {
-                self.left = 0;
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-impl SampleIter<'_> {
-    #[inline]
-    fn advance(&mut self) -> Result<Sample, DecodeError> {
-        loop {
-            match self.cursor.tag()? {
-                (2, WireType::Bytes) => return sample(self.cursor.delimited()?),
-                (_, wire) => self.cursor.skip(wire)?,
-            }
-        }
-    }
-}
-
-#[inline]
-fn sample(message: &[u8]) -> Result<Sample, DecodeError> {
-    let mut cursor = Cursor::new(message);
-    let mut sample = Sample { timestamp_ms: 0, value: 0.0 };
-    while !cursor.at_end() {
-        match cursor.tag()? {
-            (1, WireType::Fixed64) => sample.value = f64::from_bits(cursor.fixed64()?),
-            (2, WireType::Varint) => sample.timestamp_ms = cursor.varint()?.cast_signed(),
-            (field @ (1 | 2), found) => return Err(DecodeError::WireType { message: "Sample", field, found }),
-            (_, wire) => cursor.skip(wire)?,
-        }
-    }
-    Ok(sample)
+/// The series of a decompressed `prometheus.WriteRequest`, in the order sent. After an error the iterator ends.
+#[must_use]
+pub fn series(body: &[u8]) -> SeriesIter<'_, V1> {
+    SeriesIter::new(body)
 }
 
 /// Takes a label block apart, in the order sent: neither sorted nor checked beyond UTF-8.

@@ -26,25 +26,13 @@ impl WriteRequestEncoder {
     pub fn push<N: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(N, V)], samples: &[(i64, f64)]) {
         let labels_length: usize =
             labels.iter().map(|(name, value)| field(label_length(name.as_ref(), value.as_ref()))).sum();
-        let samples_length: usize = samples.iter().map(|&(time, value)| field(sample_length(time, value))).sum();
         let body = &mut self.body;
         body.push(0x0a);
-        put_varint(body, (labels_length + samples_length) as u64);
+        put_varint(body, (labels_length + samples_length(samples)) as u64);
         for (name, value) in labels {
             put_label(body, name.as_ref(), value.as_ref());
         }
-        for &(time, value) in samples {
-            body.push(0x12);
-            put_varint(body, sample_length(time, value) as u64);
-            if value.to_bits() != 0 {
-                body.push(0x09);
-                body.extend_from_slice(&value.to_bits().to_le_bytes());
-            }
-            if time != 0 {
-                body.push(0x10);
-                put_varint(body, time.cast_unsigned());
-            }
-        }
+        put_samples(body, samples);
         self.series += 1;
     }
 
@@ -90,8 +78,29 @@ fn put_label(body: &mut Vec<u8>, name: &str, value: &str) {
     put_string(body, 0x12, value);
 }
 
+/// Bytes of these samples as field 2 of a series, of either version.
+pub(crate) fn samples_length(samples: &[(i64, f64)]) -> usize {
+    samples.iter().map(|&(time, value)| field(sample_length(time, value))).sum()
+}
+
+/// Appends samples as field 2 of a series, of either version.
+pub(crate) fn put_samples(body: &mut Vec<u8>, samples: &[(i64, f64)]) {
+    for &(time, value) in samples {
+        body.push(0x12);
+        put_varint(body, sample_length(time, value) as u64);
+        if value.to_bits() != 0 {
+            body.push(0x09);
+            body.extend_from_slice(&value.to_bits().to_le_bytes());
+        }
+        if time != 0 {
+            body.push(0x10);
+            put_varint(body, time.cast_unsigned());
+        }
+    }
+}
+
 /// Length of a length-delimited field with a one-byte tag.
-fn field(length: usize) -> usize {
+pub(crate) fn field(length: usize) -> usize {
     1 + varint_length(length as u64) + length
 }
 

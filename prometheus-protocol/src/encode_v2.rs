@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use crate::encode::{field, put_samples, samples_length};
 use crate::v1::MetricType;
 use crate::wire::{put_varint, varint_length};
 
@@ -57,27 +58,15 @@ impl<'a> RequestEncoder<'a> {
         let kind = u64::try_from(kind as i32).unwrap_or(0);
         let kind_length = if kind == 0 { 0 } else { 1 + varint_length(kind) };
         let refs_length = if refs.is_empty() { 0 } else { field(refs.len()) };
-        let samples_length: usize = samples.iter().map(|&(time, value)| field(sample_length(time, value))).sum();
         let body = &mut self.series;
         body.push(0x2a);
-        put_varint(body, (refs_length + samples_length + field(kind_length)) as u64);
+        put_varint(body, (refs_length + samples_length(samples) + field(kind_length)) as u64);
         if !refs.is_empty() {
             body.push(0x0a);
             put_varint(body, refs.len() as u64);
             body.extend_from_slice(&refs);
         }
-        for &(time, value) in samples {
-            body.push(0x12);
-            put_varint(body, sample_length(time, value) as u64);
-            if value.to_bits() != 0 {
-                body.push(0x09);
-                body.extend_from_slice(&value.to_bits().to_le_bytes());
-            }
-            if time != 0 {
-                body.push(0x10);
-                put_varint(body, time.cast_unsigned());
-            }
-        }
+        put_samples(body, samples);
         body.push(0x2a);
         put_varint(body, kind_length as u64);
         if kind != 0 {
@@ -112,17 +101,6 @@ impl<'a> RequestEncoder<'a> {
         self.symbols.append(&mut self.series);
         self.symbols
     }
-}
-
-/// Length of a length-delimited field with a one-byte tag.
-fn field(length: usize) -> usize {
-    1 + varint_length(length as u64) + length
-}
-
-fn sample_length(time: i64, value: f64) -> usize {
-    let value_length = if value.to_bits() == 0 { 0 } else { 9 };
-    let time_length = if time == 0 { 0 } else { 1 + varint_length(time.cast_unsigned()) };
-    value_length + time_length
 }
 
 #[cfg(test)]

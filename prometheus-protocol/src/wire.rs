@@ -34,7 +34,7 @@ pub enum WireType {
 
 /// A position in a message. Offsets in errors count from the start of the slice it was made from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,
 }

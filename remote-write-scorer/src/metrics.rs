@@ -75,6 +75,10 @@ fn receiving(to: &mut Exposition, stats: &IngestStats) {
     let selected = stats.selected_series as f64;
     to.single("quoll_scorer_series_selected", Kind::Gauge, "Series that feed windows.", selected);
     to.single("quoll_scorer_window_bytes", Kind::Gauge, "Heap memory of the windows.", stats.window_bytes as f64);
+    let services = stats.window_services as f64;
+    to.single("quoll_scorer_window_services", Kind::Gauge, "Services that the windows know.", services);
+    let edges = stats.window_edges as f64;
+    to.single("quoll_scorer_window_edges", Kind::Gauge, "Edges that the windows know.", edges);
     to.single("quoll_scorer_scopes", Kind::Gauge, "Tenants and partitions known.", stats.scopes as f64);
     let newest = stats.newest_ms as f64 / 1000.0;
     to.single("quoll_scorer_newest_sample_timestamp_seconds", Kind::Gauge, "Newest event time received.", newest);

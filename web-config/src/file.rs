@@ -78,7 +78,9 @@ impl WebFile {
         let raw: RawFile = if empty {
             RawFile::default()
         } else {
-            serde_saphyr::from_str(text).map_err(|error| {
+            // Without the lines around the mistake: there are secrets in them.
+            let options = serde_saphyr::options! { with_snippet: false };
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| {
                 let reason = error.to_string();
                 let suggestion = suggestion(&reason);
                 WebConfigError::Parse { reason: reason + &suggestion }
@@ -104,6 +106,14 @@ impl WebFile {
 /// Everything for which [`crate::Web::open`] would refuse it.
 pub fn check(path: &Path) -> Result<String, WebConfigError> {
     crate::Web::open(Some(path)).map(|web| web.summary())
+}
+
+/// Checks what a file says, without reading what it names; relative names are relative to `directory`.
+///
+/// # Errors
+/// What the format does not allow, and what is not supported, with the key.
+pub fn check_text(text: &str, directory: &Path) -> Result<(), WebConfigError> {
+    WebFile::parse(text, directory).map(drop)
 }
 
 impl RawTls {
@@ -277,6 +287,12 @@ mod tests {
             let file = WebFile::parse(text, Path::new("/")).unwrap();
             assert!(file.tls.is_none() && file.users.is_empty() && file.rate.is_none() && file.headers.is_empty());
         }
+    }
+
+    #[test]
+    fn no_refusal_repeats_what_stands_beside_the_mistake() {
+        let reason = refusal("basic_auth_users:\n  ann: secret\nbasic_auth_users:\n  bob: secret\n");
+        assert!(reason.contains("duplicate") && reason.contains("line 3") && !reason.contains("secret"), "{reason}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ mod web;
 
 pub use counters::{Counters, Figure};
 pub use error::WebConfigError;
-pub use file::check;
+pub use file::{check, check_text};
 pub use limits::ServeLimits;
 pub use serve::{Peer, serve};
 pub use web::Web;

@@ -43,4 +43,4 @@ pub use snapshot::{RestoreError, StoredWindows};
 pub use spec::{Direction, FeatureSpec, Role, SeenBy};
 pub use stats::WindowStats;
 pub use step::{Change, ChangeKind, ClosedStep, EdgeStep, Presence, ServiceStep};
-pub use windows::{Limits, ScopeWindows, SeriesRef};
+pub use windows::{Full, Limits, ScopeWindows, SeriesRef};

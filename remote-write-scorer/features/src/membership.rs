@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use crate::registry::slot_number;
 use crate::rules::{Kind, Labels, Profile};
 use crate::series::{NONE, Series};
-use crate::windows::{FORGET_MS, Limits, ScopeWindows, SeriesRef};
+use crate::windows::{FORGET_MS, Full, Limits, ScopeWindows, SeriesRef};
 
 /// Of so many series of an entity is asked when the entity last reported; they are scraped together, so
 /// a few know. Bounds the cost of many series of one entity appearing at once.
@@ -20,24 +20,32 @@ impl ScopeWindows {
     /// one series. Binding alone expects nothing of the series: its first sample does. A new series beyond
     /// the [`Limits`] is refused and counted.
     pub fn bind(&mut self, labels: &[(&str, &str)]) -> Option<SeriesRef> {
-        let (kind, profile) = self.set.rules.profile(labels)?;
+        self.try_bind(labels).ok().flatten()
+    }
+
+    /// As [`ScopeWindows::bind`], and tells a series that nothing selects from one that there is no room for.
+    ///
+    /// # Errors
+    /// Where the scope is full.
+    pub fn try_bind(&mut self, labels: &[(&str, &str)]) -> Result<Option<SeriesRef>, Full> {
+        let Some((kind, profile)) = self.set.rules.profile(labels) else { return Ok(None) };
         let key = self.hash(labels, |_| true);
         if let Some(&slot) = self.index.get(&key) {
-            return Some(SeriesRef(slot));
+            return Ok(Some(SeriesRef(slot)));
         }
         if !self.names_somebody(&profile, labels) {
-            return None;
+            return Ok(None);
         }
         let set = Arc::clone(&self.set);
-        let source = set.rules.sources.get(usize::from(profile.source))?;
+        let Some(source) = set.rules.sources.get(usize::from(profile.source)) else { return Ok(None) };
         // Two sources may use the same labels in different ways: their entities are apart.
         let apart = u128::from(profile.source) << 64 | u128::from(profile.source);
         let entity_key = self.hash(labels, |name| !source.is_breakdown(name)).wrapping_add(apart);
         if !self.has_room(entity_key) {
             self.stats.refused += 1;
-            return None;
+            return Err(Full);
         }
-        let profile = self.intern_profile(kind, profile)?;
+        let Some(profile) = self.intern_profile(kind, profile) else { return Err(Full) };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.series.len() < NONE as usize => {
@@ -45,14 +53,14 @@ impl ScopeWindows {
                 self.newest_ms.push(i64::MIN);
                 slot_number(self.series.len() - 1)
             }
-            None => return None,
+            None => return Err(Full),
         };
         let (entity, sibling) = self.registry.join(entity_key, source, labels, slot);
         self.series[slot as usize] = Series::new(kind, entity, sibling, profile);
         self.newest_ms[slot as usize] = i64::MIN;
         self.index.insert(key, slot);
         self.bound_lately.push(slot);
-        Some(SeriesRef(slot))
+        Ok(Some(SeriesRef(slot)))
     }
 
     /// Gives back the memory of forgotten series and appends their handles, which are invalid from here

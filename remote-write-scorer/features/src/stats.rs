@@ -30,6 +30,10 @@ pub struct WindowStats {
     pub refused: u64,
     /// Series that take part in steps at present.
     pub series: usize,
+    /// Services known at present.
+    pub services: usize,
+    /// Edges known at present.
+    pub edges: usize,
     /// Samples waiting for later steps at present.
     pub waiting: usize,
     /// Bytes of heap memory held at present, names not counted.

@@ -84,6 +84,10 @@ impl Default for Limits {
     }
 }
 
+/// The scope holds as many series, services or edges as its [`Limits`] allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
 /// All series state of one scope.
 #[derive(Debug)]
 pub struct ScopeWindows {
@@ -167,6 +171,11 @@ impl ScopeWindows {
         }
     }
 
+    /// Other limits from now on. What is known beyond them stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The features that the steps' values follow.
     #[must_use]
     pub fn feature_set(&self) -> &Arc<FeatureSet> {
@@ -238,8 +247,11 @@ impl ScopeWindows {
     /// Counters and sizes.
     #[must_use]
     pub fn stats(&self) -> WindowStats {
+        let (services, edges) = self.registry.known();
         WindowStats {
             series: self.order.len(),
+            services,
+            edges,
             waiting: self.pending.len(),
             heap_bytes: self.series.capacity() * (size_of::<Series>() + size_of::<i64>())
                 + (self.order.capacity() + self.dormant.capacity() + self.free.capacity()) * size_of::<u32>()

@@ -55,7 +55,7 @@ pub struct Limits {
     pub body_seconds: u32,
     /// Series in one request.
     pub series_per_request: usize,
-    /// Samples of selected series in one request.
+    /// Samples in one request, native histograms included.
     pub samples_per_request: usize,
     /// Interned strings in one request of version 2.0.
     pub symbols_per_request: usize,
@@ -75,6 +75,12 @@ pub struct Limits {
     pub samples_per_second_per_tenant: u32,
     /// Scopes known at a time.
     pub scopes: usize,
+    /// Selected series known at a time in one scope.
+    pub series_per_scope: usize,
+    /// Services known at a time in one scope.
+    pub services_per_scope: usize,
+    /// Edges between services known at a time in one scope.
+    pub edges_per_scope: usize,
     /// Seconds after which a series that sends nothing is forgotten where room is needed.
     pub idle_series_seconds: u32,
 }
@@ -98,7 +104,21 @@ impl Default for Limits {
             tenants: 1024,
             samples_per_second_per_tenant: 0,
             scopes: 1024,
+            series_per_scope: 2_000_000,
+            services_per_scope: 50_000,
+            edges_per_scope: 500_000,
             idle_series_seconds: 900,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of one scope's windows.
+    pub(crate) fn of_scope(&self) -> quoll_features::Limits {
+        quoll_features::Limits {
+            series: self.series_per_scope,
+            services: self.services_per_scope,
+            edges: self.edges_per_scope,
         }
     }
 }

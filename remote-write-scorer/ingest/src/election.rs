@@ -4,13 +4,23 @@
 //! a replica label. Summing both would double every rate, so one replica is elected per scope: the first
 //! seen. Another takes over when it has a sample more than the failover time later than the newest one of
 //! the elected. This is event time, so that a replay and a backlog elect as the live stream did.
+//!
+//! A request elects as it is read, and may turn out malformed further on: what was elected since the last
+//! [`Election::settle`] can be taken back.
 
 use serde::{Deserialize, Serialize};
 
 /// The election of one scope. Replica 0 stands for "no replica label" and is always listened to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Election {
-    elected: u32,
+    now: Elected,
+    #[serde(skip)]
+    settled: Elected,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Elected {
+    replica: u32,
     newest_ms: i64,
     failovers: u64,
 }
@@ -22,23 +32,35 @@ impl Election {
         if replica == 0 {
             return true;
         }
-        if self.elected != replica {
-            let silent = timestamp_ms.saturating_sub(self.newest_ms) > failover_ms;
-            if self.elected != 0 && !silent {
+        let elected = &mut self.now;
+        if elected.replica != replica {
+            let silent = timestamp_ms.saturating_sub(elected.newest_ms) > failover_ms;
+            if elected.replica != 0 && !silent {
                 return false;
             }
-            self.failovers += u64::from(self.elected != 0);
-            self.elected = replica;
-            self.newest_ms = timestamp_ms;
+            elected.failovers += u64::from(elected.replica != 0);
+            elected.replica = replica;
+            elected.newest_ms = timestamp_ms;
         }
-        self.newest_ms = self.newest_ms.max(timestamp_ms);
+        elected.newest_ms = elected.newest_ms.max(timestamp_ms);
         true
+    }
+
+    /// What was elected so far stands.
+    #[inline]
+    pub fn settle(&mut self) {
+        self.settled = self.now;
+    }
+
+    /// Back to what stood at the last [`Election::settle`].
+    pub fn take_back(&mut self) {
+        self.now = self.settled;
     }
 
     /// How often another replica took over.
     #[must_use]
     pub fn failovers(&self) -> u64 {
-        self.failovers
+        self.now.failovers
     }
 }
 
@@ -72,5 +94,17 @@ mod tests {
         let mut election = Election::default();
         assert!(election.admit(1, 0, 30_000));
         assert!(election.admit(0, 0, 30_000));
+    }
+
+    #[test]
+    fn what_was_not_settled_is_taken_back() {
+        let mut election = Election::default();
+        assert!(election.admit(1, 0, 30_000));
+        election.settle();
+        assert!(election.admit(2, 60_000, 30_000));
+        election.take_back();
+        assert_eq!(election.failovers(), 0);
+        assert!(election.admit(1, 1000, 30_000));
+        assert!(!election.admit(2, 20_000, 30_000));
     }
 }

@@ -5,6 +5,7 @@ mod receipt;
 mod replay;
 mod settle;
 mod stage;
+mod whole;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -89,12 +90,13 @@ impl Receiver {
     /// # Errors
     /// Those of [`WriteError`] that concern content, tenant and log.
     pub fn write(&mut self, tenant: &str, body: Body<'_>, now_ms: i64) -> Result<Receipt, WriteError> {
+        let tenants = self.tenants.len();
         let tenant = self.tenant(tenant, now_ms)?;
         let mut receipt = Receipt::default();
         self.staged.clear();
         let staged = self.stage(tenant, body, now_ms, &mut receipt);
         if let Err(error) = staged.and_then(|()| self.commit()) {
-            self.staged.clear();
+            self.take_back(tenants);
             return Err(error);
         }
         self.apply();
@@ -102,6 +104,18 @@ impl Receiver {
         self.stats.requests_v2 += u64::from(matches!(body, Body::V2(_)));
         self.count(&receipt);
         Ok(receipt)
+    }
+
+    /// After a request that was refused: nothing staged, nobody elected, no tenant made by it.
+    #[cold]
+    fn take_back(&mut self, tenants: usize) {
+        self.staged.clear();
+        for scope in &mut self.scopes {
+            scope.election.take_back();
+        }
+        for tenant in self.tenants.drain(tenants..) {
+            self.tenant_index.remove(&tenant.name);
+        }
     }
 
     fn count(&mut self, receipt: &Receipt) {
@@ -156,6 +170,8 @@ impl Receiver {
             stats.duplicate_samples += windows.duplicates;
             stats.out_of_order_samples += windows.out_of_order;
             stats.unusable_samples += windows.too_far_ahead + windows.invalid;
+            stats.window_services += windows.services as u64;
+            stats.window_edges += windows.edges as u64;
             stats.window_bytes += windows.heap_bytes as u64;
         }
         stats.pending_steps = self.pending.len() as u64;

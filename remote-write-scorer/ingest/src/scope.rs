@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use quoll_features::{ClosedStep, FeatureSet, ScopeWindows};
+use quoll_features::{self as features, ClosedStep, FeatureSet, ScopeWindows};
 use quoll_identity::Scope;
 use quoll_prometheus_protocol::encode::encode_labels;
 
@@ -42,10 +42,10 @@ pub(crate) struct Description {
 }
 
 impl ScopeState {
-    pub(crate) fn new(scope: Scope, set: &Arc<FeatureSet>, step_ms: i64) -> Self {
+    pub(crate) fn new(scope: Scope, set: &Arc<FeatureSet>, step_ms: i64, limits: features::Limits) -> Self {
         Self {
             scope: Arc::new(scope),
-            windows: ScopeWindows::new(Arc::clone(set), step_ms),
+            windows: ScopeWindows::with_limits(Arc::clone(set), step_ms, limits),
             election: Election::default(),
             replicas: HashMap::new(),
             described: Vec::new(),

@@ -117,7 +117,8 @@ impl Receiver {
         receiver.stats.newest_ms = stored.newest_ms;
         receiver.swept_ms = stored.swept_ms;
         for one in stored.scopes {
-            let mut state = ScopeState::new(one.scope, set, step_ms);
+            let limits = receiver.config().limits.of_scope();
+            let mut state = ScopeState::new(one.scope, set, step_ms, limits);
             let find = |series: SeriesRef| {
                 let found = one.blocks.binary_search_by_key(&series.0, |(series, _)| *series).ok()?;
                 one.blocks.get(found).map(|(_, block)| &*block.0)
@@ -125,6 +126,7 @@ impl Receiver {
             let labels = |series| decode::labels(find(series)?).collect::<Result<Vec<_>, _>>().ok();
             let (windows, handles) = ScopeWindows::restore(Arc::clone(set), step_ms, one.windows, labels)?;
             state.windows = windows;
+            state.windows.set_limits(limits);
             for (old, new) in handles {
                 let Some(block) = find(old) else { continue };
                 let index = new.0 as usize;
@@ -134,6 +136,7 @@ impl Receiver {
                 state.described[index] = Description { block: block.into(), segment: 0 };
             }
             state.election = one.election;
+            state.election.settle();
             state.replicas = one.replicas.into_iter().collect();
             let index = u32::try_from(receiver.scopes.len()).unwrap_or(u32::MAX);
             receiver.scope_index.insert(Arc::clone(&state.scope), index);

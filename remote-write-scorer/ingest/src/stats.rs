@@ -28,11 +28,13 @@ pub enum Rejection {
     ScopeLimit,
     /// More series of this tenant than may be known at a time.
     TenantSeriesLimit,
+    /// More series, services or edges in this scope than may be known at a time.
+    ScopeFull,
 }
 
 impl Rejection {
     /// Number of reasons.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// Every reason, in the order of [`IngestStats::rejected_samples`].
     pub const ALL: [Self; Self::COUNT] = [
         Self::TooFarInFuture,
@@ -47,6 +49,7 @@ impl Rejection {
         Self::SeriesLimit,
         Self::ScopeLimit,
         Self::TenantSeriesLimit,
+        Self::ScopeFull,
     ];
 
     /// Name used in metrics and answers.
@@ -65,6 +68,7 @@ impl Rejection {
             Self::SeriesLimit => "series_limit",
             Self::ScopeLimit => "scope_limit",
             Self::TenantSeriesLimit => "tenant_series_limit",
+            Self::ScopeFull => "scope_full",
         }
     }
 }
@@ -201,6 +205,10 @@ pub struct IngestStats {
     pub unusable_samples: u64,
     /// Heap memory of the windows in bytes.
     pub window_bytes: u64,
+    /// Services that the windows know.
+    pub window_services: u64,
+    /// Edges that the windows know.
+    pub window_edges: u64,
     /// Closed steps waiting for scoring.
     pub pending_steps: u64,
     /// Steps closed.

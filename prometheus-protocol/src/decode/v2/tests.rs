@@ -21,9 +21,9 @@ fn decode_all(body: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Decoded>), DecodeError> 
     for series in series(body) {
         let series = series?;
         let mut gathered = Vec::new();
-        series.gather_label_refs(&mut gathered)?;
+        series.gather_labels(&mut gathered)?;
         let references = refs(&gathered).collect::<Result<Vec<_>, _>>()?;
-        if let Some(direct) = series.label_refs() {
+        if let Some(direct) = series.label_block() {
             assert_eq!(refs(direct).collect::<Result<Vec<_>, _>>()?, references);
         }
         let samples = series.samples().map(|sample| sample.map(|s| (s.timestamp_ms, s.value.to_bits())));
@@ -150,9 +150,9 @@ fn references_that_are_not_packed_or_in_pieces_are_gathered() {
     for message in [&pieces[..], &single, &[&packed[..], &single[4..]].concat()] {
         let body = bytes_field(5, message);
         let series = series(&body).next().unwrap().unwrap();
-        assert_eq!(series.label_refs(), None);
+        assert_eq!(series.label_block(), None);
         let mut gathered = vec![9];
-        series.gather_label_refs(&mut gathered).unwrap();
+        series.gather_labels(&mut gathered).unwrap();
         assert_eq!(gathered, [1, 2, 3, 4]);
     }
 }

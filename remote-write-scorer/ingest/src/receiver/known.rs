@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use quoll_features::SeriesRef;
+use quoll_features::{Full, SeriesRef};
 use quoll_identity::Scope;
-use quoll_prometheus_protocol::decode::{self, DecodeError, Series};
+use quoll_prometheus_protocol::decode::{self, DecodeError};
 
 use super::stage::Symbols;
+use super::whole::Request;
 use super::{Receiver, Tenant, WriteError};
-use crate::first_sight;
+use crate::first_sight::{self, SeriesLabels};
 use crate::scope::ScopeState;
 use crate::stats::Rejection;
 use crate::table::{Binding, BlockKey, SeriesTable};
@@ -62,56 +63,22 @@ impl Tenant {
 }
 
 impl Receiver {
-    /// What is known of a series of version 1.0, found out now if it is new.
-    #[inline]
-    pub(super) fn known(
-        &mut self,
-        tenant: usize,
-        series: &Series<'_>,
-        now_seconds: u32,
-    ) -> Result<Binding, WriteError> {
-        if let Some(block) = series.label_block() {
-            let key = self.hasher.key(block);
-            match self.tenants[tenant].table.find(key, now_seconds) {
-                Some(binding) => Ok(binding),
-                None => Ok(self.first_sight(tenant, key, Given::Block(block), "", now_seconds)),
-            }
-        } else {
-            self.stats.scattered_series += 1;
-            let mut gathered = std::mem::take(&mut self.gathered);
-            series.gather_labels(&mut gathered)?;
-            let binding =
-                self.find_or_bind(tenant, self.hasher.key(&gathered), Given::Block(&gathered), "", now_seconds);
-            self.gathered = gathered;
-            Ok(binding)
-        }
-    }
-
-    /// What is known of a series under a key, found out now if it is new.
-    pub(super) fn find_or_bind(
-        &mut self,
-        tenant: usize,
-        key: BlockKey,
-        given: Given<'_>,
-        suffix: &str,
-        now_seconds: u32,
-    ) -> Binding {
-        let known = self.tenants[tenant].table.find(key, now_seconds);
-        known.unwrap_or_else(|| self.first_sight(tenant, key, given, suffix, now_seconds))
-    }
-
     /// Takes the labels apart and remembers what came of it; `suffix` is appended to the metric's name.
+    ///
+    /// # Errors
+    /// Where the request is malformed, here or further on: then nothing was remembered of it.
     #[cold]
     pub(super) fn first_sight(
         &mut self,
-        tenant: usize,
+        request: &mut Request<'_>,
         key: BlockKey,
         given: Given<'_>,
         suffix: &str,
-        now_seconds: u32,
-    ) -> Binding {
+    ) -> Result<Binding, WriteError> {
+        request.check(&self.config.limits)?;
+        let (tenant, now_seconds) = (request.tenant, request.now_seconds);
         if let Some(reason) = self.no_room(tenant, now_seconds) {
-            return Binding::Rejected(reason);
+            return Ok(Binding::Rejected(reason));
         }
         self.stats.first_sights += 1;
         let name;
@@ -124,22 +91,35 @@ impl Receiver {
                     name = format!("{}{suffix}", label.1);
                     label.1 = &name;
                 }
-                let scope = split.scope(&self.tenants[tenant].name);
-                match self.scope(scope) {
-                    None => Binding::Rejected(Rejection::ScopeLimit),
-                    Some(scope) => self.bind(scope, &split.labels, &split.replica),
-                }
+                self.meet(tenant, &split)
             }
         };
-        if binding != Binding::Rejected(Rejection::ScopeLimit) {
+        // What there is no room for is looked at again: there may be room later.
+        if !matches!(binding, Binding::Rejected(Rejection::ScopeLimit | Rejection::ScopeFull)) {
             self.tenants[tenant].table.insert(key, binding, now_seconds);
         }
-        binding
+        Ok(binding)
+    }
+
+    fn meet(&mut self, tenant: usize, split: &SeriesLabels<'_>) -> Binding {
+        // Series that nothing selects make no scope.
+        let metric = split.labels.iter().find(|label| label.0 == "__name__").map_or("", |label| label.1);
+        if !self.set.selects(metric) {
+            return Binding::Ignored;
+        }
+        match self.scope(split.scope(&self.tenants[tenant].name)) {
+            None => Binding::Rejected(Rejection::ScopeLimit),
+            Some(scope) => self.bind(scope, &split.labels, &split.replica),
+        }
     }
 
     pub(super) fn bind(&mut self, scope: u32, labels: &[(&str, &str)], replica: &str) -> Binding {
         let state = &mut self.scopes[scope as usize];
-        let Some(SeriesRef(series)) = state.windows.bind(labels) else { return Binding::Ignored };
+        let series = match state.windows.try_bind(labels) {
+            Ok(Some(SeriesRef(series))) => series,
+            Ok(None) => return Binding::Ignored,
+            Err(Full) => return Binding::Rejected(Rejection::ScopeFull),
+        };
         state.describe(series, labels);
         let replica = state.replica(replica);
         Binding::Selected { scope, series, replica }
@@ -199,7 +179,7 @@ impl Receiver {
             return None;
         }
         let index = u32::try_from(self.scopes.len()).ok()?;
-        let state = ScopeState::new(scope, &self.set, self.step_ms);
+        let state = ScopeState::new(scope, &self.set, self.step_ms, self.config.limits.of_scope());
         self.scope_index.insert(Arc::clone(&state.scope), index);
         self.scopes.push(state);
         Some(index)

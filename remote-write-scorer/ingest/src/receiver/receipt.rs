@@ -67,8 +67,8 @@ pub enum WriteError {
         /// Limit.
         limit: usize,
     },
-    /// More samples of selected series in one request than allowed.
-    #[error("request holds more than the allowed {limit} samples of selected series")]
+    /// More samples in one request than allowed.
+    #[error("request holds more than the allowed {limit} samples")]
     TooManySamples {
         /// Limit.
         limit: usize,

@@ -53,6 +53,7 @@ impl Receiver {
         for scope in self.touched.drain(..) {
             let state = &mut self.scopes[scope as usize];
             state.touched = false;
+            state.election.settle();
             state.windows.close(&mut self.closing);
             self.stats.closed_steps += self.closing.len() as u64;
             let steps = self.closing.drain(..).map(|step| ClosedScopeStep { scope: Arc::clone(&state.scope), step });

@@ -2,14 +2,17 @@
 
 use std::ops::Range;
 
-use quoll_prometheus_protocol::decode::{self, DecodeError, HistogramIter, Sample};
+use quoll_prometheus_protocol::decode::v2::V2;
+use quoll_prometheus_protocol::decode::walk::Version;
+use quoll_prometheus_protocol::decode::{self, DecodeError, HistogramIter, Sample, SeriesIter, V1};
 use quoll_prometheus_protocol::staleness::{is_stale, stale_marker};
 
 use super::known::Given;
+use super::whole::{Request, Size};
 use super::{Receipt, Receiver, WriteError};
 use crate::log::Staged;
 use crate::stats::Rejection;
-use crate::table::{Binding, BlockKey};
+use crate::table::{Binding, BlockHasher, BlockKey};
 use crate::wire::Body;
 
 /// Symbols for which memory is kept between requests.
@@ -51,7 +54,6 @@ struct Bounds {
     latest_ms: i64,
     earliest_ms: i64,
     failover_ms: i64,
-    now_seconds: u32,
 }
 
 impl Bounds {
@@ -67,7 +69,64 @@ impl Bounds {
     }
 }
 
+/// How the labels of a series are read: the one thing in which staging differs between the versions.
+trait LabelReader: Copy {
+    type Version: Version;
+
+    /// The key of a block of labels; `None` where it refers to what is not there.
+    fn key(self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey>;
+
+    /// The labels themselves.
+    fn given<'b>(&'b self, block: &'b [u8]) -> Given<'b>;
+}
+
+/// 1.0: the block has them.
+#[derive(Clone, Copy)]
+struct InPlace;
+
+impl LabelReader for InPlace {
+    type Version = V1;
+
+    #[inline]
+    fn key(self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey> {
+        Some(hasher.key(block))
+    }
+
+    fn given<'b>(&'b self, block: &'b [u8]) -> Given<'b> {
+        Given::Block(block)
+    }
+}
+
+/// 2.0: the block refers to the strings of a body.
+#[derive(Clone, Copy)]
+struct Interned<'s> {
+    body: &'s [u8],
+    symbols: &'s Symbols,
+}
+
+impl LabelReader for Interned<'_> {
+    type Version = V2;
+
+    #[inline]
+    fn key(self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey> {
+        let symbol = |reference: u64| self.symbols.keys.get(usize::try_from(reference).ok()?).copied();
+        let mut key = BlockKey::CHAIN;
+        let mut references = decode::v2::refs(block);
+        while let Some(name) = references.next() {
+            let (name, value) = (name.ok()?, references.next()?.ok()?);
+            key = hasher.chain(key, symbol(name)?, symbol(value)?);
+        }
+        Some(key)
+    }
+
+    fn given<'b>(&'b self, block: &'b [u8]) -> Given<'b> {
+        Given::Refs(block, self.body, self.symbols)
+    }
+}
+
 impl Receiver {
+    /// Stages what a body holds of selected series. Where it is refused, nothing is known of it afterwards, and the
+    /// elections are to be taken back.
     pub(super) fn stage(
         &mut self,
         tenant: usize,
@@ -79,34 +138,78 @@ impl Receiver {
             latest_ms: now_ms.saturating_add(self.config.future_limit_ms),
             earliest_ms: now_ms.saturating_sub(self.config.past_limit_ms),
             failover_ms: self.config.ha_failover_ms,
-            now_seconds: u32::try_from(now_ms / 1000).unwrap_or(0),
         };
-        match body {
-            Body::V1(body) => self.stage_v1(tenant, body, bounds, receipt)?,
+        let now_seconds = u32::try_from(now_ms / 1000).unwrap_or(0);
+        let mut request = Request { tenant, body, now_seconds, checked: false };
+        // Taken out for the time of the request: memory that is used again.
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let staged = match body {
+            Body::V1(body) => {
+                self.stage_all(&mut request, decode::series(body), InPlace, &mut gathered, bounds, receipt)
+            }
             Body::V2(body) => {
                 let mut symbols = std::mem::take(&mut self.symbols);
-                let staged = self.stage_v2(tenant, body, &mut symbols, bounds, receipt);
+                let staged = self.intern(body, &mut symbols).and_then(|()| {
+                    let reader = Interned { body, symbols: &symbols };
+                    self.stage_all(&mut request, decode::v2::series(body), reader, &mut gathered, bounds, receipt)
+                });
                 symbols.clear();
                 self.symbols = symbols;
-                staged?;
+                staged
             }
-        }
+        };
+        self.gathered = gathered;
         receipt.selected = self.staged.len() as u64;
+        staged
+    }
+
+    /// Hashes the interned strings of a body.
+    fn intern(&self, body: &[u8], symbols: &mut Symbols) -> Result<(), WriteError> {
+        let limit = self.config.limits.symbols_per_request;
+        for range in decode::v2::symbols(body) {
+            let range = range?;
+            if symbols.keys.len() >= limit {
+                return Err(WriteError::TooManySymbols { limit });
+            }
+            if symbols.keys.is_empty() && !range.is_empty() {
+                return Err(WriteError::FirstSymbol);
+            }
+            let key = self.hasher.key(&body[range.clone()]);
+            symbols.push(&range, key);
+        }
         Ok(())
     }
 
-    fn stage_v1(
+    #[inline]
+    fn stage_all<R: LabelReader>(
         &mut self,
-        tenant: usize,
-        body: &[u8],
+        request: &mut Request<'_>,
+        mut all: SeriesIter<'_, R::Version>,
+        reader: R,
+        gathered: &mut Vec<u8>,
         bounds: Bounds,
         receipt: &mut Receipt,
     ) -> Result<(), WriteError> {
-        let mut all = decode::series(body);
+        let mut size = Size::default();
         for series in all.by_ref() {
             let series = series?;
-            self.check_size(receipt)?;
-            let binding = self.known(tenant, &series, bounds.now_seconds)?;
+            size.add(&series, &self.config.limits)?;
+            let block = match series.label_block() {
+                Some(block) => block,
+                None => {
+                    self.stats.scattered_series += 1;
+                    series.gather_labels(gathered)?;
+                    &*gathered
+                }
+            };
+            let key = reader.key(&self.hasher, block);
+            let binding = match key {
+                Some(key) => match self.tenants[request.tenant].table.find(key, request.now_seconds) {
+                    Some(binding) => binding,
+                    None => self.first_sight(request, key, reader.given(block), "")?,
+                },
+                None => Binding::Rejected(Rejection::MalformedLabel),
+            };
             self.take(binding, series.samples(), series.sample_count(), bounds, receipt)?;
             if series.exemplar_count() + series.histogram_count() == 0 {
                 continue;
@@ -116,107 +219,14 @@ impl Receiver {
                 continue;
             }
             receipt.exemplars += series.exemplar_count() as u64;
-            if series.histogram_count() > 0 {
-                let mut gathered = std::mem::take(&mut self.gathered);
-                series.gather_labels(&mut gathered)?;
-                let key = self.hasher.key(&gathered);
-                let taken =
-                    self.take_histograms(tenant, key, Given::Block(&gathered), series.histograms(), bounds, receipt);
-                self.gathered = gathered;
-                taken?;
+            if let Some(key) = key
+                && series.histogram_count() > 0
+            {
+                self.take_histograms(request, key, reader.given(block), series.histograms(), bounds, receipt)?;
             }
         }
+        receipt.series = size.series;
         receipt.metadata = all.metadata() as u64;
-        Ok(())
-    }
-
-    fn stage_v2(
-        &mut self,
-        tenant: usize,
-        body: &[u8],
-        symbols: &mut Symbols,
-        bounds: Bounds,
-        receipt: &mut Receipt,
-    ) -> Result<(), WriteError> {
-        let limit = self.config.limits.symbols_per_request;
-        for range in decode::v2::symbols(body) {
-            let range = range?;
-            if symbols.keys.len() >= limit {
-                return Err(WriteError::TooManySymbols { limit });
-            }
-            let key = self.hasher.key(&body[range.clone()]);
-            symbols.push(&range, key);
-        }
-        let symbols = &*symbols;
-        let first_is_empty = symbols.range(0).is_some_and(|first| first.is_empty());
-        for series in decode::v2::series(body) {
-            let series = series?;
-            self.check_size(receipt)?;
-            if !first_is_empty {
-                return Err(WriteError::FirstSymbol);
-            }
-            receipt.metadata += u64::from(series.has_metadata());
-            let mut gathered = std::mem::take(&mut self.gathered);
-            let packed = if let Some(packed) = series.label_refs() {
-                packed
-            } else {
-                self.stats.scattered_series += 1;
-                series.gather_label_refs(&mut gathered)?;
-                &gathered
-            };
-            let given = Given::Refs(packed, body, symbols);
-            let key = self.key_of_refs(packed, &symbols.keys);
-            let binding = match key {
-                Some(key) => match self.tenants[tenant].table.find(key, bounds.now_seconds) {
-                    Some(binding) => binding,
-                    None => self.first_sight(tenant, key, given, "", bounds.now_seconds),
-                },
-                None => Binding::Rejected(Rejection::MalformedLabel),
-            };
-            let mut taken = self.take(binding, series.samples(), series.sample_count(), bounds, receipt);
-            if series.exemplar_count() + series.histogram_count() > 0 {
-                if let Binding::Rejected(reason) = binding {
-                    receipt.rejected[reason as usize] += series.histogram_count() as u64;
-                } else {
-                    receipt.exemplars += series.exemplar_count() as u64;
-                    if let Some(key) = key
-                        && series.histogram_count() > 0
-                        && taken.is_ok()
-                    {
-                        taken = self.take_histograms(tenant, key, given, series.histograms(), bounds, receipt);
-                    }
-                }
-            }
-            self.gathered = gathered;
-            taken?;
-        }
-        Ok(())
-    }
-
-    /// The key of a series by the strings that its labels refer to; `None` where one of them is not there.
-    #[inline]
-    fn key_of_refs(&self, packed: &[u8], symbols: &[BlockKey]) -> Option<BlockKey> {
-        let symbol = |reference: u64| symbols.get(usize::try_from(reference).ok()?).copied();
-        let mut key = BlockKey::CHAIN;
-        let mut references = decode::v2::refs(packed);
-        while let Some(name) = references.next() {
-            let (name, value) = (name.ok()?, references.next()?.ok()?);
-            key = self.hasher.chain(key, symbol(name)?, symbol(value)?);
-        }
-        Some(key)
-    }
-
-    /// Counts one more series, and refuses what is larger than allowed.
-    #[inline]
-    fn check_size(&self, receipt: &mut Receipt) -> Result<(), WriteError> {
-        let limits = &self.config.limits;
-        receipt.series += 1;
-        if receipt.series > limits.series_per_request as u64 {
-            return Err(WriteError::TooManySeries { limit: limits.series_per_request });
-        }
-        if self.staged.len() > limits.samples_per_request {
-            return Err(WriteError::TooManySamples { limit: limits.samples_per_request });
-        }
         Ok(())
     }
 
@@ -261,7 +271,7 @@ impl Receiver {
     #[cold]
     fn take_histograms(
         &mut self,
-        tenant: usize,
+        request: &mut Request<'_>,
         key: BlockKey,
         given: Given<'_>,
         histograms: HistogramIter<'_>,
@@ -271,7 +281,10 @@ impl Receiver {
         let mut bindings = [Binding::Ignored; 2];
         for (part, binding) in bindings.iter_mut().enumerate() {
             let key = key.derived(part as u8);
-            *binding = self.find_or_bind(tenant, key, given, PARTS[part], bounds.now_seconds);
+            *binding = match self.tenants[request.tenant].table.find(key, request.now_seconds) {
+                Some(known) => known,
+                None => self.first_sight(request, key, given, PARTS[part])?,
+            };
         }
         for histogram in histograms {
             let histogram = histogram?;

@@ -78,6 +78,53 @@ fn a_malformed_body_changes_nothing_and_a_good_one_after_it_is_taken() {
 }
 
 #[test]
+fn a_body_that_breaks_off_elects_nobody_and_makes_no_series_scope_or_tenant_known() {
+    let mut receiver = receiver();
+    let of = |replica: &'static str| {
+        let mut labels = memory("a");
+        labels.insert(1, ("prometheus_replica", replica));
+        labels
+    };
+    let (first, second) = (of("0"), of("1"));
+    receiver.write("", Body::V1(&body(&[(&first, &[(NOW, 1.0)]), (&second, &[(NOW, 1.0)])])), NOW).unwrap();
+    let before = receiver.stats();
+    let mut new = memory("new");
+    new.insert(1, ("cluster", "eu"));
+    // The second replica would take over, and a series of a new scope be met, before the body breaks off.
+    for series in [vec![(&second[..], &[(NOW + 60_000, 2.0)][..])], vec![(&new[..], &[(NOW, 2.0)][..])]] {
+        let mut broken = body(&series);
+        broken.extend([0x0a, 9]);
+        for tenant in ["", "another"] {
+            assert!(matches!(receiver.write(tenant, Body::V1(&broken), NOW), Err(WriteError::Decode(_))));
+            assert_eq!(receiver.stats(), before);
+        }
+    }
+    let receipt = receiver.write("", Body::V1(&body(&[(&first, &[(NOW + 1000, 1.0)])])), NOW).unwrap();
+    assert_eq!(receipt.selected, 1, "the first replica is still elected");
+}
+
+#[test]
+fn series_that_nothing_selects_make_no_scope() {
+    let mut receiver = receiver();
+    receiver.write("", Body::V1(&body(&[(&[("__name__", "x"), ("cluster", "eu")], &[(NOW, 1.0)])])), NOW).unwrap();
+    assert_eq!((receiver.stats().series, receiver.stats().scopes), (1, 0));
+}
+
+#[test]
+fn a_scope_takes_no_more_services_than_allowed_and_says_so() {
+    let limits = crate::Limits { services_per_scope: 2, ..Default::default() };
+    let mut receiver = Receiver::in_memory(IngestConfig { limits, ..Default::default() }, set(), STEP);
+    let names = ["a", "b", "c"].map(memory);
+    let sample = [(NOW, 1.0)];
+    let all: Vec<(Labels<'_>, &[(i64, f64)])> = names.iter().map(|labels| (&labels[..], &sample[..])).collect();
+    for _ in 0..2 {
+        let receipt = receiver.write("", Body::V1(&body(&all)), NOW).unwrap();
+        assert_eq!((receipt.selected, receipt.rejected[Rejection::ScopeFull as usize]), (2, 1));
+    }
+    assert_eq!(receiver.stats().window_services, 2);
+}
+
+#[test]
 fn bad_samples_and_series_are_left_out_counted_and_named() {
     let mut receiver = receiver();
     let at = |ms: i64| [(NOW + ms, 1.0)];
