@@ -21,6 +21,7 @@ use crate::edges::Edges;
 use crate::exposition::{Kind, Labels, Metric, Page};
 use crate::kernel::Settings;
 use crate::limits::{Limiter, Shown};
+use crate::nat::Translations;
 use crate::privileges;
 use crate::rules::{RulesFile, Stamp, stamp};
 use crate::source::{Report, Source, SourceKind, ebpf::EbpfSource, procfs::ProcfsSource};
@@ -188,6 +189,7 @@ struct Agent {
     shown: Arc<Shown>,
     rules_file: Option<RulesFile>,
     directory: Directory,
+    translations: Translations,
     edges: Edges,
     collectors: Vec<Box<dyn Collector>>,
     names_at: Option<Instant>,
@@ -206,6 +208,7 @@ impl Agent {
         let with_requests = collectors.iter().any(|collector| collector.name() == "http");
         let source = open_source(config.source, *settings, with_requests)?;
         collectors.retain(|collector| collector.needs(source.kind()).is_some());
+        let translations = if config.follow_nat { follow_translations() } else { Translations::none() };
         let kept = give_up_capabilities(source.as_ref(), &collectors)?;
         let mut agent = Self {
             source,
@@ -219,6 +222,7 @@ impl Agent {
             directory: Directory::new(rules, config.show_self)
                 .with_plain_processes(config.plain_processes)
                 .with_gone_after(config.lifetimes().gone_after),
+            translations,
             edges: Edges::new(config.lifetimes(), config.limits.max_edges),
             collectors,
             names_at: None,
@@ -250,6 +254,8 @@ impl Agent {
     fn drain(&mut self) {
         let ended = &mut self.ended;
         self.source.ended(&mut |report| ended.push(report));
+        // After it: a translation is told before its connection can end.
+        self.translations.read();
         if self.ended.is_empty() {
             return;
         }
@@ -261,14 +267,16 @@ impl Agent {
             owners.into_iter().flatten().any(|owner| self.directory.is_stranger(owner))
         };
         if self.ended.iter().any(is_stranger) {
-            self.directory.inventory.cgroups.walk();
+            self.directory.walk_cgroups();
         }
         if self.names_at.is_none_or(|at| at.elapsed() >= NAMES_EVERY)
             && let Err(error) = self.refresh_listeners()
         {
             tracing::warn!("cannot read listeners: {error}");
         }
-        for report in self.ended.drain(..) {
+        self.edges.begin_batch();
+        for mut report in self.ended.drain(..) {
+            self.translations.translate(&mut report);
             self.edges.take(&report, &self.directory);
         }
     }
@@ -276,16 +284,16 @@ impl Agent {
     fn refresh_processes(&mut self, at_most_every: Duration) -> io::Result<()> {
         if self.processes_at.is_none_or(|at| at.elapsed() >= at_most_every) {
             self.processes_at = Some(Instant::now());
-            self.directory.inventory.refresh()?;
+            self.directory.refresh_processes()?;
         }
         Ok(())
     }
 
     fn refresh_listeners(&mut self) -> anyhow::Result<()> {
         self.names_at = Some(Instant::now());
-        let listening = self.source.listening(&self.directory.inventory)?;
+        let listening = self.source.listening(self.directory.inventory())?;
         if listening.iter().any(|one| self.directory.is_stranger(one.owner)) {
-            self.directory.inventory.cgroups.walk();
+            self.directory.walk_cgroups();
         }
         self.directory.set_listening(listening);
         Ok(())
@@ -299,18 +307,23 @@ impl Agent {
         // In this order: what ends in between is in the ring at the next look, and nothing that is
         // still reported open was reported as ended.
         self.drain();
-        let (directory, edges) = (&mut self.directory, &mut self.edges);
-        directory.inventory.cgroups.tidy();
+        let (directory, translations, edges) = (&mut self.directory, &mut self.translations, &mut self.edges);
+        directory.tidy_cgroups();
         directory.set_present();
         edges.begin_look();
         let mut has_walked = false;
-        self.source.live(&mut |report| {
+        self.source.live(&mut |mut report| {
+            if translations.is_too_young(&report) {
+                return;
+            }
+            translations.translate(&mut report);
             if directory.is_stranger(report.owner) && !has_walked {
                 has_walked = true;
-                directory.inventory.cgroups.walk();
+                directory.walk_cgroups();
             }
             edges.take(&report, directory);
         })?;
+        translations.end_look();
         edges.end_look(&directory.gone());
         Ok(())
     }
@@ -364,8 +377,8 @@ impl Agent {
         self.shown = Arc::new(Shown::new(&new.limits));
         self.is_reloaded = true;
         // What only a restart brings into force stays as it was, so that it is said again while it differs.
-        let Config { listen, web_config_file, source, disable, max_connections, .. } = self.config.clone();
-        self.config = Config { listen, web_config_file, source, disable, max_connections, ..new };
+        let Config { listen, web_config_file, source, disable, max_connections, follow_nat, .. } = self.config.clone();
+        self.config = Config { listen, web_config_file, source, disable, max_connections, follow_nat, ..new };
         tracing::info!("the configuration was read and is in force");
     }
 
@@ -401,7 +414,8 @@ impl Agent {
             family.sample(&of(name), duration.as_secs_f64());
         }
         let mut family = page.family(&DROPPED);
-        for (event, count) in self.source.losses() {
+        let translations = [("translation", self.translations.lost())];
+        for (event, count) in self.source.losses().into_iter().chain(translations) {
             family.sample(&Labels::new(&[("event", Some(event))]), count as f64);
         }
         let mut family = page.family(&LIMITED);
@@ -437,6 +451,18 @@ fn run_collectors(
         (collector.name(), result.is_ok(), began.elapsed())
     };
     collectors.iter_mut().map(run).collect()
+}
+
+/// Follows address translations, or says why not.
+fn follow_translations() -> Translations {
+    Translations::follow().unwrap_or_else(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            tracing::info!("without CAP_NET_ADMIN peers behind translated addresses (NAT, ClusterIP) are not named");
+        } else {
+            tracing::info!("address translations cannot be followed: {error}");
+        }
+        Translations::none()
+    })
 }
 
 /// Leaves this thread with what the collectors keep. Gives what that is.

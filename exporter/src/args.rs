@@ -39,6 +39,9 @@ pub struct Args {
     /// Processes outside of units and containers that are services by their executable's name [default: listening]
     #[arg(long, value_enum)]
     pub plain_processes: Option<PlainProcesses>,
+    /// Find peers behind translated addresses (NAT, ClusterIP, published ports) [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub follow_nat: Option<bool>,
     /// Show Quoll's own processes too
     #[arg(long)]
     pub show_self: bool,
@@ -111,6 +114,7 @@ impl Args {
         set(&mut config.listen, self.listen.as_ref());
         set(&mut config.source, self.source.as_ref());
         set(&mut config.plain_processes, self.plain_processes.as_ref());
+        set(&mut config.follow_nat, self.follow_nat.as_ref());
         set(&mut config.disable, list(&self.disable).as_ref());
         set(&mut config.max_connections, self.max_connections.as_ref());
         set(&mut config.idle_after_seconds, self.idle_after.as_ref());
@@ -184,20 +188,23 @@ fn describe(text: &mut String, metric: &crate::exposition::Metric) {
 /// What each collector needs and keeps, with each source, and all of them together: the last word for
 /// whoever writes a service file.
 #[must_use]
-pub fn capabilities_text(disabled: &[String]) -> String {
+pub fn capabilities_text(config: &Config) -> String {
     let mut text = String::new();
     for source in [SourceKind::Ebpf, SourceKind::Procfs] {
         text += &format!("with --source {}:\n", source.name());
         let mut all = Needs::NONE;
-        for collector in collectors::all().iter().filter(|one| !disabled.iter().any(|name| name == one.name())) {
-            let Some(needs) = collector.needs(source) else {
-                text += &format!("  {:<10} sees nothing with it\n", collector.name());
+        let all_collectors = collectors::all();
+        let enabled = all_collectors.iter().filter(|one| !config.disable.iter().any(|name| name == one.name()));
+        let translations = config.follow_nat.then_some(("nat", Some(privileges::FOLLOW_NAT)));
+        for (name, needs) in enabled.map(|one| (one.name(), one.needs(source))).chain(translations) {
+            let Some(needs) = needs else {
+                text += &format!("  {name:<10} sees nothing with it\n");
                 continue;
             };
             all.to_start |= needs.to_start;
             all.to_run |= needs.to_run;
             let (start, life) = (privileges::names(needs.to_start), privileges::names(needs.to_run));
-            text += &format!("  {:<10} to start: {start}; for life: {life}", collector.name());
+            text += &format!("  {name:<10} to start: {start}; for life: {life}");
             text +=
                 &if needs.otherwise.is_empty() { "\n".to_owned() } else { format!(" (else {})\n", needs.otherwise) };
         }

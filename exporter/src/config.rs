@@ -79,6 +79,8 @@ pub struct Config {
     pub max_connections: u32,
     /// Which processes are named by their executable.
     pub plain_processes: PlainProcesses,
+    /// Whether peers are found behind translated addresses.
+    pub follow_nat: bool,
     /// Whether Quoll's own processes are shown.
     pub show_self: bool,
     /// When edges end.
@@ -102,6 +104,7 @@ impl Default for Config {
             disable: Vec::new(),
             max_connections: Settings::default().connections,
             plain_processes: PlainProcesses::default(),
+            follow_nat: true,
             show_self: false,
             idle_after_seconds: IDLE_AFTER.as_secs(),
             gone_after_seconds: GONE_AFTER.as_secs(),
@@ -197,6 +200,7 @@ impl Config {
             ("source", self.source == new.source),
             ("disable", self.disable == new.disable),
             ("max_connections", self.max_connections == new.max_connections),
+            ("follow_nat", self.follow_nat == new.follow_nat),
         ];
         settings.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
     }

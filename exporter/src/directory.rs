@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,9 @@ struct Place {
 #[derive(Debug)]
 pub struct Directory {
     /// Processes, cgroups and namespaces.
-    pub inventory: Inventory,
+    inventory: Inventory,
+    /// Changes whenever a name may; no two directories have the same.
+    version: u64,
     rules: Rules,
     listening: Vec<Listening>,
     /// By namespace (0 for addresses that mean the same everywhere) and endpoint.
@@ -103,6 +106,7 @@ impl Directory {
     pub fn new(rules: Rules, show_own: bool) -> Self {
         Self {
             inventory: Inventory::default(),
+            version: next_version(),
             rules,
             listening: Vec::new(),
             places: HashMap::new(),
@@ -129,18 +133,55 @@ impl Directory {
         Self { plain, ..self }
     }
 
+    /// Processes, cgroups and namespaces.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// A number that changes whenever a name may: what [`Self::ends`] said holds as long as it stays.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Reads processes, containers and namespaces anew.
+    ///
+    /// # Errors
+    /// Where `/proc` itself cannot be listed.
+    pub fn refresh_processes(&mut self) -> std::io::Result<()> {
+        self.version = next_version();
+        self.inventory.refresh()
+    }
+
+    /// Looks for new cgroups, if that was not done just now.
+    pub fn walk_cgroups(&mut self) {
+        if self.inventory.cgroups.walk() {
+            self.version = next_version();
+        }
+    }
+
+    /// The same, if it was not done for a minute.
+    pub fn tidy_cgroups(&mut self) {
+        if self.inventory.cgroups.tidy() {
+            self.version = next_version();
+        }
+    }
+
     /// The same for one that is in use; names that were given to places are forgotten.
     pub fn configure(&mut self, plain: PlainProcesses, gone_after: Duration, show_own: bool) {
         self.plain = plain;
         self.gone_after = gone_after;
         self.show_own = show_own;
         self.places.clear();
+        self.version = next_version();
     }
 
     /// Puts new rules in force; names that the old ones gave to places are forgotten.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
         self.places.clear();
+        self.version = next_version();
     }
 
     /// Finds out which services are present; processes and listeners are up to date.
@@ -194,6 +235,7 @@ impl Directory {
 
     /// Takes in the present listeners.
     pub fn set_listening(&mut self, listening: Vec<Listening>) {
+        self.version = next_version();
         self.owners.clear();
         self.namespaces.clear();
         if self.places.len() > MAX_ENDPOINTS {
@@ -365,6 +407,11 @@ impl Directory {
     pub fn is_stranger(&self, owner: Owner) -> bool {
         self.inventory.cgroups.path_of(owner.cgroup_id).is_none()
     }
+}
+
+fn next_version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// Addresses that mean the same in all namespaces have one entry.

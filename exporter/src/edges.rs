@@ -5,15 +5,20 @@
 //! their edge's counters while they live, and a connection's end adds only the rest. Whether a
 //! connection is first seen open or already ended makes no difference to the totals.
 //!
+//! Naming both ends of a connection takes a dozen look-ups, so the edge is remembered by all that the
+//! names depend on ([`Route`]), until anything that names are made of changes.
+//!
 //! Counters of an edge never fall. An edge ends, and its series with it, when nothing happened on it for
 //! [`IDLE_AFTER`] and no connection of it is open; or for [`GONE_AFTER`] where one of its services is gone
 //! from this node. So churn leaves nothing behind. When there are too many edges, new ones are not opened: what
 //! belongs there goes to the edge from `other` to `other`, and such connections are counted.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
+use foldhash::{HashMap, HashMapExt};
 use quoll_ebpf_abi::HttpStats;
 use quoll_ebpf_abi::http::CLASSES;
 
@@ -21,7 +26,7 @@ use crate::collectors::{http, tcp};
 use crate::directory::{Directory, Ends, GONE_AFTER};
 use crate::histogram::Histogram;
 use crate::service::Service;
-use crate::source::{ConnectionId, Counters, Failure, Phase, Report, Role};
+use crate::source::{ConnectionId, Counters, Failure, Owner, Phase, Report, Role};
 
 /// Edges that are kept at most; each takes about 2 KiB here and 50 to 110 series in Prometheus.
 pub const MAX_EDGES: usize = 20_000;
@@ -135,6 +140,50 @@ impl Past {
     }
 }
 
+/// What the names of a connection depend on. Connections of one edge mostly differ in nothing but their
+/// client's port, which does not count.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Route {
+    owner: Owner,
+    peer: Option<Owner>,
+    processes: [u32; 2],
+    local: Ipv6Addr,
+    remote: Ipv6Addr,
+    server_port: u16,
+    role: Role,
+}
+
+impl Route {
+    /// `None` where it has to be found out who called whom.
+    fn of(report: &Report) -> Option<Self> {
+        let role = report.role?;
+        let server = if role == Role::Server { report.local } else { report.remote };
+        Some(Self {
+            owner: report.owner,
+            peer: report.peer,
+            processes: report.processes,
+            local: report.local.address,
+            remote: report.remote.address,
+            server_port: server.port,
+            role,
+        })
+    }
+}
+
+/// Where a connection belongs.
+#[derive(Debug, Clone, Copy)]
+struct Destination {
+    /// Index of its edge; `None` where it is hidden.
+    edge: Option<u32>,
+    /// Both ends were found; otherwise a later look may find more.
+    is_complete: bool,
+    /// There was no room for its edge.
+    is_limited: bool,
+}
+
+/// Routes that are remembered, of about 130 bytes.
+const MAX_ROUTES: usize = 8192;
+
 /// An open connection; about 70 bytes.
 #[derive(Debug)]
 struct Known {
@@ -165,13 +214,24 @@ impl Default for Lifetimes {
 #[derive(Debug)]
 pub struct Edges {
     lifetimes: Lifetimes,
+    book: Book,
+    known: HashMap<ConnectionId, Known>,
+    look: u64,
+    /// When the reports that come in now were made, near enough.
+    now: Instant,
+    rules_changed: bool,
+}
+
+/// The edges with their totals.
+#[derive(Debug)]
+struct Book {
     max_edges: usize,
     index: HashMap<EdgeKey, u32>,
     totals: Vec<(EdgeKey, EdgeTotals)>,
-    known: HashMap<ConnectionId, Known>,
-    look: u64,
     limited: u64,
-    rules_changed: bool,
+    routes: HashMap<Route, Destination>,
+    /// The directory's version that `routes` are of.
+    routes_version: u64,
 }
 
 impl Default for Edges {
@@ -184,33 +244,32 @@ impl Edges {
     /// No edges yet.
     #[must_use]
     pub fn new(lifetimes: Lifetimes, max_edges: usize) -> Self {
-        Self {
-            lifetimes,
+        let book = Book {
             max_edges,
             index: HashMap::new(),
             totals: Vec::new(),
-            known: HashMap::new(),
-            look: 0,
             limited: 0,
-            rules_changed: false,
-        }
+            routes: HashMap::new(),
+            routes_version: 0,
+        };
+        Self { lifetimes, book, known: HashMap::new(), look: 0, now: Instant::now(), rules_changed: false }
     }
 
     /// Other bounds from now on; edges that are there stay.
     pub fn set_bounds(&mut self, lifetimes: Lifetimes, max_edges: usize) {
         self.lifetimes = lifetimes;
-        self.max_edges = max_edges;
+        self.book.max_edges = max_edges;
     }
 
     /// Every edge and reporter, in the order first seen.
     pub fn iter(&self) -> impl Iterator<Item = &(EdgeKey, EdgeTotals)> {
-        self.totals.iter()
+        self.book.totals.iter()
     }
 
     /// Connections that were counted under `other` since there was no room for their edge.
     #[must_use]
     pub fn limited(&self) -> u64 {
-        self.limited
+        self.book.limited
     }
 
     /// Open connections are named anew at the next look.
@@ -218,10 +277,16 @@ impl Edges {
         self.rules_changed = true;
     }
 
+    /// Reports of this moment follow.
+    pub fn begin_batch(&mut self) {
+        self.now = Instant::now();
+    }
+
     /// Begins a look at all open connections; [`Self::end_look`] must follow.
     pub fn begin_look(&mut self) {
+        self.begin_batch();
         self.look += 1;
-        for (_, totals) in &mut self.totals {
+        for (_, totals) in &mut self.book.totals {
             totals.active = 0;
         }
     }
@@ -242,32 +307,34 @@ impl Edges {
             let patience = if is_gone { lifetimes.gone_after } else { lifetimes.idle_after };
             totals.active == 0 && now.saturating_duration_since(totals.moved) >= patience
         };
-        if self.totals.iter().any(is_over) {
+        if self.book.totals.iter().any(is_over) {
             self.drop_edges(is_over);
         }
     }
 
     /// Removes edges that no known connection belongs to, and moves the others up.
     fn drop_edges(&mut self, is_over: impl Fn(&(EdgeKey, EdgeTotals)) -> bool) {
-        let mut is_in_use = vec![false; self.totals.len()];
+        let book = &mut self.book;
+        let mut is_in_use = vec![false; book.totals.len()];
         for known in self.known.values() {
             if let Some(edge) = known.edge {
                 is_in_use[edge as usize] = true;
             }
         }
-        let before = std::mem::take(&mut self.totals);
-        self.index.clear();
+        let before = std::mem::take(&mut book.totals);
+        book.index.clear();
+        book.routes.clear();
         let mut places = vec![None; before.len()];
         for (place, edge) in before.into_iter().enumerate() {
             if is_in_use[place] || !is_over(&edge) {
-                let kept = self.totals.len() as u32;
+                let kept = book.totals.len() as u32;
                 places[place] = Some(kept);
-                self.index.insert(edge.0.clone(), kept);
-                self.totals.push(edge);
+                book.index.insert(edge.0.clone(), kept);
+                book.totals.push(edge);
             }
         }
-        self.totals.shrink_to(2 * self.totals.len());
-        self.index.shrink_to(2 * self.index.len());
+        book.totals.shrink_to(2 * book.totals.len());
+        book.index.shrink_to(2 * book.index.len());
         for known in self.known.values_mut() {
             known.edge = known.edge.and_then(|edge| places[edge as usize]);
         }
@@ -275,34 +342,40 @@ impl Edges {
 
     /// Takes in one report.
     pub fn take(&mut self, report: &Report, directory: &Directory) {
+        let Self { book, known, look, now, rules_changed, .. } = self;
         match report.phase {
             Phase::Connecting => {}
             Phase::Failed(failure) => {
-                let edge = self.find(directory.ends(report).as_ref());
-                if let Some(totals) = edge.map(|edge| &mut self.totals[edge as usize].1) {
-                    totals.moved = Instant::now();
+                if let Some(totals) = book.find(report, directory).edge.and_then(|edge| book.totals_of(edge)) {
+                    totals.moved = *now;
                     totals.connects += 1;
                     totals.failures[failure as usize] += 1;
                 }
             }
             Phase::Open => {
+                let (known, is_new) = match known.entry(report.id) {
+                    Entry::Occupied(occupied) => (occupied.into_mut(), false),
+                    Entry::Vacant(vacant) => (vacant.insert(Known::new(report)), true),
+                };
                 // The kernel's walk over a map that changes may show an entry twice.
-                let look = self.look;
-                let is_repeated = self.known.get(&report.id).is_some_and(|known| known.look == look);
-                let Some(edge) = self.advance(report, directory) else { return };
+                let is_repeated = !is_new && known.look == *look;
+                known.look = *look;
+                let Some(totals) = book.advance(known, is_new, report, directory, *rules_changed) else { return };
+                totals.moved = *now;
                 if is_repeated {
                     return;
                 }
-                let totals = &mut self.totals[edge as usize].1;
                 totals.active += 1;
                 if let Some(seconds) = report.rtt_seconds {
                     totals.rtt_seconds.observe(seconds);
                 }
             }
             Phase::Ended { by_reset } => {
-                let edge = self.advance(report, directory);
-                self.known.remove(&report.id);
-                let Some(totals) = edge.map(|edge| &mut self.totals[edge as usize].1) else { return };
+                let seen = known.remove(&report.id);
+                let is_new = seen.is_none();
+                let mut known = seen.unwrap_or_else(|| Known::new(report));
+                let Some(totals) = book.advance(&mut known, is_new, report, directory, *rules_changed) else { return };
+                totals.moved = *now;
                 totals.resets += u64::from(by_reset);
                 if let Some(seconds) = report.rtt_seconds {
                     totals.rtt_seconds.observe(seconds);
@@ -313,64 +386,100 @@ impl Edges {
             }
         }
     }
+}
 
+impl Known {
+    fn new(report: &Report) -> Self {
+        let mut past = Past::default();
+        if report.preexisting
+            && let Some(counters) = &report.counters
+        {
+            // Totals of a connection that was there before us are not of our time.
+            past.renew(counters);
+        }
+        Self { edge: None, is_complete: false, past, look: 0 }
+    }
+}
+
+impl Book {
     /// Counts a connection that is new, adds what grew of one that is not, and gives its edge.
-    fn advance(&mut self, report: &Report, directory: &Directory) -> Option<u32> {
-        let needs_name = match self.known.get(&report.id) {
-            None => true,
-            Some(known) => !known.is_complete || self.rules_changed,
+    fn advance(
+        &mut self,
+        known: &mut Known,
+        is_new: bool,
+        report: &Report,
+        directory: &Directory,
+        rules_changed: bool,
+    ) -> Option<&mut EdgeTotals> {
+        if !known.is_complete || rules_changed {
+            let found = self.find(report, directory);
+            known.edge = found.edge;
+            known.is_complete = found.is_complete;
+        }
+        let totals = known.edge.and_then(|edge| self.totals_of(edge));
+        let Some(totals) = totals else {
+            if let Some(counters) = &report.counters {
+                known.past.renew(counters);
+            }
+            return None;
         };
-        let ends = if needs_name { directory.ends(report) } else { None };
-        let named = needs_name.then(|| self.find(ends.as_ref()));
-        let is_complete = ends.is_none_or(|ends| ends.is_complete);
-        let counters = report.counters.unwrap_or_default();
-        let is_new = !self.known.contains_key(&report.id);
-        let known = self.known.entry(report.id).or_insert_with(|| {
-            let mut past = Past::default();
-            if report.preexisting {
-                // Totals of a connection that was there before us are not of our time.
-                past.renew(&counters);
-            }
-            Known { edge: None, is_complete, past, look: 0 }
-        });
-        if let Some(edge) = named {
-            known.edge = edge;
-            known.is_complete = is_complete;
-        }
-        known.look = self.look;
-        if let Some(edge) = known.edge {
-            let totals = &mut self.totals[edge as usize].1;
-            totals.moved = Instant::now();
-            if is_new && !report.preexisting {
-                totals.connects += 1;
-                if let Some(seconds) = report.connect_seconds {
-                    totals.connect_seconds.observe(seconds);
-                }
-            }
-            if report.counters.is_some() {
-                totals.grow(&known.past, &counters);
+        if is_new && !report.preexisting {
+            totals.connects += 1;
+            if let Some(seconds) = report.connect_seconds {
+                totals.connect_seconds.observe(seconds);
             }
         }
-        known.past.renew(&counters);
-        known.edge
+        if let Some(counters) = &report.counters {
+            totals.grow(&known.past, counters);
+            if !matches!(report.phase, Phase::Ended { .. }) {
+                known.past.renew(counters);
+            }
+        }
+        Some(totals)
     }
 
-    /// The index of an edge, opened if there is room, else that of `other`.
-    fn find(&mut self, ends: Option<&Ends>) -> Option<u32> {
-        let Ends { client, server, reporter, .. } = ends?.clone();
+    fn totals_of(&mut self, edge: u32) -> Option<&mut EdgeTotals> {
+        self.totals.get_mut(edge as usize).map(|(_, totals)| totals)
+    }
+
+    /// Where a connection belongs; its edge is opened if there is room, else it is that of `other`.
+    fn find(&mut self, report: &Report, directory: &Directory) -> Destination {
+        if self.routes_version != directory.version() || self.routes.len() >= MAX_ROUTES {
+            self.routes_version = directory.version();
+            self.routes.clear();
+        }
+        let route = Route::of(report);
+        if let Some(known) = route.as_ref().and_then(|route| self.routes.get(route)) {
+            self.limited += u64::from(known.is_limited);
+            return *known;
+        }
+        let destination = match directory.ends(report) {
+            Some(ends) => self.open(ends),
+            None => Destination { edge: None, is_complete: true, is_limited: false },
+        };
+        self.limited += u64::from(destination.is_limited);
+        if let Some(route) = route {
+            self.routes.insert(route, destination);
+        }
+        destination
+    }
+
+    fn open(&mut self, ends: Ends) -> Destination {
+        let Ends { client, server, reporter, is_complete } = ends;
         let mut key = EdgeKey { client, server, reporter };
-        if !self.index.contains_key(&key) && self.totals.len() >= self.max_edges {
-            self.limited += 1;
+        let count = self.totals.len();
+        let is_limited = count >= self.max_edges && !self.index.contains_key(&key);
+        if is_limited {
             key = EdgeKey { client: Service::other(), server: Service::other(), reporter };
         }
-        let count = self.totals.len();
-        Some(match self.index.entry(key) {
+        let edge = match self.index.entry(key) {
             Entry::Occupied(occupied) => *occupied.get(),
             Entry::Vacant(vacant) => {
                 self.totals.push((vacant.key().clone(), EdgeTotals::new()));
                 *vacant.insert(count as u32)
             }
-        })
+        };
+        Destination { edge: Some(edge), is_complete, is_limited }
     }
 }
 
@@ -388,7 +497,7 @@ mod tests {
     use super::*;
     use crate::net::canonical;
     use crate::rules::Rules;
-    use crate::source::{Owner, endpoint};
+    use crate::source::endpoint;
 
     fn directory() -> Directory {
         let rules =
@@ -418,8 +527,8 @@ mod tests {
     const ENDED: Phase = Phase::Ended { by_reset: false };
 
     fn only(edges: &Edges) -> &EdgeTotals {
-        assert_eq!(edges.totals.len(), 1);
-        &edges.totals[0].1
+        assert_eq!(edges.book.totals.len(), 1);
+        &edges.book.totals[0].1
     }
 
     #[test]
@@ -473,8 +582,8 @@ mod tests {
             let directory = Directory::new(Rules::parse(&rules).unwrap(), true);
             edges.take(&report(number, ENDED, 5), &directory);
         }
-        assert_eq!((edges.totals.len(), edges.limited()), (4, 997));
-        let (key, other) = edges.totals.last().unwrap();
+        assert_eq!((edges.book.totals.len(), edges.limited()), (4, 997));
+        let (key, other) = edges.book.totals.last().unwrap();
         assert_eq!((key.client.to_string(), key.server.to_string()), ("other".into(), "other".into()));
         assert_eq!((other.connects, other.sent_bytes), (997, 5 * 997));
     }
@@ -513,14 +622,14 @@ mod tests {
         edges.take(&report(1, ENDED, 5), &directory);
         edges.take(&reversed(report(2, Phase::Open, 7)), &directory);
         edges.end_look_at(&HashSet::new(), start + IDLE_AFTER / 2);
-        assert_eq!(edges.totals.len(), 2);
+        assert_eq!(edges.book.totals.len(), 2);
         for later in [2, 3] {
             edges.begin_look();
             edges.take(&reversed(report(2, Phase::Open, 7 * u64::from(later))), &directory);
             edges.end_look_at(&HashSet::new(), start + IDLE_AFTER * later);
         }
         assert_eq!(only(&edges).sent_bytes, 21);
-        assert_eq!((edges.index.len(), only(&edges).active), (1, 1));
+        assert_eq!((edges.book.index.len(), only(&edges).active), (1, 1));
         edges.take(&reversed(report(2, ENDED, 30)), &directory);
         assert_eq!((only(&edges).sent_bytes, only(&edges).connects), (30, 1));
     }
@@ -537,12 +646,12 @@ mod tests {
             edges.take(&report(number, ENDED, 5), &directory);
             let gone = Service::new(None, &name).unwrap();
             edges.end_look_at(&HashSet::from([gone.clone()]), start);
-            assert_eq!(edges.totals.len(), 1, "it may come back");
+            assert_eq!(edges.book.totals.len(), 1, "it may come back");
             edges.begin_look();
             edges.end_look_at(&HashSet::from([gone]), start + GONE_AFTER + Duration::from_secs(60));
-            assert!(edges.totals.is_empty() && edges.index.is_empty() && edges.known.is_empty());
+            assert!(edges.book.totals.is_empty() && edges.book.index.is_empty() && edges.known.is_empty());
         }
-        assert!(edges.totals.capacity() < 8);
+        assert!(edges.book.totals.capacity() < 8);
     }
 
     #[test]

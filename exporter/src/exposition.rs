@@ -85,6 +85,29 @@ impl Labels {
         &self.0
     }
 
+    /// Bytes of the longest value, at most: an escaped character counts twice.
+    #[must_use]
+    pub fn longest_value(&self) -> usize {
+        let (mut longest, mut length, mut is_inside, mut is_escaped) = (0, 0, false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                b'"' if !is_escaped => {
+                    longest = longest.max(length);
+                    (length, is_inside) = (0, !is_inside);
+                }
+                _ if is_inside => {
+                    length += 1;
+                    is_escaped = byte == b'\\' && !is_escaped;
+                }
+                _ => {}
+            }
+            if byte != b'\\' {
+                is_escaped = false;
+            }
+        }
+        longest
+    }
+
     /// Names and values as they were given.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, String)> {
         let mut rest: &str = &self.0;
@@ -212,7 +235,27 @@ impl Page {
 #[derive(Debug)]
 pub struct TextChunks {
     families: std::vec::IntoIter<Samples>,
-    current: Option<(Metric, std::vec::IntoIter<(Labels, Value)>)>,
+    current: Option<(Heading, std::vec::IntoIter<(Labels, Value)>)>,
+}
+
+/// What all samples of a family share, made once.
+#[derive(Debug)]
+struct Heading {
+    name: &'static str,
+    /// For histograms: `le="BOUND"} `, of each bucket.
+    buckets: Vec<String>,
+}
+
+impl Heading {
+    fn new(metric: &Metric) -> Self {
+        let Kind::Histogram(bounds) = metric.kind else { return Self { name: metric.name, buckets: Vec::new() } };
+        let bucket = |bound: &f64| {
+            let mut text = "le=\"".to_owned();
+            number(&mut text, *bound);
+            text + "\"} "
+        };
+        Self { name: metric.name, buckets: bounds.iter().chain([&f64::INFINITY]).map(bucket).collect() }
+    }
 }
 
 impl Iterator for TextChunks {
@@ -221,11 +264,11 @@ impl Iterator for TextChunks {
     fn next(&mut self) -> Option<String> {
         let mut text = String::new();
         while text.len() < CHUNK_BYTES {
-            let Some((metric, samples)) = &mut self.current else {
+            let Some((heading, samples)) = &mut self.current else {
                 let Some(family) = self.families.next() else { break };
                 if !family.samples.is_empty() {
                     head(&mut text, &family.metric);
-                    self.current = Some((family.metric, family.samples.into_iter()));
+                    self.current = Some((Heading::new(&family.metric), family.samples.into_iter()));
                 }
                 continue;
             };
@@ -234,7 +277,7 @@ impl Iterator for TextChunks {
                 text.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
             }
             match samples.next() {
-                Some((labels, value)) => sample(&mut text, metric, &labels, &value),
+                Some((labels, value)) => sample(&mut text, heading, &labels, &value),
                 None => self.current = None,
             }
         }
@@ -277,37 +320,35 @@ fn head(text: &mut String, metric: &Metric) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn sample(text: &mut String, metric: &Metric, labels: &Labels, value: &Value) {
+fn sample(text: &mut String, heading: &Heading, labels: &Labels, value: &Value) {
     match value {
-        Value::Number(value) => line(text, metric.name, "", labels, None, *value),
+        Value::Number(value) => line(text, heading.name, "", labels, *value),
         Value::Histogram(counts, sum, _) => {
-            let Kind::Histogram(bounds) = metric.kind else { return };
             let mut total = 0;
-            for (index, count) in counts.iter().enumerate().take(bounds.len() + 1) {
+            for (count, bucket) in counts.iter().zip(&heading.buckets) {
                 total += count;
-                let bound = bounds.get(index).copied().unwrap_or(f64::INFINITY);
-                line(text, metric.name, "_bucket", labels, Some(bound), total as f64);
+                text.push_str(heading.name);
+                text.push_str("_bucket{");
+                if !labels.0.is_empty() {
+                    text.push_str(&labels.0);
+                    text.push(',');
+                }
+                text.push_str(bucket);
+                integer(text, total);
+                text.push('\n');
             }
-            line(text, metric.name, "_sum", labels, None, *sum);
-            line(text, metric.name, "_count", labels, None, total as f64);
+            line(text, heading.name, "_sum", labels, *sum);
+            line(text, heading.name, "_count", labels, total as f64);
         }
     }
 }
 
-fn line(text: &mut String, name: &str, suffix: &str, labels: &Labels, bound: Option<f64>, value: f64) {
+fn line(text: &mut String, name: &str, suffix: &str, labels: &Labels, value: f64) {
     text.push_str(name);
     text.push_str(suffix);
-    if bound.is_some() || !labels.0.is_empty() {
+    if !labels.0.is_empty() {
         text.push('{');
         text.push_str(&labels.0);
-        if let Some(bound) = bound {
-            if !labels.0.is_empty() {
-                text.push(',');
-            }
-            text.push_str("le=\"");
-            number(text, bound);
-            text.push('"');
-        }
         text.push('}');
     }
     text.push(' ');
@@ -315,14 +356,35 @@ fn line(text: &mut String, name: &str, suffix: &str, labels: &Labels, bound: Opt
     text.push('\n');
 }
 
+/// Up to here every whole number is an `f64`.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 fn number(text: &mut String, value: f64) {
     if value.is_nan() {
         text.push_str("NaN");
     } else if value.is_infinite() {
         text.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else if (0.0..EXACT).contains(&value) && value.is_sign_positive() && value.fract() == 0.0 {
+        integer(text, value as u64);
     } else {
         let _ = write!(text, "{value}");
     }
+}
+
+/// Most numbers of a page are whole; this takes a third of the time of the general way.
+fn integer(text: &mut String, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    // Digits are text.
+    text.push_str(std::str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -354,6 +416,34 @@ mod tests {
         let labels = labels.with("b", ",x=\"");
         let pairs: Vec<_> = labels.pairs().collect();
         assert_eq!(pairs, [("path", "a\\b\"c\nd".to_owned()), ("b", ",x=\"".to_owned())]);
+    }
+
+    #[test]
+    fn the_longest_value_is_found_between_its_quotes() {
+        let labels = Labels::new(&[("a_rather_long_name", Some("xy")), ("b", Some("a\"b\\c"))]);
+        assert_eq!(labels.longest_value(), 7);
+        assert_eq!(Labels::default().longest_value(), 0);
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (7.0, "7"),
+            (1234567890.0, "1234567890"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (1e300, &format!("{}", 1e300)),
+            (-3.0, "-3"),
+            (0.25, "0.25"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            let mut text = String::new();
+            number(&mut text, value);
+            assert_eq!(text, expected);
+        }
     }
 
     #[test]

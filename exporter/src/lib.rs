@@ -8,6 +8,7 @@
 //! - [`source`] tells what connections and listeners there are; [`kernel`] is the only place that talks
 //!   to eBPF, and [`btf`] tells it where the kernel keeps things.
 //! - [`directory`] names sockets, from [`rules`] (`services.yaml`) and the [`inventory`] of processes.
+//! - [`nat`] sees through translated addresses before that.
 //! - [`edges`] sums reports into totals; [`collectors`] write them, one folder each.
 //! - [`agent`] owns all of that on one thread; [`server`] hands its pages out.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
@@ -25,6 +26,7 @@ pub mod inventory;
 pub mod kernel;
 pub mod limits;
 pub mod memory;
+pub mod nat;
 pub mod net;
 pub mod privileges;
 pub mod protobuf;

@@ -173,7 +173,8 @@ impl Limiter {
         for family in page.families_mut() {
             for (labels, _) in &mut family.samples {
                 // The text is longer than any value in it.
-                if labels.as_str().len() > self.label_value_bytes {
+                let limit = self.label_value_bytes;
+                if labels.as_str().len() > limit && labels.longest_value() > limit {
                     *labels = shortened(labels, self.label_value_bytes);
                 }
             }

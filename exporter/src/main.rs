@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         }
         if args.print_capabilities {
             match args.config() {
-                Ok(config) => print!("{}", capabilities_text(&config.disable)),
+                Ok(config) => print!("{}", capabilities_text(&config)),
                 Err(error) => {
                     eprintln!("quoll-exporter: {error:#}");
                     return ExitCode::FAILURE;

@@ -17,7 +17,7 @@ pub struct Needs {
     pub to_start: CapabilitySet,
     /// For life; without them it sees less.
     pub to_run: CapabilitySet,
-    /// What it sees less without those in `to_run`.
+    /// What it sees less without those in `to_run`, or without those it can start without.
     pub otherwise: &'static str,
 }
 
@@ -38,9 +38,17 @@ impl Needs {
     }
 }
 
-const NAMES: [(CapabilitySet, &str); 4] = [
+/// What following translated addresses takes ([`crate::nat`]).
+pub const FOLLOW_NAT: Needs = Needs {
+    to_start: CapabilitySet::NET_ADMIN,
+    to_run: CapabilitySet::empty(),
+    otherwise: "peers behind translated addresses are not named",
+};
+
+const NAMES: [(CapabilitySet, &str); 5] = [
     (CapabilitySet::BPF, "CAP_BPF"),
     (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
     (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
 ];

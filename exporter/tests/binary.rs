@@ -185,6 +185,7 @@ fn printed_capabilities() -> [Vec<String>; 2] {
 fn bits(capabilities: &[String]) -> u64 {
     let bit = |name: &String| match name.as_str() {
         "CAP_DAC_READ_SEARCH" => 2,
+        "CAP_NET_ADMIN" => 12,
         "CAP_SYS_PTRACE" => 19,
         "CAP_PERFMON" => 38,
         "CAP_BPF" => 39,

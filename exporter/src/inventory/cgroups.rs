@@ -4,13 +4,14 @@
 //! Usage comes from wherever the controllers are: version 2, or version 1 in another place for each
 //! controller ("hybrid" machines have both). See `usage.rs` for what is read there.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use foldhash::{HashMap, HashMapExt};
 
 /// An inode that is not known is looked for at most this often: the cgroup may be gone already.
 const WALK_EVERY: Duration = Duration::from_secs(1);
@@ -143,14 +144,12 @@ impl Cgroups {
         self.by_id.get(&id).map(|(path, _)| path)
     }
 
-    /// Looks for new cgroups and forgets old ones, if that was not done for a minute.
-    pub fn tidy(&mut self) {
-        if self.walked.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
-            self.walk();
-        }
+    /// Looks for new cgroups and forgets old ones, if that was not done for a minute; gives whether it did.
+    pub fn tidy(&mut self) -> bool {
+        self.walked.is_none_or(|at| at.elapsed() >= TIDY_EVERY) && self.walk()
     }
 
-    /// Looks for new cgroups, if that was not done just now.
+    /// Looks for new cgroups, if that was not done just now; gives whether it did.
     pub fn walk(&mut self) -> bool {
         if self.walked.is_some_and(|at| at.elapsed() < WALK_EVERY) {
             return false;

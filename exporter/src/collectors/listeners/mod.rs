@@ -139,7 +139,7 @@ impl Listeners {
     fn share_overflows(&mut self, world: &World<'_>, dropped: &HashMap<u32, BTreeMap<Key, u64>>) {
         let mut seen = HashMap::new();
         for (netns, drops) in dropped {
-            let process = world.directory.inventory.netns.get(netns).map(|netns| netns.process);
+            let process = world.directory.inventory().netns.get(netns).map(|netns| netns.process);
             let Some(now) = process.and_then(netstat_overflows) else { continue };
             seen.insert(*netns, now);
             let unseen = if self.has_looked { 0 } else { now };

@@ -119,7 +119,7 @@ impl Collector for Resources {
     }
 
     fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
-        let inventory = &world.directory.inventory;
+        let inventory = world.directory.inventory();
         let members = world.directory.members();
         let tenants = Tenants::of(members);
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();

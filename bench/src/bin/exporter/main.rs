@@ -1,0 +1,238 @@
+//! The exporter under load: what it costs the machine, and itself.
+//!
+//! 200 services call one another over 1,000 edges in network namespaces of their own: 20,000 connections stay
+//! open, and as many new ones as two cores allow, up to 10,000 a second. The same load runs alone, with the
+//! exporter, and with `--source procfs`, in turn.
+//!
+//! Costs are processor time, so that a busy machine does not count against anyone: of the agent by its own
+//! clock, of the kernel side by the kernel's statistics of our programs (`kernel.bpf_stats_enabled`, itself
+//! some 20 ns per run). `sys_exit` runs for every process of the machine: its mean cost is charged for the calls that the
+//! load makes, and its cost per request is what it takes beyond its rate without requests.
+//!
+//! `--churn` instead starts 10,000 services one after the other, each in a cgroup of its own and with one call
+//! to a server that stays, and watches the exporter's memory.
+
+mod agent;
+mod churn;
+mod load;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use agent::{Counting, Exporter, Scraper, sum};
+use anyhow::{Context, ensure};
+use clap::Parser;
+use load::Load;
+use quoll_bench::Report;
+use quoll_bench::tcp_load::{self, CALLS_PER_CONNECTION, Shape};
+
+/// Scrapes in a row whose times are judged.
+const TIMED_SCRAPES: usize = 40;
+
+#[derive(Parser)]
+struct Args {
+    /// The exporter's binary; by default the one beside this bench, built now
+    #[arg(long)]
+    exporter: Option<PathBuf>,
+    /// Services
+    #[arg(long, default_value_t = 200)]
+    services: usize,
+    /// Pairs of services that call
+    #[arg(long, default_value_t = 1000)]
+    edges: usize,
+    /// Connections that stay open
+    #[arg(long, default_value_t = 20_000)]
+    open: usize,
+    /// New connections per second to try for
+    #[arg(long, default_value_t = 10_000.0)]
+    rate: f64,
+    /// Length of each part in seconds
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// Short-lived services instead
+    #[arg(long)]
+    churn: bool,
+    /// How many of them
+    #[arg(long, default_value_t = 10_000)]
+    churn_services: usize,
+    /// Is the load
+    #[arg(long, hide = true)]
+    load: bool,
+    /// Is this part of the load
+    #[arg(long, hide = true, default_value_t = 0)]
+    part: usize,
+    /// Is a short-lived service that calls this address
+    #[arg(long, hide = true)]
+    job: Option<SocketAddr>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    if let Some(server) = args.job {
+        return churn::job(server);
+    }
+    if args.load {
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+        ensure!(up.success(), "cannot raise the loopback of the load's network namespace");
+        return tcp_load::run(Shape { services: args.services, edges: args.edges, part: args.part });
+    }
+    ensure!(rustix::process::geteuid().is_root(), "loading eBPF programs and making network namespaces needs root");
+    let binary = match &args.exporter {
+        Some(binary) => binary.clone(),
+        None => build_exporter()?,
+    };
+    if args.churn { churn::run(args.churn_services, &binary) } else { under_load(&args, &binary) }
+}
+
+fn build_exporter() -> anyhow::Result<PathBuf> {
+    let built = Command::new("cargo").args(["build", "--release", "--quiet", "-p", "quoll-exporter"]).status()?;
+    ensure!(built.success(), "the exporter does not build");
+    Ok(std::env::current_exe()?.with_file_name("quoll-exporter"))
+}
+
+/// Processes that share the load.
+const PARTS: usize = 4;
+/// More than any machine can do.
+const ALL_IT_CAN: f64 = 1e9;
+
+/// Costs of one run of `connect`.
+struct Connected {
+    made: f64,
+    per_second: f64,
+    load_us: f64,
+    agent_seconds: f64,
+    seconds: f64,
+    scrapes: f64,
+}
+
+impl Connected {
+    fn agent_share(&self) -> f64 {
+        self.agent_seconds / self.seconds
+    }
+}
+
+fn connect(load: &mut Load, rate: f64, seconds: f64, agent: Option<&Exporter>) -> anyhow::Result<Connected> {
+    let agent_cpu = || agent.map_or(Ok(0.0), Exporter::cpu_seconds);
+    let (load_before, agent_before) = (load.cpu_seconds()?, agent_cpu()?);
+    let scraper = agent.map(Scraper::start);
+    let (made, seconds) = load.tell(&format!("connect {} {seconds}", rate / PARTS as f64))?;
+    let scrapes = scraper.map_or(0.0, Scraper::stop);
+    Ok(Connected {
+        made,
+        per_second: made / seconds,
+        load_us: 1e6 * (load.cpu_seconds()? - load_before) / made,
+        agent_seconds: agent_cpu()? - agent_before,
+        seconds,
+        scrapes,
+    })
+}
+
+fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
+    let mut report = Report::new("exporter");
+    let part = |part| Shape { services: args.services / PARTS, edges: args.edges / PARTS, part };
+    let shapes: Vec<Shape> = (0..PARTS).map(part).collect();
+    let rules = shapes.iter().fold("services:\n".to_owned(), |text, shape| text + &shape.rules());
+    let mut load = Load::start(&shapes)?;
+    let (open, _) = load.tell(&format!("open {}", args.open / PARTS))?;
+    report.note(&format!("{} services, {} edges, {open} open connections", args.services, args.edges));
+
+    report.note("the load alone");
+    let alone = connect(&mut load, args.rate, args.seconds, None)?;
+    report.add("connections_per_second_alone", alone.per_second);
+    report.add("load_us_per_connection_alone", alone.load_us);
+    let limit = connect(&mut load, ALL_IT_CAN, args.seconds / 4.0, None)?;
+    report.add("connections_per_second_limit_alone", limit.per_second);
+
+    report.note("with the exporter");
+    let exporter = Exporter::start(binary, "ebpf", &rules, &[])?;
+    let (with, made) = with_exporter(args, &mut load, &exporter, &mut report)?;
+    page_costs(&exporter, &with, made, &mut report)?;
+    report.add("peak_memory_bytes", exporter.memory("VmHWM")?);
+    drop(exporter);
+
+    report.note("with --source procfs");
+    let exporter = Exporter::start(binary, "procfs", &rules, &[])?;
+    let procfs = connect(&mut load, args.rate, args.seconds, Some(&exporter))?;
+    report.add("procfs_connections_per_second", procfs.per_second);
+    report.add("procfs_agent_core_share", procfs.agent_share());
+    report.add("procfs_load_us_per_connection", procfs.load_us);
+    report.add("procfs_peak_memory_bytes", exporter.memory("VmHWM")?);
+    report.print();
+    Ok(())
+}
+
+/// Connections, then requests; gives the first and how many connections there were in all.
+fn with_exporter(
+    args: &Args,
+    load: &mut Load,
+    exporter: &Exporter,
+    report: &mut Report,
+) -> anyhow::Result<(Connected, f64)> {
+    let counting = Counting::start()?;
+    let before = exporter.hooks();
+    let with = connect(load, args.rate, args.seconds, Some(exporter))?;
+    let hooks = exporter.hooks().since(&before);
+    let (transitions, calls) = (hooks.of("inet_sock_set_state"), hooks.of("sys_exit"));
+    ensure!(transitions.count > 0.0, "the exporter's programs saw no connection");
+    let transitions_us = transitions.ns / with.made / 1e3;
+    let calls_us = if calls.count > 0.0 { CALLS_PER_CONNECTION * calls.mean_ns() / 1e3 } else { 0.0 };
+    report.add("connections_per_second", with.per_second);
+    report.add("agent_core_share", with.agent_share());
+    report.add("kernel_us_per_connection", transitions_us + calls_us);
+    report.note(&format!(
+        "    of which {transitions_us:.2} us in {:.1} transitions, {calls_us:.2} us in {CALLS_PER_CONNECTION} system calls",
+        transitions.count / with.made
+    ));
+    report.add("load_us_per_connection", with.load_us);
+    report.note("    mean of a run of each probe");
+    for (hook, runs) in hooks.iter() {
+        report.note(&format!("    {hook:<44} {:>7.0} ns, {:.0} runs", runs.mean_ns(), runs.count));
+    }
+
+    // What else this machine does in the meantime calls the kernel, too.
+    let (noise, since) = (exporter.hooks(), Instant::now());
+    thread::sleep(Duration::from_secs(2));
+    let idle = exporter.hooks();
+    let idle_rate = idle.since(&noise).ns_of_events() / since.elapsed().as_secs_f64();
+    let agent_before = exporter.cpu_seconds()?;
+    let (answered, seconds) = load.tell(&format!("request {}", args.seconds / 4.0))?;
+    let ns = exporter.hooks().since(&idle).ns_of_events() - idle_rate * seconds;
+    report.add("us_per_http_request", ns / answered / 1e3);
+    report.add("http_requests_per_second", answered / seconds);
+    report.add("agent_core_share_http", (exporter.cpu_seconds()? - agent_before) / seconds);
+    drop(counting);
+
+    let limit = connect(load, ALL_IT_CAN, args.seconds / 4.0, Some(exporter))?;
+    report.add("connections_per_second_limit", limit.per_second);
+    let made = with.made + limit.made;
+    Ok((with, made))
+}
+
+/// What a page costs, and what a connection costs the agent besides.
+fn page_costs(exporter: &Exporter, with: &Connected, made: f64, report: &mut Report) -> anyhow::Result<()> {
+    let mut times = Vec::new();
+    let before = exporter.cpu_seconds()?;
+    for _ in 0..TIMED_SCRAPES {
+        let began = Instant::now();
+        exporter.scrape()?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    let per_scrape = (exporter.cpu_seconds()? - before) / TIMED_SCRAPES as f64;
+    times.sort_unstable_by(f64::total_cmp);
+    let page = exporter.scrape()?;
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    let edges = page.lines().filter(|line| line.starts_with("quoll_tcp_active_connections{")).count() as f64 / 2.0;
+    report.add("agent_ms_per_scrape", 1e3 * per_scrape);
+    report.add("agent_us_per_connection", 1e6 * (with.agent_seconds - with.scrapes * per_scrape) / with.made);
+    report.add("events_lost", sum(&page, "quoll_exporter_events_dropped_total"));
+    report.add("connects_counted_ratio", sum(&page, "quoll_tcp_connects_total") / 2.0 / made);
+    report.add("edges", edges);
+    report.add("series", lines.count() as f64);
+    report.add("bytes_per_edge", page.len() as f64 / edges);
+    report.add("scrape_ms_p50", times[times.len() / 2]);
+    report.add("scrape_ms_p99", times[times.len() * 99 / 100]);
+    Ok(())
+}
