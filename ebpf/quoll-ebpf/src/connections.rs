@@ -15,7 +15,7 @@ use quoll_ebpf_abi::{
 };
 
 use crate::http;
-use crate::kernel::Socket;
+use crate::kernel::{Access, Socket};
 use crate::maps::{CLIENTS, CONNECTIONS, ENDED, HTTP, LISTENERS, count_loss};
 
 /// `BPF_RB_NO_WAKEUP`: a wake-up per connection costs more than all the rest.
@@ -34,38 +34,39 @@ fn current_process() -> u32 {
 
 /// The kernel calls this ten times per connection, both ends together; only the transitions that begin
 /// something look at the socket to find out whether it is one of TCP. Those that end something look
-/// it up in our maps.
+/// it up in our maps. Four of the ten are of no interest.
 #[inline(always)]
-pub fn on_transition(address: u64, old: u8, new: u8) {
+pub fn on_transition<A: Access>(address: u64, old: u8, new: u8) {
     match (old, new) {
         (_, tcp_state::SYN_SENT) => {
-            if let Some(socket) = Socket::tcp(address) {
+            if let Some(socket) = Socket::<A>::tcp(address) {
                 on_connect(socket);
             }
         }
-        (tcp_state::SYN_SENT, tcp_state::ESTABLISHED) => on_connected(Socket(address)),
+        (tcp_state::SYN_SENT, tcp_state::ESTABLISHED) => on_connected(Socket::<A>::given(address)),
         (tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => {
-            if let Some(socket) = Socket::tcp(address) {
+            if let Some(socket) = Socket::<A>::tcp(address) {
                 on_accepted(socket);
             }
         }
-        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1 | tcp_state::CLOSE_WAIT)
-        | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => on_closing(Socket(address), new),
+        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
+            on_closing(Socket::<A>::given(address));
+        }
         (tcp_state::LISTEN, tcp_state::CLOSE) => {
             let _ = LISTENERS.remove(&address);
         }
         (_, tcp_state::LISTEN) => {
-            if let Some(socket) = Socket::tcp(address) {
+            if let Some(socket) = Socket::<A>::tcp(address) {
                 remember_listener(socket, current_process());
             }
         }
-        (_, tcp_state::CLOSE) => on_closed(Socket(address), old),
+        (_, tcp_state::CLOSE) => on_closed(Socket::<A>::given(address), old),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn on_connect(socket: Socket) {
+fn on_connect<A: Access>(socket: Socket<A>) {
     let connection = Connection {
         start_ns: now_ns(),
         cgroup_id: socket.cgroup_id(),
@@ -83,7 +84,7 @@ fn on_connect(socket: Socket) {
 }
 
 #[inline(always)]
-fn on_connected(socket: Socket) {
+fn on_connected<A: Access>(socket: Socket<A>) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0) else { return };
     // SAFETY: the entry stays valid while this program runs, and this socket's transitions are
     // serialised by the socket's lock.
@@ -103,12 +104,14 @@ fn on_connected(socket: Socket) {
 /// The server's socket becomes established only after the client's, by the client's ACK; if both
 /// are on this node they are introduced to one another here.
 #[inline(always)]
-fn on_accepted(socket: Socket) {
+fn on_accepted<A: Access>(socket: Socket<A>) {
     let mut connection = Connection { role: ROLE_SERVER, ..established(socket) };
     let tuple = tuple(&connection, false);
     if let Some(client) = CLIENTS.get_ptr(&tuple) {
         // SAFETY: entries are written once, before the server's side exists.
         let client = unsafe { *client };
+        // Taken out, or each new one would have to drive out an old one, which is what takes long.
+        let _ = CLIENTS.remove(&tuple);
         connection.peer_cgroup_id = client.cgroup_id;
         connection.peer_netns = client.netns;
         connection.peer_process = client.process;
@@ -127,7 +130,7 @@ fn on_accepted(socket: Socket) {
 
 /// What a socket says of itself once its handshake is over.
 #[inline(always)]
-pub fn established(socket: Socket) -> Connection {
+pub fn established<A: Access>(socket: Socket<A>) -> Connection {
     let now = now_ns();
     Connection {
         start_ns: now,
@@ -176,25 +179,22 @@ fn is_loopback(address: &[u8; 16]) -> bool {
     high == 0 && (low == 1 || low >> 24 == 0xffff_7f)
 }
 
+/// This end closes, the first or the second of both.
 #[inline(always)]
-fn on_closing(socket: Socket, new: u8) {
+fn on_closing<A: Access>(socket: Socket<A>) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0) else { return };
     // SAFETY: as in `on_connected`.
     let connection = unsafe { &mut *connection };
-    if connection.srtt_us == 0 {
-        connection.srtt_us = socket.srtt_us();
-    }
-    if connection.closing_ns == 0 && new != tcp_state::CLOSE_WAIT {
-        connection.closing_ns = now_ns();
-    }
+    connection.srtt_us = socket.numbers().srtt_us();
+    connection.closing_ns = now_ns();
 }
 
 #[inline(always)]
-fn on_closed(socket: Socket, old: u8) {
+fn on_closed<A: Access>(socket: Socket<A>, old: u8) {
     let Some(connection) = CONNECTIONS.get_ptr(&socket.0) else { return };
     // SAFETY: as in `on_connected`; the copy is taken before the entry is removed.
     let connection = unsafe { *connection };
-    http::on_end(socket, &connection);
+    http::on_end(Socket::at(socket.0), &connection);
     match HTTP.get_ptr(&socket.0) {
         Some(stats) => {
             match ENDED.reserve::<ConnectionHttpRecord>(0) {
@@ -226,14 +226,21 @@ fn on_closed(socket: Socket, old: u8) {
 
 /// Writes a record of `socket` in `state`; every field is set.
 #[inline(always)]
-pub fn fill(record: &mut ConnectionRecord, socket: Socket, connection: &Connection, state: u8, has_http: bool) {
+pub fn fill<A: Access>(
+    record: &mut ConnectionRecord,
+    socket: Socket<A>,
+    connection: &Connection,
+    state: u8,
+    has_http: bool,
+) {
     record.socket = socket.0;
     record.now_ns = now_ns();
-    record.sent_bytes = socket.sent_bytes(connection.role == ROLE_CLIENT, state);
-    record.received_bytes = socket.received_bytes();
+    let numbers = socket.numbers();
+    record.sent_bytes = numbers.sent_bytes(connection.role == ROLE_CLIENT, state);
+    record.received_bytes = numbers.received_bytes();
     record.connection = *connection;
-    record.retransmits = socket.retransmits();
-    record.srtt_us = if connection.srtt_us != 0 { connection.srtt_us } else { socket.srtt_us() };
+    record.retransmits = numbers.retransmits();
+    record.srtt_us = if connection.srtt_us != 0 { connection.srtt_us } else { numbers.srtt_us() };
     record.error = socket.error();
     record.state = state;
     record.ended = 1;
@@ -243,7 +250,7 @@ pub fn fill(record: &mut ConnectionRecord, socket: Socket, connection: &Connecti
 
 /// Begins to follow a listening socket.
 #[inline(always)]
-pub fn remember_listener(socket: Socket, process: u32) {
+pub fn remember_listener<A: Access>(socket: Socket<A>, process: u32) {
     let listener = Listener { start_ns: now_ns(), cgroup_id: socket.cgroup_id(), netns: socket.netns(), process };
     if LISTENERS.insert(&socket.0, &listener, 0).is_err() {
         count_loss(LOST_LISTENERS);

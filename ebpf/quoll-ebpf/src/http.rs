@@ -114,7 +114,7 @@ pub fn on_syscall_exit(registers: u64, result: i64) {
     let descriptor = read::<u32>(registers, abi::ARGUMENT_0);
     let socket = socket_of(descriptor);
     if socket != 0 {
-        on_message(Socket(socket), outgoing, head);
+        on_message(Socket::at(socket), outgoing, head);
     }
 }
 

@@ -20,7 +20,7 @@ use quoll_ebpf_abi::{
 };
 
 use crate::connections::{established, fill, remember_listener};
-use crate::kernel::{Socket, offset, read};
+use crate::kernel::{Probed, Socket, offset, read};
 use crate::maps::{CONNECTIONS, HTTP, count_loss};
 
 /// `struct bpf_iter_meta`
@@ -71,7 +71,7 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
         return 0;
     }
     // SAFETY: both are checked, and the kernel checked their sizes when the iterator was attached.
-    let (socket, connection) = unsafe { (Socket(*key), *value) };
+    let (socket, connection) = unsafe { (Socket::at(*key), *value) };
     let stats = HTTP.get_ptr(&socket.0);
     let mut record = ConnectionRecord::default();
     fill(&mut record, socket, &connection, socket.state(), stats.is_some());
@@ -92,7 +92,7 @@ pub extern "C" fn live_listeners(ctx: *mut MapElement) -> i32 {
         return 0;
     }
     // SAFETY: as above.
-    let (socket, listener) = unsafe { (Socket(*key), *value) };
+    let (socket, listener) = unsafe { (Socket::at(*key), *value) };
     let record = ListenerRecord {
         socket: socket.0,
         listener,
@@ -120,7 +120,7 @@ pub extern "C" fn open_sockets(ctx: *mut TaskFile) -> i32 {
         return 0;
     }
     let socket: u64 = read(file, offset!(file_private_data));
-    let Some(socket) = Socket::tcp(read(socket, offset!(socket_sk))) else { return 0 };
+    let Some(socket) = Socket::<Probed>::tcp(read(socket, offset!(socket_sk))) else { return 0 };
     let process: u32 = read(task, offset!(task_tgid));
     match socket.state() {
         tcp_state::LISTEN => remember_listener(socket, process),

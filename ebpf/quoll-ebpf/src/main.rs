@@ -23,17 +23,22 @@ mod maps;
 
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use kernel::{Probed, Typed};
 
-/// Preferred over the raw form since the kernel checks the arguments' types.
+/// Preferred over the raw form since the kernel knows the arguments' types, and lets fields be loaded.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn tcp_state_btf(ctx: BtfTracePointContext) -> i32 {
-    connections::on_transition(ctx.arg::<*const u8>(0) as u64, ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
+    connections::on_transition::<Typed>(
+        ctx.arg::<*const u8>(0) as u64,
+        ctx.arg::<i32>(1) as u8,
+        ctx.arg::<i32>(2) as u8,
+    );
     0
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcp_state_raw(ctx: RawTracePointContext) -> i32 {
-    connections::on_transition(ctx.arg::<u64>(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
+    connections::on_transition::<Probed>(ctx.arg::<u64>(0), ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     0
 }
 

@@ -196,6 +196,19 @@ pub fn ask(stream: &mut TcpStream, status: u16) {
     read_message(stream, BODY).unwrap();
 }
 
+/// Body of the answer to a request by HTTP/1.0, which has no chunks; any status but 2xx fails the test.
+pub fn http(address: &str, method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json");
+    stream.write_all(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.split(' ').nth(1).unwrap().starts_with('2'), "{method} {path}: {text}");
+    body.to_owned()
+}
+
 /// Runs a command that must succeed.
 pub fn run(command: &str) {
     let mut words = command.split(' ');
@@ -266,6 +279,11 @@ impl Namespaces {
         let text = String::from_utf8(output.stdout).unwrap();
         let mut numbers = text.split_whitespace().skip(1).map(|word| word.parse().unwrap());
         (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    /// Runs `ip` with some arguments in one of the namespaces.
+    pub fn ip(&self, end: usize, arguments: &str) {
+        run(&format!("ip -n {} {arguments}", self.names[end]));
     }
 
     fn path(&self, end: usize) -> String {

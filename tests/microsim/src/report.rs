@@ -78,6 +78,10 @@ pub struct Outbound {
     pub abandoned: u64,
     /// TCP connections established.
     pub connects: u64,
+    /// Bytes written to them.
+    pub sent_bytes: u64,
+    /// Bytes read from them.
+    pub received_bytes: u64,
     /// From the start of a call to the whole response; failed calls count with their duration.
     pub latency: Histogram,
 }
@@ -98,6 +102,8 @@ impl Outbound {
         self.broken += other.broken;
         self.abandoned += other.abandoned;
         self.connects += other.connects;
+        self.sent_bytes += other.sent_bytes;
+        self.received_bytes += other.received_bytes;
         self.latency.merge(&other.latency);
     }
 }

@@ -1,6 +1,7 @@
 //! A service of the shop: serves its endpoints, calls other services, misbehaves on command.
 
 mod client;
+mod counted;
 mod misbehaviour;
 mod server;
 

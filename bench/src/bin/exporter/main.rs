@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::{Counting, Exporter, Scraper, sum};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Parser;
 use load::Load;
 use quoll_bench::Report;

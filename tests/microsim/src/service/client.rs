@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
+use super::counted::Counted;
 use crate::meter::Meter;
 use crate::random::Stream;
 use crate::report::Outbound;
@@ -58,6 +59,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Client {
     settings: Settings,
+    callee: Rc<str>,
     host: HeaderValue,
     agent: HeaderValue,
     idle: RefCell<Vec<Connection>>,
@@ -91,6 +93,7 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         let header = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unnamed"));
         Self {
+            callee: settings.callee.as_str().into(),
             host: header(&settings.callee),
             agent: header(&settings.caller),
             idle: RefCell::default(),
@@ -182,6 +185,8 @@ impl Client {
         let stream = socket.connect(SocketAddr::V4(self.settings.address)).await?;
         stream.set_nodelay(true)?;
         self.count(|edge| edge.connects += 1);
+        let callee = Rc::clone(&self.callee);
+        let stream = Counted { stream, callee, meter: Rc::clone(&self.settings.meter) };
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let driver = tokio::task::spawn_local(async move {
             // A broken connection shows at its sender.

@@ -51,6 +51,8 @@ fn outbound(edge: &Outbound) -> Value {
         "broken": edge.broken,
         "abandoned": edge.abandoned,
         "connects": edge.connects,
+        "sent_bytes": edge.sent_bytes,
+        "received_bytes": edge.received_bytes,
         "latency_seconds": edge.latency.quantiles(),
     })
 }

@@ -1,0 +1,199 @@
+//! The exporter against microsim, whose processes count at their own sockets what they do: calls and their
+//! outcomes, connections, bytes, latency.
+//!
+//! The shop is broken in several ways, then its entry is taken away, so that all behind it comes to rest: from
+//! then on both sides' counts stand still and have to agree, requests within 0.1 %, bytes within 1 %, quantiles
+//! within one bucket.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Agent, Page, can_load, http, loopback};
+use quoll_exporter::agent::SourceChoice;
+use quoll_exporter::collectors::http::BOUNDS;
+use serde_json::Value;
+
+/// front calls mid, which calls leaf and shared, and does without either where it fails.
+const TOPOLOGY: &str = "
+load: {rate: 80, rhythm: {period_seconds: 60, amplitude: 0.1}, noise: 0.05, connection_uses: 5, entries: [{service: front, path: /, weight: 1}]}
+services:
+  - name: front
+    concurrency: 512
+    backlog: 512
+    call_timeout_ms: 2500
+    endpoints: [{path: /, latency: {median_ms: 1}, calls: [{to: mid, path: /, optional: true}]}]
+  - name: mid
+    concurrency: 512
+    backlog: 512
+    call_timeout_ms: 1500
+    connection_uses: 5
+    endpoints:
+      - path: /
+        latency: {median_ms: 1}
+        fan_out: parallel
+        calls: [{to: leaf, path: /, optional: true}, {to: shared, path: /, optional: true}]
+  - {name: leaf, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 20}, response_bytes: 2000}]}
+  - {name: shared, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 5}}]}
+";
+const SERVICES: [&str; 4] = ["front", "mid", "leaf", "shared"];
+
+/// A running shop; it cleans up after itself when it is asked to end.
+struct Shop {
+    process: Child,
+    control: String,
+    _folder: tempfile::TempDir,
+}
+
+/// The shop's binary, beside the exporter's own.
+fn microsim() -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_quoll-exporter")).with_file_name("quoll-microsim");
+    if !binary.is_file() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "-p", "quoll-microsim"]);
+        if binary.parent().unwrap().ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    }
+    binary
+}
+
+impl Shop {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let topology = folder.path().join("topology.yaml");
+        std::fs::write(&topology, TOPOLOGY).unwrap();
+        let mut process = Command::new(microsim())
+            .args(["run", "--isolation", "none", "--control", "127.0.0.1:0", "--topology"])
+            .arg(&topology)
+            .args(["--name", &format!("qxshop-{}", std::process::id())])
+            .args(["--subnet", &format!("{}/24", loopback(51, 0))])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let control = loop {
+            let line = lines.next().expect("it ended").unwrap();
+            if let Some(control) = line.strip_prefix("control http://") {
+                break control.trim_end_matches('/').to_owned();
+            }
+        };
+        thread::spawn(move || lines.for_each(drop));
+        Self { process, control, _folder: folder }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Value {
+        let body = http(&self.control, method, path, body);
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// Breaks a service for some time.
+    fn broken(&self, service: &str, kind: &str, seconds: f64) {
+        let fault = format!("{{\"service\": \"{service}\", \"kind\": \"{kind}\", \"seconds\": 60}}");
+        let fault = self.ask("POST", "/faults", &fault);
+        thread::sleep(Duration::from_secs_f64(seconds));
+        self.ask("DELETE", &format!("/faults/{}", fault["id"].as_str().unwrap()), "");
+    }
+
+    /// What mid counts of its calls, once they stand still.
+    fn at_rest(&self) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let edges = || self.ask("GET", "/stats", "")["services"]["mid"]["edges"].clone();
+        let mut last = edges();
+        loop {
+            // Longer than any call of the shop may take.
+            thread::sleep(Duration::from_millis(1700));
+            let now = edges();
+            if now == last {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "it does not come to rest");
+            last = now;
+        }
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// Index of the bucket that holds a quantile of an edge's requests, of all classes.
+fn bucket_of_quantile(page: &Page, edge: (&str, &str), quantile: f64) -> usize {
+    let count = |bound: &str| -> f64 {
+        let labels = |class| format!(",status_class=\"{class}\",le=\"{bound}\"");
+        let of = |class| page.edge_with("http_request_duration_seconds_bucket", edge, "client", &labels(class));
+        ["2xx", "4xx", "5xx", "none"].into_iter().map(of).sum()
+    };
+    let wanted = quantile * count("+Inf");
+    BOUNDS.iter().position(|bound| count(&bound.to_string()) >= wanted).unwrap_or(BOUNDS.len())
+}
+
+#[test]
+fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() {
+    if !can_load() {
+        return;
+    }
+    // The subnet's addresses from .10 on are the services', in order.
+    let rule = |(place, name): (usize, &&str)| {
+        format!("  - {{name: {name}, match: [{{address: {}}}]}}\n", loopback(51, 10 + place as u8))
+    };
+    let rules: String = SERVICES.iter().enumerate().map(rule).collect();
+    let agent = Agent::start(SourceChoice::Ebpf, &format!("services:\n{rules}"));
+    let shop = Shop::start();
+    thread::sleep(Duration::from_secs(2));
+    shop.broken("leaf", "errors", 1.0);
+    shop.broken("leaf", "crash", 0.7);
+    shop.broken("shared", "hang", 0.7);
+    thread::sleep(Duration::from_secs(1));
+    shop.ask("POST", "/faults", "{\"service\": \"front\", \"kind\": \"crash\", \"seconds\": 600}");
+    let witness = shop.at_rest();
+
+    let mut kinds = [0.0; 3];
+    for callee in ["leaf", "shared"] {
+        let edge = ("mid", callee);
+        let own = |pointer: &str| witness[callee].pointer(pointer).and_then(Value::as_f64).unwrap();
+        let responses = |class: &str| own(&format!("/responses/{class}"));
+        let answered = responses("ok") + responses("client_error") + responses("server_error");
+        let unanswered = own("/requests") - answered;
+        let failed = own("/connect_failures") + own("/connect_timeouts");
+        let page = agent.page_when(|page| page.requests(edge, "client", "2xx") >= responses("ok"));
+        let seen = |metric: &str| page.edge(metric, edge, "client");
+        let reason = |reason: &str| {
+            page.edge_with("tcp_connect_failures_total", edge, "client", &format!(",reason=\"{reason}\""))
+        };
+        let within = |what: &str, seen: f64, witnessed: f64, share: f64| {
+            let difference = (seen - witnessed).abs();
+            assert!(difference <= share * witnessed, "{callee}, {what}: {seen} seen, {witnessed} made");
+        };
+        assert!(answered > 200.0, "{callee}: only {answered} requests");
+        within("2xx", page.requests(edge, "client", "2xx"), responses("ok"), 0.001);
+        within("5xx", page.requests(edge, "client", "5xx"), responses("server_error"), 0.001);
+        within("unanswered", page.requests(edge, "client", "none"), unanswered, 0.001);
+        within("connects", seen("tcp_connects_total"), own("/connects") + failed, 0.001);
+        within("refused", reason("refused"), own("/connect_failures"), 0.001);
+        within("timed out", reason("timeout"), own("/connect_timeouts"), 0.001);
+        within("bytes sent", seen("tcp_sent_bytes_total"), own("/sent_bytes"), 0.01);
+        within("bytes received", seen("tcp_received_bytes_total"), own("/received_bytes"), 0.01);
+        for (quantile, name) in [(0.5, "p50"), (0.9, "p90")] {
+            let witnessed = own(&format!("/latency_seconds/{name}"));
+            let bucket = BOUNDS.iter().position(|bound| witnessed <= *bound).unwrap_or(BOUNDS.len());
+            let seen = bucket_of_quantile(&page, edge, quantile);
+            assert!(seen.abs_diff(bucket) <= 1, "{callee}, {name}: bucket {seen}, but {witnessed} s");
+        }
+        kinds[0] += responses("server_error");
+        kinds[1] += unanswered;
+        kinds[2] += own("/connect_failures");
+        assert_eq!(page.get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
+    }
+    assert!(kinds.iter().all(|count| *count > 10.0), "not every fault was felt: {kinds:?}");
+}
