@@ -7,7 +7,7 @@ cargo xtask COMMAND
 
   build                     release binaries of the exporter, the scorer and microsim
   lint                      cargo fmt --check and clippy, warnings denied, over all three workspaces
-  bench NAME [ARGS]         one benchmark: accuracy, exporter, fleet, infer, ingest, panel, rca, score
+  bench NAME [ARGS]         one benchmark: accuracy, exporter, fleet, infer, ingest, panel, rca, score, tick
   check-reference FILE      largest difference between the engine and a file of exact posteriors,
                             natively and in WASM
   demo                      the whole stack on loopback, one fault, one verdict
