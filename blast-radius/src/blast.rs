@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::ancestors::Callers;
 use crate::elimination::{Inputs, Plan, State};
 use crate::network::check_probabilities;
 use crate::unrolled::Unrolled;
@@ -86,6 +87,7 @@ pub(crate) fn reach_past_width(graph: &CallGraph, leak: &[f64], root: u32) -> Re
 /// An upper bound of each hit of [`blast_radius`], on graphs of any width, at the cost of reading the graph twice.
 ///
 /// It is `1 - (1 - leak_i) Π (1 - strength_ij hit_j)`, callees first.
+///
 /// It is a bound because whether anyone is hit only grows with what leaks and with which calls carry, which are
 /// independent: that one callee does not reach a service makes it no less likely that another does not, so the
 /// product is never above the probability that none does (Harris, "A lower bound for the critical probability in a
@@ -125,21 +127,7 @@ fn restricted_reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Restri
     if root >= services {
         return Err(InferenceError::UnknownService { service: root, services });
     }
-    let mut callers = vec![Vec::new(); services as usize];
-    for edge in graph.dag_edges().iter().chain(graph.deferred_edges()) {
-        callers[edge.server as usize].push(edge.client);
-    }
-    let mut found = vec![false; services as usize];
-    found[root as usize] = true;
-    let mut queue = vec![root];
-    while let Some(service) = queue.pop() {
-        for &caller in &callers[service as usize] {
-            if !core::mem::replace(&mut found[caller as usize], true) {
-                queue.push(caller);
-            }
-        }
-    }
-    let above: Vec<u32> = (0..services).filter(|&s| found[s as usize] && s != root).collect();
+    let above = Callers::of(graph).ancestors(root, &mut vec![false; services as usize]);
     let (part, own) = Unrolled::of(graph).above(root, &above, leak);
     let neutral = vec![[Wide::ONE; 2]; above.len()];
     let outcome = Plan::of(&part)?.run(&Inputs { own: &own, likelihood: &neutral });
@@ -148,8 +136,8 @@ fn restricted_reach(graph: &CallGraph, leak: &[f64], root: u32) -> Result<Restri
     for (&service, rest) in above.iter().zip(&outcome.likelihood) {
         hits[service as usize] = rest[1].share_of(outcome.value);
     }
-    let outside = leak.iter().zip(&found).filter(|&(_, &found)| !found);
-    Ok(RestrictedReach { hits, error: outside.fold(0.0, |sum, (leak, _)| sum + leak) })
+    let outside = (0..services).zip(leak).filter(|(s, _)| *s != root && above.binary_search(s).is_err());
+    Ok(RestrictedReach { hits, error: outside.fold(0.0, |sum, (_, leak)| sum + leak) })
 }
 
 /// The same on a graph that is prepared; `state` is of earlier questions about it.

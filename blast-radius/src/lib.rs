@@ -36,6 +36,7 @@
 
 extern crate alloc;
 
+mod ancestors;
 mod blast;
 pub mod dynamics;
 mod elimination;

@@ -26,6 +26,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::ancestors::Callers;
 use crate::elimination::{Inputs, Plan};
 use crate::single_fault::{Question, SingleFaultPosterior};
 use crate::unrolled::Unrolled;
@@ -162,34 +163,20 @@ struct Ancestors {
 
 impl Ancestors {
     fn of(graph: &CallGraph) -> Result<Self, InferenceError> {
-        let services = graph.services() as usize;
-        let mut callers = vec![Vec::new(); services];
-        for edge in graph.dag_edges().iter().chain(graph.deferred_edges()) {
-            callers[edge.server as usize].push(edge.client);
-        }
-        let mut lists: Vec<Vec<u32>> = vec![Vec::new(); services];
-        let mut seen = vec![false; services];
+        let services = graph.services();
+        let callers = Callers::of(graph);
+        let mut seen = vec![false; services as usize];
+        let mut lists: Vec<Vec<u32>> = Vec::with_capacity(services as usize);
         let mut total = 0;
-        for (service, above) in (0u32..).zip(&mut lists) {
-            let mut last = Some(service);
-            let mut next = 0;
-            while let Some(from) = last {
-                for &caller in &callers[from as usize] {
-                    if caller != service && !core::mem::replace(&mut seen[caller as usize], true) {
-                        above.push(caller);
-                    }
-                }
-                last = above.get(next).copied();
-                next += 1;
-            }
-            above.iter().for_each(|&other| seen[other as usize] = false);
-            above.sort_unstable();
+        for service in 0..services {
+            let above = callers.ancestors(service, &mut seen);
             total += above.len();
             if total > ANCESTORS_LIMIT {
                 let (width, width_limit) = Plan::limits(0);
                 let (operations, operations_limit) = (total as u64, ANCESTORS_LIMIT as u64);
                 return Err(InferenceError::TooWide { width, width_limit, operations, operations_limit });
             }
+            lists.push(above);
         }
         Ok(Self { lists })
     }

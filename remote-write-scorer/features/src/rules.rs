@@ -258,18 +258,16 @@ impl EdgeRules {
         if self.reporters.is_empty() {
             return Some(BY_CLIENT);
         }
-        let told = self.reporters.iter().find_map(|reporter| {
+        self.reporters.iter().find_map(|reporter| {
             let value = label(labels, &reporter.label)?;
-            (!value.is_empty()).then_some((reporter, value))
-        });
-        let (reporter, value) = told?;
-        if *value == *reporter.client {
-            Some(BY_CLIENT)
-        } else if *value == *reporter.server {
-            Some(BY_SERVER)
-        } else {
-            None
-        }
+            if *value == *reporter.client {
+                Some(BY_CLIENT)
+            } else if *value == *reporter.server {
+                Some(BY_SERVER)
+            } else {
+                None
+            }
+        })
     }
 }
 

@@ -78,6 +78,32 @@ fn every_source_of_edges_gives_the_same_services_and_the_same_graph() {
     }
 }
 
+/// In ambient mode no caller's proxy reports requests, and the callee's place is its waypoint's.
+#[test]
+fn waypoints_report_requests_as_the_callees_proxies_do() {
+    let mut lines = fixture("istio");
+    let told = |line: &Line, name: &str, value: &str| line.labels.iter().any(|(n, v)| n == name && v == value);
+    let of_requests = |line: &Line| line.labels.iter().any(|(name, _)| name == "response_code");
+    lines.retain(|line| !(of_requests(line) && told(line, "reporter", "source")));
+    for line in lines.iter_mut().filter(|line| of_requests(line)) {
+        for (name, value) in &mut line.labels {
+            if name == "reporter" {
+                *value = "waypoint".to_owned();
+            }
+        }
+    }
+    let set = FeatureSet::preset("istio").unwrap();
+    let mut feed = Feed::of(set.clone(), 15_000);
+    feed.replay(&lines, 1, 8, |_, _, value| Some(value));
+    feed.close();
+    let step = feed.steps.pop().unwrap();
+    assert_eq!(edges(&step), expected_edges());
+    let payment = step.edges.iter().find(|edge| *edge.edge.server.name == *"payment").unwrap();
+    assert!(near(payment.requests_per_second, 10.0) && near(payment.errors_per_second, 1.0), "{payment:?}");
+    assert!(near(payment.latency_seconds, 0.05), "{payment:?}");
+    assert!(near(value(&set, &step, "payment", "error_ratio"), 0.1));
+}
+
 #[test]
 fn edges_carry_the_same_figures_whoever_reports_them() {
     for (source, sees_database) in SOURCES {

@@ -1,6 +1,6 @@
 //! The state of one scope, and its tick.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use quoll_blast_radius::{SingleFault, single_fault};
 use quoll_detect::ServiceScore;
@@ -8,6 +8,7 @@ use quoll_features::ClosedStep;
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::alias::quiet::{Pair, Stream};
 use crate::component::{components, partition};
 use crate::config::{ConfigError, IncidentsConfig};
 use crate::diagnosis::{ClosedIncident, Diagnosis};
@@ -17,7 +18,7 @@ use crate::past::{Feedback, Past, PastIncident};
 use crate::resources::is_host;
 use crate::scene::Scene;
 use crate::stored::bits;
-use crate::topology::Topology;
+use crate::topology::{Renumbered, Topology};
 use crate::track::{Track, long_hash};
 
 /// A service holding this share of a running suspicion stays a suspect without evidence of its own.
@@ -39,14 +40,21 @@ pub struct Incidents {
     /// End of the last step.
     pub(crate) last_end_ms: i64,
     pub(crate) topology: Topology,
-    pub(crate) services: BTreeMap<Service, ServiceState>,
+    /// By the numbers of the topology: what is kept of each service, ...
+    pub(crate) services: Vec<Option<ServiceState>>,
+    /// ... whether it was within an open incident at the last tick, ...
+    pub(crate) in_incident: Vec<bool>,
+    /// ... and what its callers send to it.
+    pub(crate) streams: Vec<Stream>,
+    /// What is kept of services that are not in the topology at this tick, sorted.
+    pub(crate) absent: Vec<(Service, ServiceState)>,
     pub(crate) tracks: Vec<Track>,
     pub(crate) learned: Learned,
     /// Possible other names, and of what: all that were ever odd together.
     pub(crate) aliases: BTreeSet<Edge>,
+    /// Names that are compared with others in calm times, sorted.
+    pub(crate) watched: Vec<Pair>,
     pub(crate) past: Past,
-    /// Services within open incidents at the last tick.
-    pub(crate) in_incident: BTreeSet<Service>,
 }
 
 /// What is kept of a service between ticks.
@@ -91,12 +99,15 @@ impl Incidents {
             ticks: 0,
             last_end_ms: 0,
             topology: Topology::default(),
-            services: BTreeMap::new(),
+            services: Vec::new(),
+            in_incident: Vec::new(),
+            streams: Vec::new(),
+            absent: Vec::new(),
             tracks: Vec::new(),
             learned: Learned::default(),
             aliases: BTreeSet::new(),
+            watched: Vec::new(),
             past: Past::default(),
-            in_incident: BTreeSet::new(),
         })
     }
 
@@ -109,7 +120,11 @@ impl Incidents {
 
     /// Probability that this service fails within one step, by what was learned about it and its changes.
     pub(crate) fn hazard_of(&self, service: &Service, now_ms: i64) -> f64 {
-        (self.hazard() * self.learned.hazard_factor(service, now_ms, &self.config)).min(0.5)
+        self.hazard_times(self.learned.hazard_factor(service, now_ms, &self.config))
+    }
+
+    pub(crate) fn hazard_times(&self, factor: f64) -> f64 {
+        (self.hazard() * factor).min(0.5)
     }
 
     /// `0.01 * prior * exp(-cap)` with the least prior that learning allows: even at the evidence cap an anomaly out of nothing stays a hundred times
@@ -146,9 +161,8 @@ impl Incidents {
                 self.learned.changed(&service.service, change, step.end_ms);
             }
         }
-        let edge_evidence = self.observe_edges(step);
-        let scene = self.scene(step, scores, &edge_evidence);
-        self.learn_edges(step, &edge_evidence, &scene);
+        let (scene, seen) = self.scene(step, scores);
+        self.learn_edges(step, &seen, &scene);
 
         let mut closed = Vec::new();
         let suspects = self.suspects(&scene);
@@ -167,7 +181,7 @@ impl Incidents {
         for track in &ended {
             self.conclude(track, step.end_ms);
         }
-        let diagnosis = self.diagnose(step, &scene, &parts, closed);
+        let diagnosis = self.diagnose(step, &scene, &seen, &parts, closed);
         self.tracks = parts.into_iter().filter(|part| !self.ended(&part.track)).map(|part| part.track).collect();
         self.tracks.append(&mut split);
         diagnosis
@@ -176,13 +190,43 @@ impl Incidents {
     /// Steps are missing: what was just before is unknown, and suspicions that were not incidents yet have
     /// nothing left to stand on.
     fn after_a_gap(&mut self) {
-        for edge in self.topology.edges.values_mut() {
-            edge.history.after_a_gap();
+        for known in &mut self.topology.edges {
+            known.state.history.after_a_gap();
         }
-        for service in self.services.values_mut().filter(|_| self.in_incident.is_empty()) {
-            *service = ServiceState { steady: 0.0, log_odds: f64::NEG_INFINITY, share: 0.0, ..service.clone() };
+        self.interrupt_streams();
+        let calm = !self.in_incident.contains(&true);
+        let absent = self.absent.iter_mut().map(|(_, state)| state);
+        for state in self.services.iter_mut().flatten().chain(absent).filter(|_| calm) {
+            *state = ServiceState { steady: 0.0, log_odds: f64::NEG_INFINITY, share: 0.0, ..*state };
         }
         self.tracks.retain(|track| track.open.is_some());
+    }
+
+    /// The topology has numbered its services anew.
+    pub(crate) fn renumber(&mut self, new: &Renumbered) {
+        let mut services = core::mem::take(&mut self.services);
+        let in_incident = core::mem::take(&mut self.in_incident);
+        let mut streams = core::mem::take(&mut self.streams);
+        for (name, before) in self.topology.names.iter().zip(&new.before) {
+            let mut state = before.and_then(|at| services.get_mut(at)).and_then(Option::take);
+            if state.is_none()
+                && let Ok(at) = self.absent.binary_search_by(|(other, _)| other.cmp(name))
+            {
+                state = Some(self.absent.remove(at).1);
+            }
+            self.services.push(state);
+            self.in_incident.push(before.and_then(|at| in_incident.get(at)) == Some(&true));
+            self.streams.push(before.and_then(|at| streams.get_mut(at)).map(core::mem::take).unwrap_or_default());
+        }
+        let left = new.names.iter().zip(services).filter_map(|(name, state)| Some((name.clone(), state?)));
+        self.absent.extend(left);
+        self.absent.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+
+    /// Whether a service is known, at this tick or lately.
+    pub(crate) fn knows(&self, service: &Service) -> bool {
+        self.topology.names.binary_search(service).is_ok()
+            || self.absent.binary_search_by(|(other, _)| other.cmp(service)).is_ok()
     }
 
     pub(crate) fn ended(&self, track: &Track) -> bool {
@@ -191,10 +235,10 @@ impl Incidents {
     }
 
     fn suspects(&self, scene: &Scene) -> Vec<bool> {
-        let mut suspects: Vec<bool> = (scene.services.iter().zip(&scene.evidence))
-            .map(|(service, &evidence)| {
+        let mut suspects: Vec<bool> = (self.services.iter().zip(&scene.evidence))
+            .map(|(state, &evidence)| {
                 evidence > self.config.anomalous_above
-                    || self.services.get(service).is_some_and(|state| state.share > SUSPECT_SHARE)
+                    || state.as_ref().is_some_and(|state| state.share > SUSPECT_SHARE)
             })
             .collect();
         for track in self.tracks.iter().filter(|track| track.open.is_some() || track.apart) {
@@ -217,11 +261,12 @@ impl Incidents {
         let mut tracks = core::mem::take(&mut self.tracks);
         tracks.sort_by_key(Track::seniority);
         let mut pending: Vec<Option<(usize, Track)>> = Vec::new();
+        // Of causes that no longer exist anywhere: nothing is left to watch.
+        let mut over: Vec<Track> = Vec::new();
         for track in tracks {
             match scene.find(&track.root) {
                 Some(root) => pending.push(Some((root, track))),
-                // The service no longer exists anywhere: nothing left to watch.
-                None => closed.extend(closed_incident(&track, end_ms, None)),
+                None => over.push(track),
             }
         }
         let mut assigned = Vec::new();
@@ -236,8 +281,12 @@ impl Incidents {
                         || scene.ancestors(root, Some(&members)).binary_search(other).is_ok()
                 });
                 match related {
+                    // One cause after all: what was taken for another is part of the elder, and no fault more.
                     Some(into) => {
-                        let into = kept[into].1.open.as_ref().map(|open| open.id.clone());
+                        let elder = &mut kept[into].1;
+                        elder.absorb(&track);
+                        let into = elder.open.as_ref().map(|open| open.id.clone());
+                        self.past.extend(past_incident(&track, end_ms, into.clone()));
                         closed.extend(closed_incident(&track, end_ms, into));
                     }
                     None if kept.is_empty() || track.open.is_some() || track.apart => kept.push((root, track)),
@@ -260,8 +309,10 @@ impl Incidents {
                 }
             }
         }
-        for (_, track) in pending.into_iter().flatten() {
-            closed.extend(closed_incident(&track, end_ms, None));
+        over.extend(pending.into_iter().flatten().map(|(_, track)| track));
+        for track in &over {
+            closed.extend(closed_incident(track, end_ms, None));
+            self.conclude(track, end_ms);
         }
         assigned
     }
@@ -269,7 +320,7 @@ impl Incidents {
     /// The posterior of one component. `None` where inference fails, which its inputs rule out.
     fn infer(&self, scene: &Scene, members: Vec<usize>, track: Track) -> Option<Part> {
         let mut odds: Vec<Option<f64>> = (members.iter())
-            .map(|&s| self.services.get(&scene.services[s]).map(|state| state.log_odds).filter(|o| o.is_finite()))
+            .map(|&s| self.services[s].as_ref().map(|state| state.log_odds).filter(|o| o.is_finite()))
             .collect();
         // What a user says is the cause is the likeliest one.
         if let Some(Feedback::Cause { service }) = &track.feedback
@@ -330,35 +381,34 @@ impl Incidents {
 
     /// An incident ended: it becomes part of the past, and what happened is learned.
     fn conclude(&mut self, track: &Track, end_ms: i64) {
-        let Some(open) = &track.open else { return };
+        if track.open.is_none() {
+            return;
+        }
         let root = match &track.feedback {
             Some(Feedback::Cause { service }) => service,
             _ => &track.named,
         };
         if track.feedback != Some(Feedback::NotAnIncident) {
             let hosted = track.hits.keys().filter(|_| is_host(root));
-            let links: Vec<Edge> = (self.topology.edges.keys().chain(&self.aliases).cloned())
-                .chain(hosted.map(|client| Edge { client: client.clone(), server: root.clone() }))
-                .collect();
-            self.learned.conclude(root, &track.hits, links.iter(), end_ms);
+            let hosted: Vec<Edge> =
+                hosted.map(|client| Edge { client: client.clone(), server: root.clone() }).collect();
+            let calls = self.topology.edges.iter().map(|known| &known.edge);
+            let sure = self.watched.iter().filter(|pair| pair.sure);
+            let sure: Vec<Edge> =
+                sure.map(|pair| Edge { client: pair.name.clone(), server: pair.of.clone() }).collect();
+            let named = self.aliases.iter().chain(sure.iter().filter(|pair| !self.aliases.contains(*pair)));
+            self.learned.conclude(root, &track.hits, calls.chain(named).chain(&hosted), end_ms);
         }
-        self.past.push(PastIncident {
-            id: open.id.clone(),
-            opened_ms: open.opened_ms,
-            closed_ms: end_ms,
-            root: track.named.clone(),
-            hit: track.hits.keys().cloned().collect(),
-            feedback: track.feedback.clone(),
-        });
+        self.past.extend(past_incident(track, end_ms, None));
     }
 
     /// Keeps what the next tick needs, and lists the incidents that ended.
     fn remember(&mut self, scene: &Scene, parts: &[Part], end_ms: i64, closed: &mut Vec<ClosedIncident>) {
-        for ((service, &steady), _) in scene.services.iter().zip(&scene.steady).zip(&scene.evidence) {
-            let fresh = ServiceState { steady, log_odds: f64::NEG_INFINITY, share: 0.0, last_seen_ms: end_ms };
-            self.services.insert(service.clone(), fresh);
-        }
-        self.in_incident.clear();
+        self.services.clear();
+        self.services.extend(scene.steady.iter().map(|&steady| {
+            Some(ServiceState { steady, log_odds: f64::NEG_INFINITY, share: 0.0, last_seen_ms: end_ms })
+        }));
+        self.in_incident.fill(false);
         for part in parts {
             if self.ended(&part.track) {
                 closed.extend(closed_incident(&part.track, end_ms, None));
@@ -367,18 +417,15 @@ impl Incidents {
             let posterior = part.answer.posterior();
             let odds = log_odds(posterior);
             for (at, &member) in part.members.iter().enumerate() {
-                let service = &scene.services[member];
-                if let Some(state) = self.services.get_mut(service) {
+                if let Some(state) = &mut self.services[member] {
                     state.log_odds = odds[at];
                     state.share = posterior.root_cause[at];
                 }
-                if part.track.open.is_some() {
-                    self.in_incident.insert(service.clone());
-                }
+                self.in_incident[member] |= part.track.open.is_some();
             }
         }
         let lifetime_ms = (1000.0 * self.config.edge_lifetime_seconds) as i64;
-        self.services.retain(|_, state| end_ms - state.last_seen_ms <= lifetime_ms);
+        self.absent.retain(|(_, state)| end_ms - state.last_seen_ms <= lifetime_ms);
     }
 }
 
@@ -395,6 +442,20 @@ fn closed_incident(track: &Track, closed_ms: i64, merged_into: Option<String>) -
         opened_ms: open.opened_ms,
         closed_ms,
         root: track.named.clone(),
+        merged_into,
+    })
+}
+
+/// What is remembered of a track that ended, if it was an incident.
+fn past_incident(track: &Track, closed_ms: i64, merged_into: Option<String>) -> Option<PastIncident> {
+    let open = track.open.as_ref()?;
+    Some(PastIncident {
+        id: open.id.clone(),
+        opened_ms: open.opened_ms,
+        closed_ms,
+        root: track.named.clone(),
+        hit: track.hits.keys().cloned().collect(),
+        feedback: track.feedback.clone(),
         merged_into,
     })
 }

@@ -11,6 +11,7 @@ use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::config::IncidentsConfig;
+use crate::names::Cursor;
 use crate::stored::bits;
 
 const DAY_MS: f64 = 86_400_000.0;
@@ -105,6 +106,13 @@ impl Record {
     }
 }
 
+impl Travel {
+    fn strength(&self, start: f64) -> f64 {
+        let mean = (STRENGTH_WORTH * start + self.hits) / (STRENGTH_WORTH + self.hits + self.misses);
+        mean.clamp(STRENGTH_BOUNDS.0, STRENGTH_BOUNDS.1)
+    }
+}
+
 impl Learned {
     /// The scope was there at this time.
     pub(crate) fn watch(&mut self, now_ms: i64) {
@@ -126,8 +134,24 @@ impl Learned {
     /// 2.6) that starts with one fault in the time that the configured rate needs for one. A change raises it,
     /// less and less, for a while.
     pub(crate) fn hazard_factor(&self, service: &Service, now_ms: i64, config: &IncidentsConfig) -> f64 {
+        self.factor_of(find(&self.services, service), now_ms, config)
+    }
+
+    /// [`Learned::hazard_factor`] of many services, sorted.
+    pub(crate) fn hazard_factors<'a>(
+        &'a self,
+        services: &'a [Service],
+        now_ms: i64,
+        config: &'a IncidentsConfig,
+    ) -> impl Iterator<Item = f64> + 'a {
+        let mut records = Cursor::new(&self.services, |(service, _)| service);
+        services
+            .iter()
+            .map(move |service| self.factor_of(records.find(service).map(|at| &self.services[at].1), now_ms, config))
+    }
+
+    fn factor_of(&self, record: Option<&Record>, now_ms: i64, config: &IncidentsConfig) -> f64 {
         let expected = (now_ms - self.since_ms).max(0) as f64 / DAY_MS * config.fault_rate_per_service_per_day;
-        let record = find(&self.services, service);
         let faults = record.map_or(0.0, |record| record.faults);
         let own = ((1.0 + faults) / (1.0 + expected)).clamp(RATE_BOUNDS.0, RATE_BOUNDS.1);
         let age =
@@ -144,9 +168,17 @@ impl Learned {
 
     /// The strength of a link that starts with `start`: mean of a Beta distribution.
     pub(crate) fn strength(&self, link: &Edge, start: f64) -> f64 {
-        let Some(travel) = find(&self.links, link) else { return start };
-        let mean = (STRENGTH_WORTH * start + travel.hits) / (STRENGTH_WORTH + travel.hits + travel.misses);
-        mean.clamp(STRENGTH_BOUNDS.0, STRENGTH_BOUNDS.1)
+        find(&self.links, link).map_or(start, |travel| travel.strength(start))
+    }
+
+    /// [`Learned::strength`] of many links, sorted.
+    pub(crate) fn strengthen<'a>(&self, links: impl Iterator<Item = &'a Edge>, strengths: &mut [f64]) {
+        let mut travels = Cursor::new(&self.links, |(link, _)| link);
+        for (link, strength) in links.zip(strengths) {
+            if let Some(at) = travels.find(link) {
+                *strength = self.links[at].1.strength(*strength);
+            }
+        }
     }
 
     /// How many seconds after the server the client of a link suffers; `None` where it never did.

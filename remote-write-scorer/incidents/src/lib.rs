@@ -29,6 +29,7 @@ mod engine;
 mod evidence;
 mod filter;
 mod learning;
+mod names;
 mod observe;
 mod past;
 mod report;

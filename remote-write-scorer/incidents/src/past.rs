@@ -54,6 +54,9 @@ pub struct PastIncident {
     pub hit: Vec<Service>,
     /// What a user said.
     pub feedback: Option<Feedback>,
+    /// The incident that it turned out to be part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<IncidentId>,
 }
 
 /// All that are remembered, newest first.
@@ -63,14 +66,30 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    pub(crate) fn push(&mut self, incident: PastIncident) {
-        self.incidents.push_front(incident);
+    pub(crate) fn extend(&mut self, incidents: impl IntoIterator<Item = PastIncident>) {
+        for incident in incidents {
+            self.incidents.push_front(incident);
+        }
         self.incidents.truncate(REMEMBERED);
     }
 
-    /// Past incidents that hit the same services; those that were none according to users are left out.
+    /// The incident that this one is part of, itself as a rule.
+    fn whole<'a>(&'a self, id: &'a str) -> &'a str {
+        let merged = |id: &str| self.incidents.iter().find(|past| past.id == id)?.merged_into.as_deref();
+        let mut whole = id;
+        for _ in 0..self.incidents.len() {
+            match merged(whole) {
+                Some(into) => whole = into,
+                None => break,
+            }
+        }
+        whole
+    }
+
+    /// Past incidents that hit the same services; those that were none according to users, and those that were part
+    /// of others, are left out.
     pub(crate) fn similar(&self, root: Option<&Service>, hit: &[Service]) -> Vec<Similar> {
-        let mut similar: Vec<Similar> = (self.incidents.iter())
+        let mut similar: Vec<Similar> = (self.incidents.iter().filter(|past| past.merged_into.is_none()))
             .filter_map(|past| {
                 let cause = match &past.feedback {
                     Some(Feedback::NotAnIncident) => return None,
@@ -107,14 +126,16 @@ impl Incidents {
     ///
     /// "Not an incident" ends it, and for some days evidence against the service it named counts less. A cause
     /// that is confirmed fails more often from now on and its evidence counts in full; while the incident
-    /// is open, it is also the likeliest cause.
+    /// is open, it is also the likeliest cause. What is said of an incident that was merged into another is taken as
+    /// said of that one.
     ///
     /// # Errors
     /// An incident or a service that is not known.
     pub fn feedback(&mut self, id: &str, feedback: Feedback) -> Result<String, FeedbackError> {
         let now_ms = self.last_end_ms;
+        let id = &*self.past.whole(id).to_owned();
         if let Feedback::Cause { service } = &feedback
-            && !self.services.contains_key(service)
+            && !self.knows(service)
             && !self.past.incidents.iter().any(|past| past.hit.binary_search(service).is_ok())
         {
             return Err(FeedbackError::UnknownService(service.clone()));

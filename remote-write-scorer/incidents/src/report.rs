@@ -1,15 +1,13 @@
 //! From the state after a tick to what is said about it.
 
-use std::collections::BTreeMap;
-
 use quoll_blast_radius::{ENGINE_VERSION, SingleFault, reach};
-use quoll_features::{ClosedStep, EdgeStep};
+use quoll_features::ClosedStep;
 use quoll_identity::{Edge, Service};
 
-use crate::alias;
 use crate::diagnosis::{BlastRadius, ClosedIncident, Diagnosis, EdgeDiagnosis, IncidentDiagnosis, ServiceDiagnosis};
 use crate::engine::{Incidents, Part};
 use crate::filter::log_odds;
+use crate::observe::Seen;
 use crate::resources::is_host;
 use crate::scene::Scene;
 use crate::track::Open;
@@ -25,6 +23,7 @@ impl Incidents {
         &self,
         step: &ClosedStep,
         scene: &Scene,
+        seen: &Seen,
         parts: &[Part],
         closed: Vec<ClosedIncident>,
     ) -> Diagnosis {
@@ -32,11 +31,12 @@ impl Incidents {
         let faulty_share =
             (self.config.fault_rate_per_service_per_day * self.config.mean_fault_seconds / 86_400.0).clamp(1e-9, 0.5);
         let base = libm::log(faulty_share / (1.0 - faulty_share));
-        let mut services: Vec<ServiceDiagnosis> = (scene.services.iter().zip(&scene.evidence))
-            .map(|(service, &evidence)| ServiceDiagnosis {
+        let hazards = self.learned.hazard_factors(&scene.services, step.end_ms, &self.config);
+        let mut services: Vec<ServiceDiagnosis> = (scene.services.iter().zip(&scene.evidence).zip(hazards))
+            .map(|((service, &evidence), factor)| ServiceDiagnosis {
                 service: service.clone(),
                 log_likelihood_ratio: evidence,
-                fault_prior: self.hazard_of(service, step.end_ms),
+                fault_prior: self.hazard_times(factor),
                 incident: None,
                 root_cause_probability: None,
                 suspicion: None,
@@ -60,12 +60,12 @@ impl Incidents {
             incidents.push(self.incident(open, part, scene));
         }
         incidents.sort_by(|a, b| (a.opened_ms, &a.id).cmp(&(b.opened_ms, &b.id)));
-        let now: BTreeMap<&Edge, &EdgeStep> = step.edges.iter().map(|e| (&e.edge, e)).collect();
-        let mut edges: Vec<EdgeDiagnosis> = (self.topology.edges.keys().zip(&scene.strengths))
-            .map(|(edge, &strength)| {
-                let seen = now.get(edge);
+        let mut edges: Vec<EdgeDiagnosis> = Vec::with_capacity(scene.strengths.len() + scene.supposed.len());
+        edges.extend(self.topology.edges.iter().zip(&scene.strengths).zip(&seen.matched.seen).map(
+            |((known, &strength), seen)| {
+                let seen = seen.and_then(|at| step.edges.get(at));
                 EdgeDiagnosis {
-                    edge: edge.clone(),
+                    edge: known.edge.clone(),
                     strength,
                     requests_per_second: seen.map_or(0.0, |e| e.requests_per_second),
                     error_ratio: seen.map_or(0.0, |e| {
@@ -73,15 +73,17 @@ impl Incidents {
                         errors.max(ratio(e.connect_failures_per_second, e.connects_per_second))
                     }),
                 }
-            })
-            .collect();
+            },
+        ));
         edges.extend(scene.supposed.iter().map(|&(client, server, strength)| EdgeDiagnosis {
             edge: Edge { client: scene.services[client].clone(), server: scene.services[server].clone() },
             strength,
             requests_per_second: 0.0,
             error_ratio: 0.0,
         }));
-        edges.sort_by(|a, b| a.edge.cmp(&b.edge));
+        if !scene.supposed.is_empty() {
+            edges.sort_by(|a, b| a.edge.cmp(&b.edge));
+        }
         // A host that nothing is linked to is nobody's business.
         let mut place = 0;
         services.retain(|service| {
@@ -95,7 +97,7 @@ impl Incidents {
             leak: self.leak(),
             services,
             edges,
-            aliases: alias::known(&self.aliases, &self.learned, &self.config),
+            aliases: self.known_aliases(),
             incidents,
             closed,
         }

@@ -6,7 +6,7 @@
 //! machine would tie everything on it into one incident, and two faults could not be told apart. It has no
 //! evidence of its own.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quoll_features::ClosedStep;
 use quoll_identity::{Edge, Service};
@@ -21,17 +21,18 @@ pub const HOST_NAMESPACE: &str = "host";
 /// Services that must be odd together.
 const ODD_TOGETHER: usize = 3;
 
-/// The hosts of a step as services, with those that run on them.
-pub(crate) fn of(step: &ClosedStep) -> BTreeMap<Service, Vec<&Service>> {
-    let mut hosts: BTreeMap<Service, Vec<&Service>> = BTreeMap::new();
-    for service in &step.services {
-        for host in &service.hosts {
-            if let Some(host) = Service::new(Some(HOST_NAMESPACE), host) {
-                hosts.entry(host).or_default().push(&service.service);
-            }
-        }
-    }
-    hosts
+/// The hosts of a step as services, sorted, with those that run on them.
+pub(crate) fn of(step: &ClosedStep) -> Vec<(Service, Vec<&Service>)> {
+    let mut placed: Vec<(&Arc<str>, &Service)> = (step.services.iter())
+        .flat_map(|service| service.hosts.iter().map(move |host| (host, &service.service)))
+        .collect();
+    placed.sort_by(|a, b| a.0.cmp(b.0));
+    (placed.chunk_by(|a, b| a.0 == b.0))
+        .filter_map(|on| {
+            let host = Service::new(Some(HOST_NAMESPACE), on.first()?.0)?;
+            Some((host, on.iter().map(|(_, service)| *service).collect()))
+        })
+        .collect()
 }
 
 /// Whether a service stands for a host.
@@ -42,7 +43,7 @@ pub(crate) fn is_host(service: &Service) -> bool {
 /// Links what runs on busy hosts to them. `watched` says which hosts are causes already.
 pub(crate) fn link(
     scene: &mut Scene,
-    hosts: &BTreeMap<Service, Vec<&Service>>,
+    hosts: &[(Service, Vec<&Service>)],
     watched: &dyn Fn(&Service) -> bool,
     learned: &Learned,
     config: &IncidentsConfig,

@@ -3,6 +3,7 @@
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::alias::quiet::{Pair, Stream};
 use crate::engine::{Incidents, ServiceState};
 use crate::learning::Learned;
 use crate::past::Past;
@@ -10,7 +11,7 @@ use crate::stored::service;
 use crate::topology::{StoredEdge, Topology};
 use crate::track::Track;
 
-const SNAPSHOT_VERSION: u32 = 3;
+const SNAPSHOT_VERSION: u32 = 4;
 
 /// The state of an [`Incidents`], to be stored and restored; restoring is exact to the bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,7 @@ pub struct Snapshot {
     tracks: Vec<Track>,
     learned: Learned,
     aliases: Vec<Edge>,
+    watched: Vec<Pair>,
     past: Past,
 }
 
@@ -33,6 +35,12 @@ struct StoredState {
     service: Service,
     in_incident: bool,
     state: ServiceState,
+    #[serde(default, skip_serializing_if = "is_new")]
+    stream: Stream,
+}
+
+fn is_new(stream: &Stream) -> bool {
+    *stream == Stream::default()
 }
 
 /// Why a snapshot was refused; the state is then what it was before.
@@ -60,22 +68,34 @@ impl Incidents {
     /// The state, to be stored.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let present =
+            (self.topology.names.iter().zip(&self.services).enumerate()).filter_map(|(number, (name, state))| {
+                Some(StoredState {
+                    service: name.clone(),
+                    in_incident: self.in_incident[number],
+                    state: state.clone()?,
+                    stream: self.streams[number].clone(),
+                })
+            });
+        let absent = self.absent.iter().map(|(name, state)| StoredState {
+            service: name.clone(),
+            in_incident: false,
+            state: state.clone(),
+            stream: Stream::default(),
+        });
+        let mut services: Vec<StoredState> = present.chain(absent).collect();
+        services.sort_by(|a, b| a.service.cmp(&b.service));
         Snapshot {
             version: SNAPSHOT_VERSION,
             step_ms: self.step_ms,
             ticks: self.ticks,
             last_end_ms: self.last_end_ms,
             edges: self.topology.store(),
-            services: (self.services.iter())
-                .map(|(service, state)| StoredState {
-                    service: service.clone(),
-                    in_incident: self.in_incident.contains(service),
-                    state: state.clone(),
-                })
-                .collect(),
+            services,
             tracks: self.tracks.clone(),
             learned: self.learned.clone(),
             aliases: self.aliases.iter().cloned().collect(),
+            watched: self.watched.clone(),
             past: self.past.clone(),
         }
     }
@@ -97,9 +117,20 @@ impl Incidents {
         self.tracks = snapshot.tracks;
         self.learned = snapshot.learned;
         self.aliases = snapshot.aliases.into_iter().collect();
+        self.watched = snapshot.watched;
         self.past = snapshot.past;
-        self.in_incident = snapshot.services.iter().filter(|s| s.in_incident).map(|s| s.service.clone()).collect();
-        self.services = snapshot.services.into_iter().map(|s| (s.service, s.state)).collect();
+        // All are in the topology at first; the next tick finds out who is not.
+        self.topology.number(snapshot.services.iter().map(|stored| &stored.service));
+        let n = self.topology.names.len();
+        (self.services, self.in_incident, self.streams) = (vec![None; n], vec![false; n], vec![Stream::default(); n]);
+        self.absent = Vec::new();
+        for stored in snapshot.services {
+            if let Ok(number) = self.topology.names.binary_search(&stored.service) {
+                self.services[number] = Some(stored.state);
+                self.in_incident[number] = stored.in_incident;
+                self.streams[number] = stored.stream;
+            }
+        }
         Ok(())
     }
 }

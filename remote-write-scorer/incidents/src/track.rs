@@ -76,11 +76,35 @@ impl Track {
 
     /// Notes a member's evidence, and the probability that it is anomalous.
     pub(crate) fn note(&mut self, service: &Service, evidence: f64, odd: bool, anomalous: f64, end_ms: i64) {
+        // One odd step of a service that has nothing to do with it is no sign.
+        if !odd && !self.hits.contains_key(service) {
+            self.signs.retain(|sign| sign.service != *service);
+        }
         if odd && self.signs.len() < SIGNS && !self.signs.iter().any(|sign| sign.service == *service) {
             self.signs.push(Sign { service: service.clone(), at_ms: end_ms, evidence: rounded(evidence) });
         }
         if anomalous > HIT_ABOVE && !self.hits.contains_key(service) {
             self.hits.insert(service.clone(), end_ms);
+        }
+    }
+
+    /// Takes in another that turned out to have the same cause: what it saw first, whom it hit, what was said of it.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for (service, &at_ms) in &other.hits {
+            let hit = self.hits.entry(service.clone()).or_insert(at_ms);
+            *hit = at_ms.min(*hit);
+        }
+        for sign in &other.signs {
+            match self.signs.iter_mut().find(|known| known.service == sign.service) {
+                Some(known) if known.at_ms > sign.at_ms => *known = sign.clone(),
+                Some(_) => {}
+                None => self.signs.push(sign.clone()),
+            }
+        }
+        self.signs.sort_by_key(|sign| sign.at_ms);
+        self.signs.truncate(SIGNS);
+        if self.feedback.is_none() {
+            self.feedback.clone_from(&other.feedback);
         }
     }
 

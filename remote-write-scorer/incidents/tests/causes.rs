@@ -63,6 +63,53 @@ fn another_name_of_a_faulty_service_does_not_take_its_place() {
     assert_eq!(last.incidents[0].roots[0].0, service("catalog.balancer.example"));
 }
 
+/// The shop, whose front end also knows the catalogue by its balancer's address, and where payment, shipping and the
+/// bank get exactly the same traffic: called alike by one caller, or one by the other.
+fn with_balancer(seed: u64) -> World {
+    let mut calls = SHOP.to_vec();
+    calls.push(("frontend", "catalog.balancer.example", 40.0));
+    let mut world = World::new(&calls, seed);
+    world.varied = true;
+    world.twins.insert("catalog.balancer.example", "catalog");
+    world
+}
+
+#[test]
+fn another_name_is_known_from_calm_times_alone_and_equal_traffic_makes_none() {
+    for seed in [40, 41, 42] {
+        let mut world = with_balancer(seed);
+        world.warm_up();
+        let known = vec![(service("catalog.balancer.example"), service("catalog"))];
+        let calm = world.run(500);
+        assert!(calm.iter().all(|d| d.incidents.is_empty()));
+        assert!(calm.iter().all(|d| d.aliases.is_empty() || d.aliases == known), "{:?}", calm[499].aliases);
+        assert_eq!(calm[499].aliases, known, "{seed}");
+        // What is known is linked before anything is wrong, and stored.
+        let linked = |e: &quoll_incidents::EdgeDiagnosis| e.edge.client == known[0].0 && e.edge.server == known[0].1;
+        assert!(calm[499].edges.iter().any(|e| linked(e) && e.strength > 0.9));
+        let stored = serde_json::to_string(&world.incidents.snapshot()).unwrap();
+        world.incidents.restore(serde_json::from_str::<Snapshot>(&stored).unwrap()).unwrap();
+        assert_eq!(world.step().aliases, known);
+        world.faults.insert("catalog", Fault::Latency);
+        let last = world.run(15).pop().unwrap();
+        assert_eq!(last.incidents.len(), 1);
+        let incident = &last.incidents[0];
+        assert_eq!(incident.roots[0].0, service("catalog"), "{:?}", incident.explanation);
+        let of = |name: &Service| incident.roots.iter().find(|root| root.0 == *name).unwrap().1;
+        assert!(incident.roots[0].1 > 0.5 && of(&known[0].0) < 1e-6, "{:?}", incident.roots);
+        assert!(incident.symptoms.contains(&known[0].0));
+    }
+}
+
+#[test]
+fn what_was_another_name_is_none_once_the_two_part() {
+    let mut world = with_balancer(43);
+    world.warm_up();
+    assert_eq!(world.run(500).pop().unwrap().aliases.len(), 1);
+    world.twins.clear();
+    assert_eq!(world.run(300).pop().unwrap().aliases, []);
+}
+
 #[test]
 fn a_change_makes_its_service_the_likelier_cause_and_is_named() {
     // Two services below one caller that look alike: the one that changed is suspected first.

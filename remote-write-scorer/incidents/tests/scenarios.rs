@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use quoll_incidents::{Diagnosis, Snapshot};
+use quoll_incidents::{Diagnosis, Feedback, Snapshot};
 use simulation::{Fault, SHOP, World, service};
 
 /// Injects, and checks the course: one incident, opened in time, the true cause first, closed in time.
@@ -82,6 +82,78 @@ fn two_faults_that_meet_in_one_caller_become_two_incidents() {
     let last = world.run(25).pop().unwrap();
     assert_eq!(last.incidents.len(), 1, "the other goes on");
     assert_eq!(last.incidents[0].roots[0].0, service("payment"));
+}
+
+#[test]
+fn two_faults_of_the_same_moment_that_meet_in_one_caller_become_two_incidents() {
+    let mut world = World::new(SHOP, 14);
+    world.warm_up();
+    world.faults.insert("catalog-db", Fault::Latency);
+    world.faults.insert("payment", Fault::Errors);
+    let last = world.run(30).pop().unwrap();
+    let mut causes: Vec<String> = last.incidents.iter().map(|i| i.roots[0].0.to_string()).collect();
+    causes.sort();
+    assert_eq!(causes, ["catalog-db", "payment"]);
+    assert!(last.incidents.iter().all(|i| i.roots[0].1 > 0.5));
+    world.faults.clear();
+    world.run(40);
+    let mut past: Vec<String> = world.incidents.past().map(|past| past.root.to_string()).collect();
+    past.sort();
+    assert_eq!(past, ["catalog-db", "payment"], "both are learned, each with its cause");
+}
+
+#[test]
+fn two_incidents_of_one_cause_become_one_and_are_one_in_the_past() {
+    let mut world = World::new(SHOP, 15);
+    world.warm_up();
+    // The front end suffers first, and the database shows, while what lies between looks normal still.
+    world.forced = [("frontend", 1e-7), ("orders-db", 1e-7)].into();
+    let two = world.run(10).pop().unwrap();
+    assert_eq!(two.incidents.len(), 2, "{:?}", two.incidents.iter().map(|i| &i.roots[0]).collect::<Vec<_>>());
+    world.forced.insert("checkout", 1e-7);
+    let during = world.run(15);
+    let last = during.last().unwrap();
+    assert_eq!(last.incidents.len(), 1);
+    assert_eq!(last.incidents[0].roots[0].0, service("orders-db"), "{:?}", last.incidents[0].explanation);
+    let whole = last.incidents[0].id.clone();
+    let merged: Vec<_> = during.iter().flat_map(|d| &d.closed).collect();
+    assert_eq!(merged.len(), 1);
+    assert_eq!(merged[0].merged_into.as_ref(), Some(&whole));
+    let first: Vec<_> = last.incidents[0].account.first_seen.iter().map(|sign| sign.service.to_string()).collect();
+    assert!(first.starts_with(&["frontend".into(), "orders-db".into()]), "what either saw first: {first:?}");
+    // What is said of the part is said of the whole.
+    let cause = Feedback::Cause { service: service("orders-db") };
+    world.incidents.feedback(&merged[0].id, cause.clone()).unwrap();
+    world.forced.clear();
+    world.run(40);
+    let past: Vec<_> = world.incidents.past().collect();
+    assert_eq!(past.len(), 2);
+    assert_eq!((&past[0].id, &past[0].root, &past[0].feedback), (&whole, &service("orders-db"), &Some(cause)));
+    assert!(["checkout", "frontend", "orders-db"].iter().all(|name| past[0].hit.contains(&service(name))));
+    assert_eq!((&past[1].merged_into, &past[1].feedback), (&Some(whole), &None));
+    // One fault was learned, not two, and only the whole is told of later.
+    let prior = |d: &Diagnosis, name: &str| d.services.iter().find(|s| s.service == service(name)).unwrap().fault_prior;
+    let after = world.step();
+    assert!(prior(&after, "orders-db") > 1.5 * prior(&after, "frontend"));
+    assert_eq!(prior(&after, "frontend"), prior(&after, "ads"));
+    world.forced = [("frontend", 1e-7), ("checkout", 1e-7), ("orders-db", 1e-7)].into();
+    let again = world.run(10).pop().unwrap();
+    assert_eq!(again.incidents[0].account.similar.len(), 1);
+}
+
+#[test]
+fn an_incident_whose_cause_no_longer_exists_ends_and_is_remembered() {
+    let mut world = World::new(SHOP, 16);
+    world.names.push("batch");
+    world.names.sort_unstable();
+    world.warm_up();
+    world.forced.insert("batch", 1e-7);
+    let id = world.run(10).pop().unwrap().incidents[0].id.clone();
+    world.names.retain(|name| *name != "batch");
+    let after = world.step();
+    assert!(after.incidents.is_empty() && after.closed[0].id == id);
+    let past = world.incidents.past().next().unwrap();
+    assert_eq!((&past.id, &past.root), (&id, &service("batch")));
 }
 
 #[test]

@@ -64,6 +64,11 @@ pub struct World {
     /// Correlation of a service's normal score from one step to the next.
     pub correlation: f64,
     pub provisional: bool,
+    /// Whether the load swings; all calls follow it, so that whoever is called once per request gets equal traffic.
+    pub varied: bool,
+    /// Other names: the calls of one name's callers to another, seen once more.
+    pub twins: BTreeMap<&'static str, &'static str>,
+    load: f64,
     random: Random,
     level: BTreeMap<&'static str, f64>,
 }
@@ -101,6 +106,9 @@ impl World {
             step_ms: 1000,
             correlation: 0.0,
             provisional: false,
+            varied: false,
+            twins: BTreeMap::new(),
+            load: 1.0,
             random: Random::new(seed),
             level: BTreeMap::new(),
         }
@@ -187,6 +195,23 @@ impl World {
                 }
             })
             .collect();
+        if self.varied {
+            let swing = 0.2 * (self.tick as f64 / 60.0).sin() + 0.15 * self.random.normal();
+            self.load = (0.5 * self.load + 0.5 * (1.0 + swing)).max(0.3);
+            for edge in &mut edges {
+                edge.requests_per_second *= self.load;
+            }
+        }
+        for (name, of) in &self.twins {
+            let seen: Vec<EdgeStep> = edges.iter().filter(|edge| *edge.edge.server.name == **of).cloned().collect();
+            for edge in edges.iter_mut().filter(|edge| *edge.edge.server.name == **name) {
+                if let Some(seen) = seen.iter().find(|seen| seen.edge.client == edge.edge.client) {
+                    let edge_itself = edge.edge.clone();
+                    *edge =
+                        EdgeStep { edge: edge_itself, latency_seconds: seen.latency_seconds + 0.001, ..seen.clone() };
+                }
+            }
+        }
         edges.sort_by(|a, b| a.edge.cmp(&b.edge));
         let step = ClosedStep { end_ms, step_ms: self.step_ms, services, edges };
         let diagnosis = self.incidents.tick(&step, &scores, end_ms + behind_ms);
