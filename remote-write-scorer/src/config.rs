@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::listeners::{ListenersConfig, WebSettings};
 use crate::remote_write::RemoteWriteConfig;
+use crate::sharding::{Role, ShardingConfig};
 
 /// Labels that outputs carry, which therefore cannot be partition labels.
 const OUTPUT_LABELS: [&str; 15] = [
@@ -64,6 +65,12 @@ pub enum ConfigError {
     /// Settings of the incidents are out of their range.
     #[error("incidents: {0}")]
     Incidents(#[from] quoll_incidents::ConfigError),
+    /// Leaves cannot be named so.
+    #[error("sharding: {0}")]
+    Leaves(#[from] quoll_shards::LeavesError),
+    /// A setting of the way to the root is out of its range.
+    #[error("sharding.root: {0}")]
+    Root(Box<ConfigError>),
     /// The features cannot be used.
     #[error("features: {0}")]
     Features(#[from] quoll_features::PresetError),
@@ -73,6 +80,10 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What this process does.
+    pub role: Role,
+    /// Settings of leaves and roots.
+    pub sharding: ShardingConfig,
     /// Address to listen on.
     pub listen: SocketAddr,
     /// Addresses of their own for some routes.
@@ -108,6 +119,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            role: Role::All,
+            sharding: ShardingConfig::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 9467)),
             listeners: ListenersConfig::default(),
             web: WebSettings::default(),
@@ -164,7 +177,7 @@ impl Config {
             range("ingest.partition_labels", label.clone(), "other than the labels of outputs", free)?;
         }
         self.incidents.check()?;
-        Ok(())
+        self.check_role()
     }
 
     /// The features to compute. Naming one of our own outputs as input is an error of the set itself.

@@ -12,17 +12,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use quoll_api::view::{Feedback, ModelView, Published, ScopeKey};
+use quoll_blast_radius::ENGINE_VERSION;
 use quoll_detect::{Detector, ServiceScore};
 use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::Scope;
-use quoll_incidents::{Diagnosis, Incidents, IncidentsConfig};
+use quoll_incidents::{Diagnosis, EdgeDiagnosis, Incidents, IncidentsConfig};
 use quoll_ingest::{ClosedScopeStep, SharedReceiver};
-use quoll_queue::Queue;
+use quoll_queue::{Batch, OutSeries, Queue};
+use quoll_shards::{ModelState, Report, Told, report};
 
 use crate::history::History;
 use crate::incident_log::IncidentLog;
 use crate::journal::{Handled, Journal};
-use crate::outputs::Outputs;
+use crate::outputs::{Alive, Outputs, Share};
 use crate::snapshot::{EngineScope, Inference, StoredScope, Writing};
 use crate::view::{scope_key, scope_view};
 
@@ -84,6 +86,38 @@ pub struct Settings {
     pub model_dir: Option<PathBuf>,
     /// ONNX Runtime.
     pub onnxruntime: Option<PathBuf>,
+    /// What to do with it all.
+    pub part: Part,
+}
+
+/// The part that this process plays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Scores and infers.
+    All,
+    /// Scores, and reports under these names of leaf and process.
+    Leaf { leaf: String, process: String },
+    /// Infers from reports.
+    Root,
+}
+
+impl Part {
+    fn share(&self) -> Share {
+        match self {
+            Self::All => Share::All,
+            Self::Leaf { .. } => Share::Details,
+            Self::Root => Share::Rest,
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Default)]
+pub struct Queues {
+    /// Series for a Prometheus.
+    pub results: Option<Arc<Queue>>,
+    /// A leaf's reports.
+    pub reports: Option<Arc<Queue>>,
 }
 
 struct ScopeEngine {
@@ -104,7 +138,7 @@ pub struct Engine {
     scopes: BTreeMap<ScopeKey, ScopeEngine>,
     stored: BTreeMap<ScopeKey, StoredScope>,
     journal: Journal,
-    queue: Option<Arc<Queue>>,
+    queues: Queues,
     published: Arc<ArcSwap<Published>>,
     stats: Arc<Mutex<EngineStats>>,
     model: ModelView,
@@ -121,7 +155,7 @@ impl Engine {
     /// one.
     pub fn new(
         settings: Settings,
-        queue: Option<Arc<Queue>>,
+        queues: Queues,
         published: Arc<ArcSwap<Published>>,
         stats: Arc<Mutex<EngineStats>>,
         stored: Vec<StoredScope>,
@@ -133,15 +167,20 @@ impl Engine {
             scopes: BTreeMap::new(),
             stored,
             journal,
-            queue,
+            queues,
             published,
             stats,
             model: ModelView::default(),
             loaded: false,
         };
-        match engine.reload() {
-            Ok(outcome) => tracing::info!("{outcome}"),
-            Err(reason) => tracing::info!("topology only, without scores: {reason}"),
+        if engine.settings.part == Part::Root {
+            engine.model = ModelView { state: "none", message: "no leaf has reported yet".to_owned() };
+            engine.publish(|_| {});
+        } else {
+            match engine.reload() {
+                Ok(outcome) => tracing::info!("{outcome}"),
+                Err(reason) => tracing::info!("topology only, without scores: {reason}"),
+            }
         }
         // At once, not at their next step: a snapshot may be taken before that.
         let scopes: Vec<Scope> = engine.stored.values().map(|stored| stored.scope.clone()).collect();
@@ -170,7 +209,7 @@ impl Engine {
             scope: Arc::clone(scope),
             detector: None,
             incidents,
-            outputs: Outputs::default(),
+            outputs: Outputs::resume(Alive::default(), settings.part.share()),
             history: History::default(),
             log: IncidentLog::default(),
             services: 0,
@@ -178,7 +217,7 @@ impl Engine {
             last_end_ms: i64::MIN,
         };
         if let Some(stored) = self.stored.remove(&scope_key(scope)) {
-            state.resume(stored, detector.as_mut());
+            state.resume(stored, detector.as_mut(), settings.part.share());
         }
         state.detector = detector;
         Ok(state)
@@ -193,7 +232,7 @@ impl Engine {
     /// Handles a step that samples closed; one that was handled before, by the clock of then, without writing its
     /// results again.
     pub fn tick(&mut self, closed: ClosedScopeStep) {
-        let ClosedScopeStep { scope, step } = closed;
+        let ClosedScopeStep { scope, step, told } = closed;
         let key = scope_key(&scope);
         let mut state = match self.scopes.remove(&key) {
             Some(state) => state,
@@ -211,7 +250,7 @@ impl Engine {
         if known.is_none() {
             self.noted(|journal| journal.begin(&key, end_ms, clock_ms));
         }
-        self.handle(&mut state, &step, clock_ms, done);
+        self.handle(&mut state, &step, told, clock_ms, done);
         if !done {
             self.noted(|journal| journal.done(&key, end_ms));
         }
@@ -224,28 +263,43 @@ impl Engine {
         }
     }
 
-    fn handle(&mut self, state: &mut ScopeEngine, step: &ClosedStep, now: i64, written: bool) {
+    fn handle(&mut self, state: &mut ScopeEngine, step: &ClosedStep, told: Option<Told>, now: i64, written: bool) {
         let started = std::time::Instant::now();
-        let scores = self.scores(state, step);
-        // Without a model there is only the graph: as if the step were a backlog, nothing may open an incident.
-        let clock = if scores.is_some() { now } else { i64::MAX };
-        let diagnosis = state.incidents.tick(step, scores.as_deref().unwrap_or_default(), clock);
+        let silent = told.as_ref().map(|told| told.silent.clone()).unwrap_or_default();
+        let scores = match told {
+            Some(told) => self.told_scores(told),
+            None => self.scores(state, step),
+        };
+        let diagnosis = if let Part::Leaf { .. } = self.settings.part {
+            observed(step)
+        } else {
+            // Without a model there is only the graph: as if the step were a backlog, nothing may open an incident.
+            let clock = if scores.is_some() { now } else { i64::MAX };
+            state.incidents.tick(step, scores.as_deref().unwrap_or_default(), clock)
+        };
         state.log.note(&diagnosis);
+        let previous_ms = (state.last_end_ms > i64::MIN).then_some(state.last_end_ms);
         state.last_end_ms = state.last_end_ms.max(step.end_ms);
 
         let timestamp_ms = step.end_ms.min(now);
         if timestamp_ms > state.last_written_ms {
             self.write(state, scores.as_deref(), &diagnosis, timestamp_ms, written);
+            if !written {
+                self.report(state, step, previous_ms, scores.as_deref().unwrap_or_default(), timestamp_ms);
+            }
             state.last_written_ms = timestamp_ms;
         } else {
             self.count(|stats| stats.withheld_ticks += 1);
         }
         let closed = state.log.closed().cloned();
-        let view = scope_view(&state.scope, &self.settings.set, step, scores.as_deref(), &diagnosis, closed);
+        let mut view = scope_view(&state.scope, &self.settings.set, step, scores.as_deref(), &diagnosis, closed);
+        view.silent_leaves = silent;
         state.services = step.services.len() as u64;
         let scored = scores.map_or(0, |scores| scores.len() as u64);
         let end_ms = step.end_ms;
-        state.history.push(step);
+        if self.settings.part != Part::Root {
+            state.history.push(step);
+        }
         self.publish(|published| {
             published.scopes.insert(view.scope.clone(), Arc::new(view));
         });
@@ -298,12 +352,50 @@ impl Engine {
     ) {
         let ScopeEngine { scope, outputs, .. } = state;
         let set = &self.settings.set;
-        let Some(queue) = self.queue.as_ref().filter(|_| !written) else {
+        let Some(queue) = self.queues.results.as_ref().filter(|_| !written) else {
             outputs.tick(scope, set, scores, diagnosis, timestamp_ms, &mut |_| ());
             return;
         };
         let mut batch = queue.batch();
         outputs.tick(scope, set, scores, diagnosis, timestamp_ms, &mut |series| batch.push(series));
+        self.commit(queue, batch);
+    }
+
+    /// What leaves say in place of a detector.
+    fn told_scores(&mut self, told: Told) -> Option<Vec<ServiceScore>> {
+        let mut message = format!("the leaves' models, at worst: {}", told.model.as_str());
+        if !told.silent.is_empty() {
+            message.push_str(&format!("; silent: {}", told.silent.join(", ")));
+        }
+        self.model = ModelView { state: told.model.as_str(), message };
+        let loaded = told.scores.is_some();
+        self.count(|stats| stats.has_model = loaded);
+        told.scores
+    }
+
+    /// Queues a leaf's report of a step.
+    fn report(
+        &self,
+        state: &ScopeEngine,
+        step: &ClosedStep,
+        previous_ms: Option<i64>,
+        scores: &[ServiceScore],
+        timestamp_ms: i64,
+    ) {
+        let (Part::Leaf { leaf, process }, Some(queue)) = (&self.settings.part, &self.queues.reports) else { return };
+        let model = match &state.detector {
+            None => ModelState::None,
+            Some(detector) if detector.provisional() => ModelState::Provisional,
+            Some(_) => ModelState::Calibrated,
+        };
+        let (scope, set) = (&state.scope, &self.settings.set);
+        let mut batch = queue.batch();
+        let whole = Report { leaf, process, scope, step, previous_ms, model, scores, set };
+        report(&whole, &mut |labels, value| batch.push(OutSeries { labels, timestamp_ms, value }));
+        self.commit(queue, batch);
+    }
+
+    fn commit(&self, queue: &Queue, batch: Batch<'_>) {
         let count = batch.samples();
         match queue.commit(batch) {
             Ok(()) => self.count(|stats| stats.results += count),
@@ -334,6 +426,9 @@ impl Engine {
     /// # Errors
     /// Why it cannot be used.
     pub fn reload(&mut self) -> Result<String, String> {
+        if self.settings.part == Part::Root {
+            return Err("a root has no model of its own: ask its leaves".to_owned());
+        }
         let outcome = self.try_reload();
         match &outcome {
             Ok(_) => self.count(|stats| {
@@ -409,9 +504,9 @@ impl Engine {
         }
     }
 
-    /// The outbound queue, given back.
-    pub fn into_queue(self) -> Option<Arc<Queue>> {
-        self.queue
+    /// The outbound queues, given back.
+    pub fn into_queues(self) -> Queues {
+        self.queues
     }
 }
 
@@ -429,9 +524,9 @@ impl ScopeEngine {
         }
     }
 
-    fn resume(&mut self, stored: StoredScope, detector: Option<&mut Detector>) {
+    fn resume(&mut self, stored: StoredScope, detector: Option<&mut Detector>, share: Share) {
         (self.last_end_ms, self.last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
-        self.outputs = Outputs::resume(stored.alive);
+        self.outputs = Outputs::resume(stored.alive, share);
         self.history = stored.history;
         let inference = serde_json::from_str::<Inference>(&stored.inference).map_err(|error| error.to_string());
         let resumed = inference.and_then(|inference| {
@@ -447,6 +542,28 @@ impl ScopeEngine {
         }
         // Another model: it sees the last steps anew.
         self.history.show(detector);
+    }
+}
+
+/// A step as a leaf shows it: who calls whom, and nothing inferred.
+fn observed(step: &ClosedStep) -> Diagnosis {
+    let ratio = |part: f64, whole: f64| if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 };
+    let edges = step.edges.iter().map(|edge| EdgeDiagnosis {
+        edge: edge.edge.clone(),
+        strength: 0.0,
+        requests_per_second: edge.requests_per_second,
+        error_ratio: ratio(edge.errors_per_second, edge.requests_per_second),
+    });
+    Diagnosis {
+        end_ms: step.end_ms,
+        engine_version: ENGINE_VERSION,
+        config_hash: String::new(),
+        leak: 0.0,
+        services: Vec::new(),
+        edges: edges.collect(),
+        aliases: Vec::new(),
+        incidents: Vec::new(),
+        closed: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ mod metrics;
 mod outputs;
 mod remote_write;
 mod serve;
+mod sharding;
 mod snapshot;
 mod view;
 
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, parse_duration_ms};
+use crate::sharding::Role;
 
 /// Receives Prometheus remote write, scores every service and finds the root cause.
 #[derive(Debug, Parser)]
@@ -57,6 +59,18 @@ struct ServeArgs {
     /// Configuration file (YAML).
     #[arg(long, env = "QUOLL_SCORER_CONFIG")]
     config: Option<PathBuf>,
+    /// What this process does: everything, score a share of the services, or infer from what leaves report.
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Of a leaf: its name.
+    #[arg(long, value_name = "NAME")]
+    leaf: Option<String>,
+    /// Of a leaf: where it reports, such as http://ROOT:9467/api/v1/write.
+    #[arg(long, value_name = "URL")]
+    root_url: Option<String>,
+    /// Of a root: the names of its leaves.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    leaves: Option<Vec<String>>,
     /// Address to listen on.
     #[arg(long)]
     listen: Option<SocketAddr>,
@@ -90,6 +104,10 @@ impl ServeArgs {
             Some(path) => Config::load(path)?,
             None => Config::default(),
         };
+        config.role = self.role.unwrap_or(config.role);
+        config.sharding.leaf = self.leaf.or(config.sharding.leaf);
+        config.sharding.root.url = self.root_url.or(config.sharding.root.url);
+        config.sharding.leaves = self.leaves.unwrap_or(config.sharding.leaves);
         config.listen = self.listen.unwrap_or(config.listen);
         config.web.config_file = self.web_config_file.or(config.web.config_file);
         config.data_dir = self.data_dir.unwrap_or(config.data_dir);

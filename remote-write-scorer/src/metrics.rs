@@ -3,6 +3,7 @@
 use quoll_api::{Exposition, Kind};
 use quoll_ingest::{IngestStats, Refusal, Rejection};
 use quoll_queue::QueueStats;
+use quoll_shards::LeafStatus;
 use quoll_web_config::Counters;
 
 use crate::engine::EngineStats;
@@ -10,11 +11,12 @@ use crate::engine::EngineStats;
 /// All metrics with their help texts, as they stand before anything has happened.
 pub fn reference() -> String {
     let web = Counters::default();
-    render(&IngestStats::default(), &EngineStats::default(), Some(&QueueStats::default()), &web)
+    let queue = Some(&QueueStats::default());
+    render(&IngestStats::default(), &EngineStats::default(), [queue, queue], &web)
 }
 
-/// All metrics as of now.
-pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueStats>, web: &Counters) -> String {
+/// All metrics as of now; the queues are those of results and of a leaf's reports.
+pub fn render(ingest: &IngestStats, engine: &EngineStats, queues: [Option<&QueueStats>; 2], web: &Counters) -> String {
     let mut exposition = Exposition::default();
     exposition
         .family("quoll_scorer_build_info", Kind::Gauge, "Version of the scorer; always 1.")
@@ -22,8 +24,11 @@ pub fn render(ingest: &IngestStats, engine: &EngineStats, queue: Option<&QueueSt
     receiving(&mut exposition, ingest);
     inbound_log(&mut exposition, ingest);
     scoring(&mut exposition, engine);
-    if let Some(queue) = queue {
-        sending(&mut exposition, queue);
+    leaves(&mut exposition, ingest);
+    for (queue, prefix) in queues.into_iter().zip(["quoll_scorer_queue_", "quoll_scorer_report_queue_"]) {
+        if let Some(queue) = queue {
+            sending(&mut exposition, queue, prefix);
+        }
     }
     for figure in web.figures() {
         let kind = if figure.counter { Kind::Counter } else { Kind::Gauge };
@@ -152,74 +157,105 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
     }
 }
 
-fn sending(to: &mut Exposition, stats: &QueueStats) {
+fn leaves(to: &mut Exposition, stats: &IngestStats) {
+    type Figure = fn(&LeafStatus) -> f64;
+    let metrics: [(&'static str, Kind, &str, Figure); 6] = [
+        ("quoll_scorer_leaf_reporting", Kind::Gauge, "Whether the last step had this leaf's report.", |leaf| {
+            f64::from(u8::from(leaf.reporting))
+        }),
+        (
+            "quoll_scorer_leaf_last_tick_timestamp_seconds",
+            Kind::Gauge,
+            "End of the newest step that this leaf reported; 0 before the first.",
+            |leaf| leaf.newest_ms.unwrap_or(0) as f64 / 1000.0,
+        ),
+        ("quoll_scorer_leaf_services", Kind::Gauge, "Services that this leaf reported last.", |leaf| {
+            leaf.services as f64
+        }),
+        ("quoll_scorer_leaf_missed_steps_total", Kind::Counter, "Steps closed without this leaf's report.", |leaf| {
+            leaf.missed_steps as f64
+        }),
+        (
+            "quoll_scorer_leaf_late_steps_total",
+            Kind::Counter,
+            "Reports of this leaf that came after their step was closed.",
+            |leaf| leaf.late_steps as f64,
+        ),
+        (
+            "quoll_scorer_leaf_lost_steps_total",
+            Kind::Counter,
+            "Reports of this leaf that did not come whole.",
+            |leaf| leaf.lost_steps as f64,
+        ),
+    ];
+    for (name, kind, help, figure) in metrics {
+        to.family(name, kind, help);
+        for leaf in &stats.leaves {
+            to.sample(&[("leaf", &leaf.name)], figure(leaf));
+        }
+    }
+    to.single(
+        "quoll_scorer_leaf_series_refused_total",
+        Kind::Counter,
+        "Series of reports refused: of a leaf that is not listed, or of another step.",
+        stats.assembly.refused_series as f64,
+    );
+    to.single(
+        "quoll_scorer_leaf_conflicts_total",
+        Kind::Counter,
+        "Services and edges that two leaves reported in one step.",
+        stats.assembly.conflicts as f64,
+    );
+}
+
+fn sending(to: &mut Exposition, stats: &QueueStats, prefix: &str) {
     let metrics: [(&'static str, Kind, &str, f64); 14] = [
         (
-            "quoll_scorer_queue_appended_samples_total",
+            "appended_samples_total",
             Kind::Counter,
             "Results written to the outbound log.",
             stats.appended_samples as f64,
         ),
+        ("sent_samples_total", Kind::Counter, "Results that the peer took.", stats.sent_samples as f64),
         (
-            "quoll_scorer_queue_sent_samples_total",
-            Kind::Counter,
-            "Results that the peer took.",
-            stats.sent_samples as f64,
-        ),
-        (
-            "quoll_scorer_queue_too_old_samples_total",
+            "too_old_samples_total",
             Kind::Counter,
             "Results dropped for their age.",
             stats.dropped_too_old_samples as f64,
         ),
         (
-            "quoll_scorer_queue_overflow_samples_total",
+            "overflow_samples_total",
             Kind::Counter,
             "Results dropped for want of room.",
             stats.dropped_overflow_samples as f64,
         ),
         (
-            "quoll_scorer_queue_refused_samples_total",
+            "refused_samples_total",
             Kind::Counter,
             "Results that the peer refused for ever.",
             stats.refused_samples as f64,
         ),
-        ("quoll_scorer_queue_requests_total", Kind::Counter, "Requests that the peer took.", stats.requests_ok as f64),
-        ("quoll_scorer_queue_retries_total", Kind::Counter, "Requests tried again.", stats.requests_retried as f64),
+        ("requests_total", Kind::Counter, "Requests that the peer took.", stats.requests_ok as f64),
+        ("retries_total", Kind::Counter, "Requests tried again.", stats.requests_retried as f64),
+        ("damaged_bytes_total", Kind::Counter, "Damaged bytes cut off at start.", stats.truncated_bytes as f64),
         (
-            "quoll_scorer_queue_damaged_bytes_total",
-            Kind::Counter,
-            "Damaged bytes cut off at start.",
-            stats.truncated_bytes as f64,
-        ),
-        (
-            "quoll_scorer_queue_fallbacks_total",
+            "fallbacks_total",
             Kind::Counter,
             "Times that the peer did not prove that it stored remote write 2.0, and was sent 1.0.",
             stats.fallbacks as f64,
         ),
+        ("protocol_version", Kind::Gauge, "Remote write that the peer last took: 1 or 2.", f64::from(stats.version)),
+        ("samples", Kind::Gauge, "Results waiting.", stats.pending_samples as f64),
+        ("bytes", Kind::Gauge, "Outbound log on disk.", stats.pending_bytes as f64),
+        ("oldest_seconds", Kind::Gauge, "Age of the oldest result waiting.", stats.oldest_pending_seconds),
         (
-            "quoll_scorer_queue_protocol_version",
-            Kind::Gauge,
-            "Remote write that the peer last took: 1 or 2.",
-            f64::from(stats.version),
-        ),
-        ("quoll_scorer_queue_samples", Kind::Gauge, "Results waiting.", stats.pending_samples as f64),
-        ("quoll_scorer_queue_bytes", Kind::Gauge, "Outbound log on disk.", stats.pending_bytes as f64),
-        (
-            "quoll_scorer_queue_oldest_seconds",
-            Kind::Gauge,
-            "Age of the oldest result waiting.",
-            stats.oldest_pending_seconds,
-        ),
-        (
-            "quoll_scorer_queue_last_success_timestamp_seconds",
+            "last_success_timestamp_seconds",
             Kind::Gauge,
             "When the peer last took a request.",
             stats.last_success_ms as f64 / 1000.0,
         ),
     ];
     for (name, kind, help, value) in metrics {
-        to.single(name, kind, help, value);
+        to.single(format!("{prefix}{name}"), kind, help, value);
     }
 }

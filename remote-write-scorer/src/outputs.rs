@@ -3,6 +3,8 @@
 //! One tick's series carry one timestamp. No label set occurs twice. Values that are not finite are left
 //! out: an absent series says the same and cannot spoil a sum. A series that was written at the last tick
 //! and has nothing to say at this one gets a staleness marker, so that a closed incident ends at once.
+//!
+//! A leaf and its root share the work: together they write what one process would, each series by one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +19,30 @@ use serde::{Deserialize, Serialize};
 type Labels = Vec<(String, String)>;
 type Given<'a> = (&'a str, Option<&'a str>);
 
+/// Which of the series a process writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Share {
+    /// All of them.
+    #[default]
+    All,
+    /// A leaf's: what scores are made of.
+    Details,
+    /// A root's: everything else.
+    Rest,
+}
+
+impl Share {
+    /// Whether it has the metric of a service at this place.
+    fn has(self, place: usize) -> bool {
+        let detail = DETAILS.contains(&place) || place >= OF_SERVICE.len();
+        match self {
+            Self::All => true,
+            Self::Details => detail,
+            Self::Rest => !detail,
+        }
+    }
+}
+
 /// Metrics with one series per service.
 const OF_SERVICE: [&str; 6] = [
     "quoll_anomaly_score",
@@ -26,6 +52,9 @@ const OF_SERVICE: [&str; 6] = [
     "quoll_evidence_log_likelihood_ratio",
     "quoll_fault_prior_probability",
 ];
+
+/// Those of them that are details of a score.
+const DETAILS: [usize; 2] = [2, 3];
 
 /// Metrics with one series per service and feature.
 const OF_FEATURE: [&str; 3] = ["quoll_feature_anomaly_score", "quoll_feature_value", "quoll_feature_expected"];
@@ -63,6 +92,7 @@ pub struct Alive {
 struct Tick<'a> {
     scope: &'a Scope,
     set: &'a FeatureSet,
+    share: Share,
     timestamp_ms: i64,
     alive: Alive,
     sink: &'a mut dyn FnMut(OutSeries),
@@ -175,6 +205,9 @@ impl Tick<'_> {
                     }
                 }
             }
+            for (_, value) in values.iter_mut().enumerate().filter(|(place, _)| !self.share.has(*place)) {
+                *value = f64::NAN;
+            }
             for (place, value) in values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
                 self.of_service(service, place, *value);
             }
@@ -239,12 +272,13 @@ fn root(service: &Service) -> [Given<'_>; 2] {
 #[derive(Debug, Default)]
 pub struct Outputs {
     alive: Alive,
+    share: Share,
 }
 
 impl Outputs {
     /// Goes on after a tick that had these series.
-    pub fn resume(alive: Alive) -> Self {
-        Self { alive }
+    pub fn resume(alive: Alive, share: Share) -> Self {
+        Self { alive, share }
     }
 
     /// The series of the last tick.
@@ -263,7 +297,14 @@ impl Outputs {
         timestamp_ms: i64,
         sink: &mut dyn FnMut(OutSeries),
     ) {
-        let mut tick = Tick { scope, set, timestamp_ms, alive: Alive::default(), sink };
+        let share = self.share;
+        let mut tick = Tick { scope, set, share, timestamp_ms, alive: Alive::default(), sink };
+        if share == Share::Details {
+            tick.services(scores.unwrap_or_default(), diagnosis);
+            tick.end(&self.alive);
+            self.alive = tick.alive;
+            return;
+        }
         tick.edges(diagnosis);
         for (name, of) in &diagnosis.aliases {
             let of = [("alias_of", Some(&*of.name)), ("alias_of_namespace", of.namespace.as_deref())];

@@ -16,13 +16,14 @@ use arc_swap::ArcSwap;
 use quoll_api::view::{Feedback, ScopeKey};
 use quoll_api::{Api, Host, Published, Surface};
 use quoll_ingest::SharedReceiver;
-use quoll_queue::Queue;
+use quoll_queue::{Queue, QueueConfig};
 use quoll_web_config::{ServeLimits, Web};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::engine::{Engine, EngineStats, Settings, model_stamp};
+use crate::engine::{Engine, EngineStats, Part, Queues, Settings, model_stamp, now_ms};
 use crate::metrics;
+use crate::sharding::{Role, process_id};
 use crate::snapshot::{self, Resumed};
 
 /// Longest wait of the engine for new steps, and so for a request to reload or stop.
@@ -45,7 +46,9 @@ enum Wish {
 struct Process {
     receiver: Arc<SharedReceiver>,
     stats: Arc<Mutex<EngineStats>>,
-    queue: Option<Weak<Queue>>,
+    queues: [Option<Weak<Queue>>; 2],
+    /// Silence of a leaf that is told of, in milliseconds.
+    silent_ms: i64,
     wishes: Mutex<mpsc::Sender<(Wish, Reply)>>,
     stopping: Arc<AtomicBool>,
     web: Web,
@@ -54,12 +57,28 @@ struct Process {
 impl Host for Process {
     fn metrics(&self) -> String {
         let engine = self.stats.lock().map(|stats| stats.clone()).unwrap_or_default();
-        let queue = self.queue.as_ref().and_then(Weak::upgrade).map(|queue| queue.stats());
-        metrics::render(&self.receiver.stats(), &engine, queue.as_ref(), self.web.counters())
+        let [results, reports] =
+            self.queues.each_ref().map(|queue| queue.as_ref().and_then(Weak::upgrade).map(|queue| queue.stats()));
+        metrics::render(&self.receiver.stats(), &engine, [results.as_ref(), reports.as_ref()], self.web.counters())
     }
 
-    fn ready(&self) -> Result<(), String> {
-        if self.stopping.load(Ordering::Relaxed) { Err("stopping".to_owned()) } else { Ok(()) }
+    /// A root without one of its leaves is ready: it must go on with the others.
+    fn ready(&self) -> Result<String, String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("stopping".to_owned());
+        }
+        let mut said = "ready".to_owned();
+        for leaf in self.receiver.leaves() {
+            let silent_ms = leaf.newest_ms.map(|newest_ms| now_ms().saturating_sub(newest_ms));
+            match silent_ms {
+                None => said.push_str(&format!("\nleaf {} has never reported", leaf.name)),
+                Some(ms) if ms > self.silent_ms => {
+                    said.push_str(&format!("\nleaf {} has reported nothing newer than {} s", leaf.name, ms / 1000));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(said)
     }
 
     fn reload(&self) -> Result<String, String> {
@@ -88,7 +107,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let web = Web::open(config.web.config_file.as_deref())?;
     let listeners = listen(config)?;
 
-    let queue = config.queue().map(Queue::open).transpose()?.map(Arc::new);
+    let open = |queue: Option<QueueConfig>| anyhow::Ok(queue.map(Queue::open).transpose()?.map(Arc::new));
+    let queues = Queues { results: open(config.queue())?, reports: open(config.report_queue())? };
+    let leaves = config.leaves()?;
     let published = Arc::new(ArcSwap::from_pointee(Published::default()));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
     let settings = Settings {
@@ -97,14 +118,15 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         incidents: config.incidents.clone(),
         model_dir: config.model_dir.clone(),
         onnxruntime: config.onnxruntime.clone(),
+        part: part(config)?,
     };
     let stamp = config.model_dir.as_deref().map(model_stamp);
     let started = Instant::now();
     let Resumed { receiver, scopes, journal } =
-        snapshot::resume(&config.data_dir, &config.ingest, &set, config.step_ms).context("snapshots")?;
-    let mut engine = Engine::new(settings, queue.clone(), Arc::clone(&published), Arc::clone(&stats), scopes, journal);
-    let weak_queue = queue.as_ref().map(Arc::downgrade);
-    drop(queue);
+        snapshot::resume(&config.data_dir, &config.ingest, &set, config.step_ms, leaves.as_ref())
+            .context("snapshots")?;
+    let weak_queues = [&queues.results, &queues.reports].map(|queue| queue.as_ref().map(Arc::downgrade));
+    let mut engine = Engine::new(settings, queues, Arc::clone(&published), Arc::clone(&stats), scopes, journal);
 
     let log_dir = config.data_dir.join("inbound");
     let receiver = receiver.with_log(&log_dir, |step| engine.replay(step))?;
@@ -125,7 +147,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let host = Process {
         receiver: Arc::clone(&receiver),
         stats,
-        queue: weak_queue,
+        queues: weak_queues,
+        silent_ms: config.sharding.grace_ms.saturating_add(3 * config.step_ms),
         wishes: Mutex::new(wishes),
         stopping: Arc::clone(&stopping),
         web: web.clone(),
@@ -135,13 +158,27 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 
     drained.store(true, Ordering::Release);
     receiver.wake();
-    let queue = engine.join().map_err(|_| anyhow::anyhow!("the engine ended with a panic"))?;
+    let Queues { results, reports } = engine.join().map_err(|_| anyhow::anyhow!("the engine ended with a panic"))?;
     drop(api);
-    if let Some(queue) = queue.and_then(Arc::into_inner) {
-        queue.shutdown(QUEUE_DEADLINE);
+    for queue in [reports, results] {
+        if let Some(queue) = queue.and_then(Arc::into_inner) {
+            queue.shutdown(QUEUE_DEADLINE);
+        }
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The part that the role stands for.
+fn part(config: &Config) -> anyhow::Result<Part> {
+    Ok(match config.role {
+        Role::All => Part::All,
+        Role::Root => Part::Root,
+        Role::Leaf => Part::Leaf {
+            leaf: config.sharding.leaf.clone().unwrap_or_default(),
+            process: process_id(&config.data_dir).context("the name of this process")?,
+        },
+    })
 }
 
 /// One process per data directory; the lock ends with the process.
@@ -219,7 +256,7 @@ fn run_engine(
     mut watched: Option<(PathBuf, ModelStamp)>,
     drained: &AtomicBool,
     (data_dir, every): &(PathBuf, Duration),
-) -> Option<Arc<Queue>> {
+) -> Queues {
     let (mut looked, mut stored) = (Instant::now(), Instant::now());
     loop {
         let last_round = drained.load(Ordering::Acquire);
@@ -231,7 +268,7 @@ fn run_engine(
             stored = Instant::now();
         }
         if last_round {
-            return engine.into_queue();
+            return engine.into_queues();
         }
         while let Ok((wish, reply)) = wished.try_recv() {
             let outcome = match wish {

@@ -10,7 +10,8 @@
 //! then the CRC-32 of all before it (u32 LE).
 //!
 //! # Failure
-//! A snapshot of another version, for other features or another step, or a damaged one, is not used: the start is
+//! A snapshot of another version, for other features or another step, of a root where this is none (or the other
+//! way round), or a damaged one, is not used: the start is
 //! cold, says so in one line, and replays whatever the log holds.
 
 use std::fs::File;
@@ -23,6 +24,7 @@ use quoll_features::FeatureSet;
 use quoll_identity::Scope;
 use quoll_incidents::Snapshot;
 use quoll_ingest::{IngestConfig, Receiver, StoredReceiver};
+use quoll_shards::LeavesConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
@@ -33,7 +35,7 @@ use crate::outputs::Alive;
 /// First bytes of every snapshot.
 const MAGIC: &[u8; 8] = b"QUOLLSNP";
 /// Version of the layout; any change of what is stored is another one.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What the engine stores of one scope.
 #[derive(Debug, Serialize)]
@@ -169,13 +171,19 @@ pub struct Resumed {
 ///
 /// # Errors
 /// Where the journal cannot be read or written.
-pub fn resume(data_dir: &Path, ingest: &IngestConfig, set: &Arc<FeatureSet>, step_ms: i64) -> io::Result<Resumed> {
+pub fn resume(
+    data_dir: &Path,
+    ingest: &IngestConfig,
+    set: &Arc<FeatureSet>,
+    step_ms: i64,
+    leaves: Option<&LeavesConfig>,
+) -> io::Result<Resumed> {
     std::fs::create_dir_all(directory(data_dir))?;
     if let Some(&position) = positions(data_dir, "snapshot").last() {
         let path = path(data_dir, position);
         match std::fs::read(&path)
             .map_err(|error| error.to_string())
-            .and_then(|bytes| parse(&bytes, ingest, set, step_ms))
+            .and_then(|bytes| parse(&bytes, ingest, set, step_ms, leaves))
         {
             Ok((receiver, scopes)) => {
                 let journal = Journal::open(&directory(data_dir), position)?;
@@ -191,7 +199,10 @@ pub fn resume(data_dir: &Path, ingest: &IngestConfig, set: &Arc<FeatureSet>, ste
             let _ = std::fs::remove_file(Journal::path(&directory(data_dir), old));
         }
     }
-    let receiver = Receiver::in_memory(ingest.clone(), Arc::clone(set), step_ms);
+    let mut receiver = Receiver::in_memory(ingest.clone(), Arc::clone(set), step_ms);
+    if let Some(leaves) = leaves {
+        receiver = receiver.of_leaves(leaves.clone());
+    }
     Ok(Resumed { receiver, scopes: Vec::new(), journal: Journal::open(&directory(data_dir), 0)? })
 }
 
@@ -200,6 +211,7 @@ fn parse(
     ingest: &IngestConfig,
     set: &Arc<FeatureSet>,
     step_ms: i64,
+    leaves: Option<&LeavesConfig>,
 ) -> Result<(Receiver, Vec<StoredScope>), String> {
     let rest = bytes.strip_prefix(MAGIC).ok_or("it is no snapshot")?;
     let (version, rest) = rest.split_first_chunk::<4>().ok_or("it is cut short")?;
@@ -212,7 +224,7 @@ fn parse(
         return Err("it is damaged: its checksum does not fit".to_owned());
     }
     let (receiver, content) = postcard::take_from_bytes(content).map_err(|error| error.to_string())?;
-    let receiver = Receiver::restore(ingest.clone(), set, step_ms, receiver).map_err(|e| e.to_string())?;
+    let receiver = Receiver::restore(ingest.clone(), set, step_ms, leaves, receiver).map_err(|e| e.to_string())?;
     let scopes = postcard::from_bytes(content).map_err(|error| error.to_string())?;
     Ok((receiver, scopes))
 }
@@ -223,7 +235,7 @@ mod tests {
 
     fn resumed(data_dir: &Path, step_ms: i64) -> Resumed {
         let set = Arc::new(FeatureSet::preset("quoll").unwrap());
-        resume(data_dir, &IngestConfig::default(), &set, step_ms).unwrap()
+        resume(data_dir, &IngestConfig::default(), &set, step_ms, None).unwrap()
     }
 
     fn write(data_dir: &Path) -> u64 {

@@ -69,6 +69,7 @@ pub fn scope_view(
             .collect(),
         incidents: diagnosis.incidents.iter().map(incident_view).collect(),
         closed_incidents: closed.into_iter().collect(),
+        silent_leaves: Vec::new(),
     }
 }
 
@@ -99,6 +100,7 @@ fn service_view(
             Presence::Present => "present",
             Presence::Vanished => "vanished",
             Presence::Idle => "idle",
+            Presence::Unknown => "unknown",
         },
         score: score.map(|score| score.score),
         provisional: score.map(|score| score.provisional),

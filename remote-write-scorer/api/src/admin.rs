@@ -26,7 +26,7 @@ pub(crate) fn health(api: &Api) -> BoxedFilter<(Response,)> {
         let ready = host.ready();
         async move {
             match ready {
-                Ok(()) => answer::text(StatusCode::OK, "ready"),
+                Ok(said) => answer::text(StatusCode::OK, &said),
                 Err(reason) => answer::busy(&reason),
             }
         }

@@ -47,11 +47,11 @@ use view::{Feedback, ScopeKey};
 pub trait Host: Send + Sync + 'static {
     /// All metrics of the process, in the text format.
     fn metrics(&self) -> String;
-    /// `Err` with the reason while the process should get no traffic.
+    /// What there is to say beside "ready"; `Err` with the reason while the process should get no traffic.
     ///
     /// # Errors
     /// Why it is not ready.
-    fn ready(&self) -> Result<(), String>;
+    fn ready(&self) -> Result<String, String>;
     /// Loads the model anew and says what came of it.
     ///
     /// # Errors

@@ -74,6 +74,8 @@ pub struct ScopeView {
     pub incidents: Vec<IncidentView>,
     /// Incidents that closed lately, newest first.
     pub closed_incidents: Vec<ClosedIncidentView>,
+    /// At a root: leaves that should have reported this step, and have not.
+    pub silent_leaves: Vec<Arc<str>>,
 }
 
 /// One service.
@@ -83,7 +85,7 @@ pub struct ServiceView {
     pub namespace: Option<Arc<str>>,
     /// Name.
     pub name: Arc<str>,
-    /// `present`, `vanished` or `idle`.
+    /// `present`, `vanished`, `idle`, or `unknown` where its leaf is silent.
     pub presence: &'static str,
     /// Above 1 = anomalous at the score budget; `null` without a score.
     pub score: Option<f64>,

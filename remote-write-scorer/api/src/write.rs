@@ -204,7 +204,9 @@ fn answer_refused(error: &WriteError) -> Response {
         }
         Refusal::Malformed | Refusal::Tenants | Refusal::TenantName => answer::text(StatusCode::BAD_REQUEST, &reason),
         Refusal::UnsupportedMedia => answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &reason),
-        Refusal::Busy | Refusal::InFlight | Refusal::TenantRate | Refusal::Timeout => answer::busy(&reason),
+        Refusal::Busy | Refusal::WaitsForLeaf | Refusal::InFlight | Refusal::TenantRate | Refusal::Timeout => {
+            answer::busy(&reason)
+        }
         Refusal::Log => {
             tracing::error!(%error, "the inbound log cannot be written; senders are asked to wait");
             answer::busy("samples cannot be stored at the moment")

@@ -21,7 +21,7 @@ impl Host for Fake {
         "x 1\n".to_owned()
     }
 
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<String, String> {
         Err("not yet".to_owned())
     }
 

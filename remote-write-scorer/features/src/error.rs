@@ -173,7 +173,7 @@ pub enum PresetError {
     },
     /// Scores must not feed on scores.
     #[error(
-        "{place}: `{metric}` is written by Quoll itself; scoring it would feed the scores back into the scores. Name the raw metric instead"
+        "{place}: `{metric}` is written by Quoll itself; scoring it would feed the scores back into the scores. Name the raw metric instead (reports of leaves go to `role: root`, which needs no rule for them)"
     )]
     OwnOutput {
         /// Which feature or edge figure.

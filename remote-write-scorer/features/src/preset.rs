@@ -23,7 +23,7 @@ const PRESETS: [(&str, &str); 10] = [
 ];
 
 /// Names that Quoll writes itself. Scores must not feed on scores.
-const OWN_OUTPUTS: [&str; 16] = [
+const OWN_OUTPUTS: [&str; 17] = [
     "quoll:",
     "quoll_anomaly_",
     "quoll_blast_",
@@ -34,6 +34,7 @@ const OWN_OUTPUTS: [&str; 16] = [
     "quoll_feature_",
     "quoll_incident",
     "quoll_inference_",
+    "quoll_leaf_",
     "quoll_leak_",
     "quoll_no_fault_",
     "quoll_root_cause_",

@@ -78,6 +78,8 @@ pub enum Presence {
     Vanished,
     /// It is gone and nobody calls it: planned, neutral.
     Idle,
+    /// Whoever reports on it is silent: nothing is known, neither good nor bad.
+    Unknown,
 }
 
 /// Calls along one edge during one step, by the client's report, else the server's; never the sum.

@@ -92,7 +92,7 @@ impl Incidents {
         for (number, service) in scene.services.iter().enumerate() {
             let value = match presence[number] {
                 Some(Presence::Vanished) => self.config.evidence_cap,
-                Some(Presence::Idle) => 0.0,
+                Some(Presence::Idle | Presence::Unknown) => 0.0,
                 _ => evidence::combined(own[number], by_callers[number].unwrap_or_default(), &self.config),
             };
             let value = if value > 0.0 { value * self.learned.weight(service, step.end_ms) } else { value };

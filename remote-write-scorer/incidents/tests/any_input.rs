@@ -54,7 +54,7 @@ prop_compose! {
 type Tick = (Vec<(Service, Presence)>, Vec<EdgeStep>, Vec<ServiceScore>);
 
 fn ticks(pairs: Vec<(Service, Service)>) -> impl Strategy<Value = Vec<Tick>> {
-    let presence = prop_oneof![3 => Just(Presence::Present), 1 => Just(Presence::Vanished), 1 => Just(Presence::Idle)];
+    let presence = prop_oneof![3 => Just(Presence::Present), 1 => Just(Presence::Vanished), 1 => Just(Presence::Idle), 1 => Just(Presence::Unknown)];
     let tick = (
         prop::collection::vec((service(), presence), 0..8),
         prop::collection::vec(edge(pairs), 0..12),

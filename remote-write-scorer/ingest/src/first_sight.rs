@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::IngestConfig;
 use crate::stats::Rejection;
 use quoll_identity::Scope;
+use quoll_shards::wire::TENANT;
 
 /// A series' labels after the split.
 #[derive(Debug)]
@@ -18,7 +19,13 @@ pub(crate) struct SeriesLabels<'a> {
     pub(crate) replica: String,
 }
 
-impl SeriesLabels<'_> {
+impl<'a> SeriesLabels<'a> {
+    /// The tenant that a report is about, taken from its labels.
+    pub(crate) fn take_tenant(&mut self, of_leaves: bool) -> Option<&'a str> {
+        let at = self.labels.iter().position(|&(name, _)| of_leaves && name == TENANT)?;
+        Some(self.labels.remove(at).1)
+    }
+
     pub(crate) fn scope(&self, tenant: &Arc<str>) -> Scope {
         let partition = self.partition.iter().map(|&(name, value)| (Arc::from(name), Arc::from(value)));
         Scope { tenant: Arc::clone(tenant), partition: partition.collect() }

@@ -16,6 +16,8 @@
 //!   A restart replays it in the same order with the same closing points, and so gets the same windows.
 //! - A malformed body changes nothing. A body with some bad series is taken without them, and the answer
 //!   says how many and why; taking it again is harmless.
+//! - At the root of a sharded scorer ([`Receiver::of_leaves`]) the same path takes the reports of leaves
+//!   instead of raw series.
 //! - Nothing is shared between scopes; replicas of a highly available pair are never summed.
 //! - A sample of a known series costs no allocation.
 //! - Every limit has a counter and an answer that names it.
@@ -26,6 +28,7 @@ pub mod config;
 pub mod election;
 mod first_sight;
 pub mod in_flight;
+mod intake;
 pub mod log;
 pub mod receiver;
 mod scope;
@@ -36,6 +39,7 @@ pub mod table;
 pub mod wire;
 
 pub use config::{IngestConfig, Limits, LogConfig};
+pub use intake::RestoreError;
 pub use receiver::{Receipt, Receiver, WriteError};
 pub use scope::ClosedScopeStep;
 pub use shared::SharedReceiver;

@@ -10,12 +10,14 @@ mod whole;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use quoll_features::{ClosedStep, FeatureSet};
+use quoll_features::{FeatureSet, SeriesRef};
 use quoll_identity::Scope;
+use quoll_shards::{LeafStatus, LeavesConfig};
 
 pub use self::receipt::{Receipt, WriteError};
 use self::stage::Symbols;
 use crate::config::IngestConfig;
+use crate::intake::{Closing, Plan};
 use crate::log::{InboundLog, Staged};
 use crate::scope::{ClosedScopeStep, ScopeState};
 use crate::stats::IngestStats;
@@ -35,8 +37,7 @@ struct Tenant {
 #[derive(Debug)]
 pub struct Receiver {
     config: IngestConfig,
-    set: Arc<FeatureSet>,
-    step_ms: i64,
+    pub(crate) plan: Plan,
     hasher: BlockHasher,
     tenants: Vec<Tenant>,
     tenant_index: HashMap<Arc<str>, usize>,
@@ -46,7 +47,7 @@ pub struct Receiver {
     staged: Vec<Staged>,
     gathered: Vec<u8>,
     symbols: Symbols,
-    closing: Vec<ClosedStep>,
+    closing: Closing,
     touched: Vec<u32>,
     pub(crate) pending: VecDeque<ClosedScopeStep>,
     pub(crate) stats: IngestStats,
@@ -55,6 +56,8 @@ pub struct Receiver {
     in_memory: bool,
     /// Number of the first segment of the log that is not in the windows already.
     pub(crate) position: u64,
+    /// Wall clock of the last write that closed a step, or of the first of all.
+    progressed_ms: Option<i64>,
 }
 
 impl Receiver {
@@ -63,8 +66,7 @@ impl Receiver {
     pub fn in_memory(config: IngestConfig, set: Arc<FeatureSet>, step_ms: i64) -> Self {
         Self {
             config,
-            set,
-            step_ms,
+            plan: Plan { set, step_ms, leaves: None },
             hasher: BlockHasher::random(),
             tenants: Vec::new(),
             tenant_index: HashMap::new(),
@@ -74,7 +76,7 @@ impl Receiver {
             staged: Vec::new(),
             gathered: Vec::new(),
             symbols: Symbols::default(),
-            closing: Vec::new(),
+            closing: Closing::default(),
             touched: Vec::new(),
             pending: VecDeque::new(),
             stats: IngestStats::default(),
@@ -82,7 +84,41 @@ impl Receiver {
             swept_ms: i64::MIN,
             in_memory: true,
             position: 0,
+            progressed_ms: None,
         }
+    }
+
+    /// Takes reports of these leaves instead of raw series. The tenant is then the label of that name, where
+    /// there is one, and replicas are told apart by their reports.
+    #[must_use]
+    pub fn of_leaves(mut self, leaves: LeavesConfig) -> Self {
+        self.plan.leaves = Some(leaves);
+        self.config.ha_replica_labels.clear();
+        self
+    }
+
+    /// At a root: each leaf, over all scopes.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<LeafStatus> {
+        let Some(leaves) = &self.plan.leaves else { return Vec::new() };
+        let named = |name: &Arc<str>| LeafStatus { name: Arc::clone(name), ..LeafStatus::default() };
+        let mut all: Vec<LeafStatus> = leaves.names().iter().map(named).collect();
+        for assembly in self.scopes.iter().filter_map(|scope| scope.intake.assembly()) {
+            all.iter_mut().zip(assembly.leaves()).for_each(|(all, one)| all.add(&one));
+        }
+        all
+    }
+
+    /// Whether what is staged would close a step without a leaf that may only be slow to catch up: none has been
+    /// closed for less than the grace, by the wall clock. Nothing but the refusal depends on that clock.
+    fn too_early(&mut self, now_ms: i64) -> bool {
+        let Some(leaves) = &self.plan.leaves else { return false };
+        let since_ms = *self.progressed_ms.get_or_insert(now_ms);
+        now_ms.saturating_sub(since_ms) <= leaves.grace_ms()
+            && self.staged.iter().any(|sample| {
+                let assembly = self.scopes[sample.scope as usize].intake.assembly();
+                assembly.is_some_and(|assembly| assembly.gives_up_with(SeriesRef(sample.series), sample.value))
+            })
     }
 
     /// Takes a decompressed body of `tenant`. `now_ms` is the wall clock.
@@ -94,12 +130,19 @@ impl Receiver {
         let tenant = self.tenant(tenant, now_ms)?;
         let mut receipt = Receipt::default();
         self.staged.clear();
-        let staged = self.stage(tenant, body, now_ms, &mut receipt);
+        let mut staged = self.stage(tenant, body, now_ms, &mut receipt);
+        if staged.is_ok() && self.too_early(now_ms) {
+            staged = Err(WriteError::WaitsForLeaf);
+        }
         if let Err(error) = staged.and_then(|()| self.commit()) {
             self.take_back(tenants);
             return Err(error);
         }
+        let closed_before = self.stats.closed_steps;
         self.apply();
+        if self.stats.closed_steps > closed_before {
+            self.progressed_ms = Some(now_ms);
+        }
         self.tenants[tenant].owed += (receipt.samples + receipt.histograms) as f64;
         self.stats.requests_v2 += u64::from(matches!(body, Body::V2(_)));
         self.count(&receipt);
@@ -165,7 +208,7 @@ impl Receiver {
         stats.tenants = self.tenants.len() as u64;
         stats.failovers = self.scopes.iter().map(|scope| scope.election.failovers()).sum();
         for scope in &self.scopes {
-            let windows = scope.windows.stats();
+            let windows = scope.intake.stats();
             stats.late_samples += windows.late;
             stats.duplicate_samples += windows.duplicates;
             stats.out_of_order_samples += windows.out_of_order;
@@ -173,7 +216,11 @@ impl Receiver {
             stats.window_services += windows.services as u64;
             stats.window_edges += windows.edges as u64;
             stats.window_bytes += windows.heap_bytes as u64;
+            if let Some(assembly) = scope.intake.assembly() {
+                stats.assembly.add(assembly.assembly_stats());
+            }
         }
+        stats.leaves = self.leaves();
         stats.pending_steps = self.pending.len() as u64;
         if let Some(log) = &self.log {
             stats.log_bytes = log.bytes();

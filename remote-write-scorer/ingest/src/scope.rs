@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use quoll_features::{self as features, ClosedStep, FeatureSet, ScopeWindows};
+use quoll_features::ClosedStep;
 use quoll_identity::Scope;
 use quoll_prometheus_protocol::encode::encode_labels;
+use quoll_shards::Told;
 
 use crate::election::Election;
+use crate::intake::Intake;
 
 /// A step that is complete, with the scope it belongs to.
 #[derive(Debug, Clone)]
@@ -16,13 +18,15 @@ pub struct ClosedScopeStep {
     pub scope: Arc<Scope>,
     /// The step.
     pub step: ClosedStep,
+    /// What leaves tell beside it, at a root.
+    pub told: Option<Told>,
 }
 
-/// One scope: its windows, its election, and what the log needs to describe its series.
+/// One scope: its windows or reports, its election, and what the log needs to describe its series.
 #[derive(Debug)]
 pub(crate) struct ScopeState {
     pub(crate) scope: Arc<Scope>,
-    pub(crate) windows: ScopeWindows,
+    pub(crate) intake: Intake,
     pub(crate) election: Election,
     /// Replicas seen, numbered from 1.
     pub(crate) replicas: HashMap<String, u32>,
@@ -42,10 +46,10 @@ pub(crate) struct Description {
 }
 
 impl ScopeState {
-    pub(crate) fn new(scope: Scope, set: &Arc<FeatureSet>, step_ms: i64, limits: features::Limits) -> Self {
+    pub(crate) fn new(scope: Scope, intake: Intake) -> Self {
         Self {
             scope: Arc::new(scope),
-            windows: ScopeWindows::with_limits(Arc::clone(set), step_ms, limits),
+            intake,
             election: Election::default(),
             replicas: HashMap::new(),
             described: Vec::new(),

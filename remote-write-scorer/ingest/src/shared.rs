@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use quoll_shards::LeafStatus;
+
 use crate::config::IngestConfig;
 use crate::in_flight::InFlight;
 use crate::log::LogError;
@@ -154,6 +156,12 @@ impl SharedReceiver {
     /// The state up to this segment of the log is stored: what came before may go by its age.
     pub fn stored_up_to(&self, position: u64) {
         lock(&self.receiver).stored_up_to(position);
+    }
+
+    /// At a root: each leaf, over all scopes.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<LeafStatus> {
+        lock(&self.receiver).leaves()
     }
 
     /// Ends a wait early.

@@ -8,13 +8,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use quoll_features::{FeatureSet, RestoreError, ScopeWindows, SeriesRef, StoredWindows};
+use quoll_features::{FeatureSet, SeriesRef};
 use quoll_identity::Scope;
 use quoll_prometheus_protocol::decode;
+use quoll_shards::LeavesConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::IngestConfig;
 use crate::election::Election;
+use crate::intake::{RestoreError, StoredIntake};
 use crate::log::LogError;
 use crate::receiver::Receiver;
 use crate::scope::{Description, ScopeState};
@@ -42,7 +44,7 @@ struct StoredScope<'a> {
     election: Election,
     replicas: Vec<(String, u32)>,
     blocks: Vec<(u32, Block<'a>)>,
-    windows: StoredWindows,
+    intake: StoredIntake,
 }
 
 impl<'a> StoredScope<'a> {
@@ -55,7 +57,7 @@ impl<'a> StoredScope<'a> {
             election: state.election.clone(),
             replicas,
             blocks: described.map(|(series, of)| (series, Block(Cow::Borrowed(&*of.block)))).collect(),
-            windows: state.windows.store(),
+            intake: state.intake.store(),
         }
     }
 }
@@ -105,28 +107,30 @@ impl Receiver {
     /// A receiver that goes on from a stored one; give it its log with [`Receiver::with_log`].
     ///
     /// # Errors
-    /// Where the windows are of other features or of another step.
+    /// Where the state is of other features, of another step, or of another role.
     pub fn restore(
         config: IngestConfig,
         set: &Arc<FeatureSet>,
         step_ms: i64,
+        leaves: Option<&LeavesConfig>,
         stored: StoredReceiver<'_>,
     ) -> Result<Self, RestoreError> {
         let mut receiver = Self::in_memory(config, Arc::clone(set), step_ms);
+        if let Some(leaves) = leaves {
+            receiver = receiver.of_leaves(leaves.clone());
+        }
         receiver.position = stored.position;
         receiver.stats.newest_ms = stored.newest_ms;
         receiver.swept_ms = stored.swept_ms;
         for one in stored.scopes {
             let limits = receiver.config().limits.of_scope();
-            let mut state = ScopeState::new(one.scope, set, step_ms, limits);
             let find = |series: SeriesRef| {
                 let found = one.blocks.binary_search_by_key(&series.0, |(series, _)| *series).ok()?;
                 one.blocks.get(found).map(|(_, block)| &*block.0)
             };
             let labels = |series| decode::labels(find(series)?).collect::<Result<Vec<_>, _>>().ok();
-            let (windows, handles) = ScopeWindows::restore(Arc::clone(set), step_ms, one.windows, labels)?;
-            state.windows = windows;
-            state.windows.set_limits(limits);
+            let (intake, handles) = receiver.plan.restore(one.intake, limits, labels)?;
+            let mut state = ScopeState::new(one.scope, intake);
             for (old, new) in handles {
                 let Some(block) = find(old) else { continue };
                 let index = new.0 as usize;

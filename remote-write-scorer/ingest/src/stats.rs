@@ -1,5 +1,7 @@
 //! What the receiving side counted.
 
+use quoll_shards::{AssemblyStats, LeafStatus};
+
 /// Why a series or sample was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -105,11 +107,13 @@ pub enum Refusal {
     Busy,
     /// The inbound log cannot be written.
     Log,
+    /// Another leaf has to catch up first.
+    WaitsForLeaf,
 }
 
 impl Refusal {
     /// Number of reasons.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
     /// Every reason, in the order of [`IngestStats::refused_requests`].
     pub const ALL: [Self; Self::COUNT] = [
         Self::UnsupportedMedia,
@@ -126,6 +130,7 @@ impl Refusal {
         Self::InFlight,
         Self::Busy,
         Self::Log,
+        Self::WaitsForLeaf,
     ];
 
     /// Name used in metrics.
@@ -146,6 +151,7 @@ impl Refusal {
             Self::InFlight => "in_flight",
             Self::Busy => "busy",
             Self::Log => "log",
+            Self::WaitsForLeaf => "waits_for_leaf",
         }
     }
 }
@@ -209,6 +215,10 @@ pub struct IngestStats {
     pub window_services: u64,
     /// Edges that the windows know.
     pub window_edges: u64,
+    /// At a root: each leaf, over all scopes.
+    pub leaves: Vec<LeafStatus>,
+    /// At a root: what is wrong with reports as a whole.
+    pub assembly: AssemblyStats,
     /// Closed steps waiting for scoring.
     pub pending_steps: u64,
     /// Steps closed.

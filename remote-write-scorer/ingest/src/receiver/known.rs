@@ -91,7 +91,8 @@ impl Receiver {
                     name = format!("{}{suffix}", label.1);
                     label.1 = &name;
                 }
-                self.meet(tenant, &split)
+                let named = split.take_tenant(self.plan.leaves.is_some());
+                self.meet(tenant, &split, named)
             }
         };
         // What there is no room for is looked at again: there may be room later.
@@ -101,13 +102,15 @@ impl Receiver {
         Ok(binding)
     }
 
-    fn meet(&mut self, tenant: usize, split: &SeriesLabels<'_>) -> Binding {
+    /// `named` is the tenant by the series' own labels.
+    fn meet(&mut self, tenant: usize, split: &SeriesLabels<'_>, named: Option<&str>) -> Binding {
         // Series that nothing selects make no scope.
         let metric = split.labels.iter().find(|label| label.0 == "__name__").map_or("", |label| label.1);
-        if !self.set.selects(metric) {
+        if !self.plan.selects(metric) {
             return Binding::Ignored;
         }
-        match self.scope(split.scope(&self.tenants[tenant].name)) {
+        let tenant = named.map_or_else(|| Arc::clone(&self.tenants[tenant].name), Arc::from);
+        match self.scope(split.scope(&tenant)) {
             None => Binding::Rejected(Rejection::ScopeLimit),
             Some(scope) => self.bind(scope, &split.labels, &split.replica),
         }
@@ -115,7 +118,7 @@ impl Receiver {
 
     pub(super) fn bind(&mut self, scope: u32, labels: &[(&str, &str)], replica: &str) -> Binding {
         let state = &mut self.scopes[scope as usize];
-        let series = match state.windows.try_bind(labels) {
+        let series = match state.intake.try_bind(labels) {
             Ok(Some(SeriesRef(series))) => series,
             Ok(None) => return Binding::Ignored,
             Err(Full) => return Binding::Rejected(Rejection::ScopeFull),
@@ -179,7 +182,7 @@ impl Receiver {
             return None;
         }
         let index = u32::try_from(self.scopes.len()).ok()?;
-        let state = ScopeState::new(scope, &self.set, self.step_ms, self.config.limits.of_scope());
+        let state = ScopeState::new(scope, self.plan.intake(self.config.limits.of_scope()));
         self.scope_index.insert(Arc::clone(&state.scope), index);
         self.scopes.push(state);
         Some(index)

@@ -105,6 +105,10 @@ pub enum WriteError {
         /// Limit.
         limit: usize,
     },
+    /// It would close a step without the reports of a leaf that may still catch up; the sender should come back
+    /// later.
+    #[error("another leaf has yet to report the steps before this one")]
+    WaitsForLeaf,
     /// The samples could not be made durable; the sender should come back later.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -127,6 +131,7 @@ impl WriteError {
             Self::TenantRate { .. } => Refusal::TenantRate,
             Self::InFlight { .. } => Refusal::InFlight,
             Self::Busy { .. } => Refusal::Busy,
+            Self::WaitsForLeaf => Refusal::WaitsForLeaf,
             Self::Log(_) => Refusal::Log,
         }
     }

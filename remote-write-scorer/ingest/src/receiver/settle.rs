@@ -42,7 +42,7 @@ impl Receiver {
     pub(super) fn apply(&mut self) {
         for sample in &self.staged {
             let state = &mut self.scopes[sample.scope as usize];
-            state.windows.push(SeriesRef(sample.series), sample.timestamp_ms, sample.value);
+            state.intake.push(SeriesRef(sample.series), sample.timestamp_ms, sample.value);
             if !state.touched {
                 state.touched = true;
                 self.touched.push(sample.scope);
@@ -54,10 +54,11 @@ impl Receiver {
             let state = &mut self.scopes[scope as usize];
             state.touched = false;
             state.election.settle();
-            state.windows.close(&mut self.closing);
-            self.stats.closed_steps += self.closing.len() as u64;
-            let steps = self.closing.drain(..).map(|step| ClosedScopeStep { scope: Arc::clone(&state.scope), step });
-            self.pending.extend(steps);
+            let before = self.pending.len();
+            state.intake.close(&mut self.closing, |step, told| {
+                self.pending.push_back(ClosedScopeStep { scope: Arc::clone(&state.scope), step, told });
+            });
+            self.stats.closed_steps += (self.pending.len() - before) as u64;
         }
         if self.log.is_some() || self.in_memory {
             self.drop_forgotten();
@@ -73,7 +74,7 @@ impl Receiver {
         self.swept_ms = self.stats.newest_ms;
         let mut forgotten = Vec::new();
         for (scope, state) in self.scopes.iter_mut().enumerate() {
-            state.windows.take_forgotten(&mut forgotten);
+            state.intake.take_forgotten(&mut forgotten);
             if forgotten.is_empty() {
                 continue;
             }

@@ -1,0 +1,371 @@
+//! Two leaves and a root give what one process gives: every sample written back, to the bit, and the same view.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use quoll_conformance::http::serve;
+use quoll_conformance::model::{onnxruntime, shop_model};
+use quoll_conformance::peer::{Prometheus, Vmagent};
+use quoll_conformance::process::free_port;
+use quoll_conformance::recorder::{Recorded, recorder};
+use quoll_conformance::scorer::{Labels, Scorer, V1, request, shop};
+use quoll_conformance::{now_ms, wait_for};
+use serde_json::Value;
+
+/// The second at which most calls of `front` begin to fail, for a minute; after that `store` is taken away.
+const FAULT_AT: i64 = 90;
+const FAULT_SECONDS: i64 = 60;
+const LAST: i64 = FAULT_AT + FAULT_SECONDS + 40;
+
+const FAST: &str = "remote_write: { min_backoff: 10ms, max_backoff: 100ms }\n";
+
+fn at_second(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
+    let mut series = shop(second, timestamp_ms);
+    let failing = (second - FAULT_AT).clamp(0, FAULT_SECONDS);
+    for (labels, _, value) in &mut series {
+        let has = |name: &str, wanted: &str| labels.iter().any(|(label, value)| *label == name && value == wanted);
+        if has("status_class", "5xx") && has("client", "front") {
+            *value += (failing * 60) as f64;
+        }
+    }
+    if second > FAULT_AT + FAULT_SECONDS {
+        series.retain(|(labels, _, _)| !labels.iter().any(|(_, value)| value == "store"));
+    }
+    series
+}
+
+/// Which leaf a series goes to: the service it describes, or an edge's server, decides.
+fn leaf_of(labels: &Labels) -> usize {
+    let owner = labels.iter().find(|(name, _)| *name == "service_name" || *name == "server").unwrap();
+    usize::from(owner.1 == "cart")
+}
+
+fn scoring() -> String {
+    format!("snapshot_every: 100ms\nmodel_dir: {}\nonnxruntime: {}\n", shop_model().display(), onnxruntime().display())
+}
+
+const INCIDENTS: &str = "incidents: { max_backlog_seconds: 7200.0 }\n";
+
+/// Two leaves and their root.
+struct Shards {
+    root: Scorer,
+    leaves: [Scorer; 2],
+}
+
+impl Shards {
+    /// Each writes back to a port of its own: root, leaf a, leaf b.
+    fn start(directory: &Path, ports: [u16; 3], grace: &str) -> Self {
+        let root = format!(
+            "role: root\nsharding: {{ leaves: [a, b], grace: {grace} }}\nsnapshot_every: 100ms\n{FAST}{INCIDENTS}"
+        );
+        let root = Scorer::start(&directory.join("root"), Some(ports[0]), &root);
+        let leaf = |name: &str, port: u16| {
+            let url = root.url("/api/v1/write");
+            let to_root = format!("url: '{url}', min_backoff: 10ms, max_backoff: 100ms");
+            let sharding = format!("role: leaf\nsharding: {{ leaf: {name}, root: {{ {to_root} }} }}\n");
+            Scorer::start(&directory.join(name), Some(port), &format!("{}{sharding}{FAST}", scoring()))
+        };
+        let leaves = [leaf("a", ports[1]), leaf("b", ports[2])];
+        Self { root, leaves }
+    }
+
+    fn drain(&self) {
+        for leaf in &self.leaves {
+            for queue in ["quoll_scorer_report_queue_samples", "quoll_scorer_queue_samples"] {
+                wait_for(queue, Duration::from_secs(60), || (leaf.metric(queue) == 0.0).then_some(()));
+            }
+        }
+        drain(&self.root);
+    }
+}
+
+fn drain(scorer: &Scorer) {
+    wait_for("the queue to drain", Duration::from_secs(30), || {
+        (scorer.metric("quoll_scorer_queue_samples") == 0.0).then_some(())
+    });
+}
+
+fn tick_at(scorer: &Scorer, end_ms: i64) -> Value {
+    wait_for("the last tick", Duration::from_secs(60), || {
+        let view = scorer.json("/api/v1/graph");
+        (view["tick_ms"].as_i64()? >= end_ms).then_some(view)
+    })
+}
+
+/// The view without what depends on who holds the features, with numbers as they are.
+fn inferred(view: &Value) -> Value {
+    let mut view = view.clone();
+    for service in view["services"].as_array_mut().unwrap() {
+        service.as_object_mut().unwrap().remove("features");
+    }
+    view.as_object_mut().unwrap().retain(|part, _| part != "model");
+    view
+}
+
+/// What one process makes of the stream.
+fn whole(start_ms: i64) -> (Value, Recorded) {
+    let directory = tempfile::tempdir().unwrap();
+    let (port, recorded) = recorder();
+    let scorer = Scorer::start(directory.path(), Some(port), &format!("{}{FAST}{INCIDENTS}", scoring()));
+    for second in 0..LAST {
+        let series = at_second(second, start_ms + second * 1000);
+        assert_eq!(scorer.post(&V1, &request(&series)).0, 204);
+    }
+    let view = tick_at(&scorer, start_ms + (LAST - 3) * 1000);
+    drain(&scorer);
+    (view, recorded.lock().unwrap().clone())
+}
+
+fn start_ms() -> i64 {
+    (now_ms() - LAST * 1000 - 300_000) / 1000 * 1000
+}
+
+fn assert_same(found: &Recorded, wanted: &Recorded, until_ms: i64) {
+    let early = |recorded: &Recorded| -> Recorded {
+        recorded.iter().filter(|((_, at), _)| *at <= until_ms).map(|(key, bits)| (key.clone(), *bits)).collect()
+    };
+    let (found, wanted) = (early(found), early(wanted));
+    let off: Vec<_> = wanted.iter().filter(|(key, bits)| found.get(*key) != Some(*bits)).collect();
+    let first =
+        off.first().map(|(key, bits)| (key, f64::from_bits(**bits), found.get(*key).map(|b| f64::from_bits(*b))));
+    assert!(off.is_empty(), "{} of {} samples differ, first {first:?}", off.len(), wanted.len());
+    let more: Vec<_> = found.keys().filter(|key| !wanted.contains_key(*key)).collect();
+    assert!(more.is_empty(), "{} samples more, from {:?}", more.len(), more.first());
+}
+
+#[test]
+fn two_leaves_and_a_root_write_what_one_process_writes_though_each_is_killed() {
+    let start_ms = start_ms();
+    let (view, written) = whole(start_ms);
+    let has = |name: &str| written.keys().any(|(labels, _)| labels.contains(&format!("__name__={name:?}")));
+    for name in ["quoll_anomaly_score", "quoll_feature_value", "quoll_root_cause_probability", "quoll_symptom"] {
+        assert!(has(name), "{name} is among what one process writes");
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let recorders = [recorder(), recorder(), recorder()];
+    let mut shards = Shards::start(directory.path(), [recorders[0].0, recorders[1].0, recorders[2].0], "30s");
+    for second in 0..LAST {
+        match second {
+            40 | 120 => shards.leaves[0].kill_and_restart(),
+            60 => shards.leaves[1].kill_and_restart(),
+            80 | 130 | 170 => shards.root.kill_and_restart(),
+            _ => {}
+        }
+        let mut parts = [Vec::new(), Vec::new()];
+        for series in at_second(second, start_ms + second * 1000) {
+            parts[leaf_of(&series.0)].push(series);
+        }
+        for (leaf, part) in shards.leaves.iter().zip(parts) {
+            assert_eq!(leaf.post(&V1, &request(&part)).0, 204);
+        }
+    }
+    let last_ms = start_ms + (LAST - 8) * 1000;
+    let found = tick_at(&shards.root, last_ms);
+    shards.drain();
+    let mut union = Recorded::new();
+    for (_, recorded) in &recorders {
+        for (key, bits) in recorded.lock().unwrap().iter() {
+            assert!(union.insert(key.clone(), *bits).is_none(), "written by two: {key:?}");
+        }
+    }
+    assert_same(&union, &written, last_ms);
+    for leaf in ["a", "b"] {
+        for figure in ["missed", "late", "lost"] {
+            let name = format!("quoll_scorer_leaf_{figure}_steps_total{{leaf=\"{leaf}\"}}");
+            assert_eq!(shards.root.metric(&name), 0.0, "{name}");
+        }
+    }
+    assert_eq!(shards.root.metric("quoll_scorer_leaf_conflicts_total"), 0.0);
+    if found["tick_ms"] == view["tick_ms"] {
+        assert_eq!(inferred(&found), inferred(&view));
+    }
+    assert_eq!(found["closed_incidents"], view["closed_incidents"]);
+}
+
+/// A relabelling as the repository ships it.
+fn relabelling(preset: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../provisioning/sharding/relabel/{preset}.yml"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn vmagent_in_front_that_shards_by_url_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let recorders = [recorder(), recorder(), recorder()];
+    let shards = Shards::start(directory.path(), [recorders[0].0, recorders[1].0, recorders[2].0], "30s");
+    let rules = directory.path().join("relabel.yml");
+    std::fs::write(&rules, relabelling("quoll")).unwrap();
+    let more = [
+        &format!("-remoteWrite.url={}", shards.leaves[1].url("/api/v1/write")),
+        "-remoteWrite.shardByURL",
+        "-remoteWrite.shardByURL.labels=quoll_owner",
+        &format!("-remoteWrite.relabelConfig={}", rules.display()),
+    ];
+    let first = shards.leaves[0].url("/api/v1/write");
+    let Some(agent) = Vmagent::start_newest(&directory.path().join("agent"), "{}\n", &first, &more) else { return };
+
+    let start_ms = start_ms();
+    let (_, written) = whole(start_ms);
+    let http: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    for second in 0..LAST {
+        let mut post = http.post(&format!("http://127.0.0.1:{}/api/v1/write", agent.port));
+        for (name, value) in V1 {
+            post = post.header(name, value);
+        }
+        let body = request(&at_second(second, start_ms + second * 1000));
+        assert_eq!(post.send(&body[..]).unwrap().status().as_u16(), 204);
+    }
+    let last_ms = start_ms + (LAST - 8) * 1000;
+    let _ = tick_at(&shards.root, last_ms);
+    shards.drain();
+    let mut union = Recorded::new();
+    for (_, recorded) in &recorders {
+        union.extend(recorded.lock().unwrap().clone());
+    }
+    assert_same(&union, &written, last_ms);
+    for leaf in &shards.leaves {
+        assert!(leaf.metric("quoll_scorer_series_selected") > 0.0, "both have a share");
+    }
+}
+
+/// The shop as a scrape shows it.
+fn exposition() -> String {
+    let mut text = String::new();
+    for (labels, _, value) in shop(now_ms() / 1000 % 1000, 0) {
+        let rest: Vec<String> = labels[1..].iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        text.push_str(&format!("{}{{{}}} {value}\n", labels[0].1, rest.join(",")));
+    }
+    text
+}
+
+#[test]
+fn prometheus_in_front_that_relabels_by_hashmod_gives_the_same_scores() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = serve(|_, _| (200, exposition()));
+    let ports = [recorder().0, recorder().0, recorder().0];
+    let shards = Shards::start(&directory.path().join("shards"), ports, "30s");
+    let one =
+        Scorer::start(&directory.path().join("one"), Some(recorder().0), &format!("{}{FAST}{INCIDENTS}", scoring()));
+    let rules: String = relabelling("quoll").lines().map(|line| format!("      {line}\n")).collect();
+    let mut configuration = format!(
+        "global: {{ scrape_interval: 1s }}\n\
+         scrape_configs: [{{ job_name: shop, static_configs: [{{ targets: ['127.0.0.1:{target}'] }}] }}]\n\
+         remote_write:\n  - url: '{}'\n    queue_config: {{ batch_send_deadline: 200ms }}\n",
+        one.url("/api/v1/write")
+    );
+    for (shard, leaf) in shards.leaves.iter().enumerate() {
+        configuration += &format!(
+            "  - url: '{}'\n    queue_config: {{ batch_send_deadline: 200ms }}\n    write_relabel_configs:\n{rules}\
+             \x20     - {{ source_labels: [quoll_owner], action: hashmod, modulus: 2, target_label: quoll_shard }}\n\
+             \x20     - {{ source_labels: [quoll_shard], action: keep, regex: '{shard}' }}\n\
+             \x20     - {{ action: labeldrop, regex: quoll_(owner|shard) }}\n",
+            leaf.url("/api/v1/write")
+        );
+    }
+    let _sending = Prometheus::start(&directory.path().join("sending"), &configuration);
+    let (mut compared, mut last) = (0, 0);
+    wait_for("five equal ticks with scores", Duration::from_secs(120), || {
+        let view = shards.root.json("/api/v1/graph");
+        let tick = view["tick_ms"].as_i64()?;
+        let services = view["services"].as_array()?;
+        let edges = view["edges"].as_array()?;
+        let scored = services.iter().filter(|service| !service["score"].is_null()).count();
+        if tick == last || scored < 3 || edges.len() < 2 {
+            return None;
+        }
+        last = tick;
+        let wanted = tick_at(&one, tick);
+        if wanted["tick_ms"] == view["tick_ms"] {
+            // One scraped sample may still be under way to one of them when a step closes, but not five in a row.
+            compared =
+                if inferred(&wanted)["services"] == inferred(&view)["services"] && wanted["edges"] == view["edges"] {
+                    compared + 1
+                } else {
+                    0
+                };
+        }
+        (compared == 5).then_some(())
+    });
+    for leaf in &shards.leaves {
+        assert!(leaf.metric("quoll_scorer_series_selected") > 0.0, "both have a share");
+    }
+    assert_eq!(shards.root.metric("quoll_scorer_leaf_conflicts_total"), 0.0);
+}
+
+#[test]
+fn services_of_a_dead_leaf_are_unknown_and_the_root_says_so_until_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let ports = [recorder().0, recorder().0, recorder().0];
+    let mut shards = Shards::start(directory.path(), ports, "2s");
+    let start_ms = start_ms();
+    let send = |shards: &Shards, seconds: std::ops::Range<i64>, to: &[usize]| {
+        for second in seconds {
+            let series = at_second(second, start_ms + second * 1000);
+            for &leaf in to {
+                let part: Vec<_> = series.iter().filter(|series| leaf_of(&series.0) == leaf).cloned().collect();
+                assert_eq!(shards.leaves[leaf].post(&V1, &request(&part)).0, 204);
+            }
+        }
+    };
+    let service = |view: &Value, name: &str| -> Value {
+        view["services"].as_array().unwrap().iter().find(|service| service["name"] == name).cloned().unwrap()
+    };
+    assert!(shards.root.get("/-/ready").unwrap().contains("leaf a has never reported"));
+    send(&shards, 0..60, &[0, 1]);
+    let view = tick_at(&shards.root, start_ms + 55_000);
+    assert_eq!(service(&view, "cart")["presence"], "present");
+    assert!(service(&view, "cart")["score"].is_number());
+    assert!(service(&view, "cart")["log_likelihood_ratio"].as_f64().unwrap() < 0.0, "it speaks for health");
+
+    shards.leaves[1].process.kill();
+    send(&shards, 60..70, &[0]);
+    let view = tick_at(&shards.root, start_ms + 66_000);
+    let cart = service(&view, "cart");
+    assert_eq!(cart["presence"], "unknown");
+    assert_eq!((&cart["score"], &cart["log_likelihood_ratio"]), (&Value::Null, &Value::from(0.0)));
+    assert_eq!(view["silent_leaves"], serde_json::json!(["b"]));
+    assert_eq!(service(&view, "front")["presence"], "present");
+    let ready = shards.root.get("/-/ready").unwrap();
+    assert!(ready.starts_with("ready") && ready.contains("leaf b"), "{ready}");
+    assert_eq!(shards.root.metric("quoll_scorer_leaf_reporting{leaf=\"b\"}"), 0.0);
+    assert!(shards.root.metric("quoll_scorer_leaf_missed_steps_total{leaf=\"b\"}") > 0.0);
+
+    shards.leaves[1].kill_and_restart();
+    send(&shards, 60..70, &[1]);
+    send(&shards, 70..80, &[0, 1]);
+    let view = tick_at(&shards.root, start_ms + 76_000);
+    assert_eq!(service(&view, "cart")["presence"], "present");
+    assert_eq!(view["silent_leaves"], serde_json::json!([]));
+    assert!(shards.root.metric("quoll_scorer_leaf_late_steps_total{leaf=\"b\"}") > 0.0);
+}
+
+#[test]
+fn a_changed_role_starts_cold_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = "role: root\nsharding: { leaves: [a] }\nsnapshot_every: 100ms\n";
+    let start_ms = start_ms();
+    let all = Scorer::start(directory.path(), None, "snapshot_every: 100ms\n");
+    for second in 0..20 {
+        assert_eq!(all.post(&V1, &request(&shop(second, start_ms + second * 1000))).0, 204);
+    }
+    let _ = tick_at(&all, start_ms + 15_000);
+    drop(all);
+    let root = Scorer::start(directory.path(), None, root);
+    assert!(root.process.log().contains("another role"), "{}", root.process.log());
+    assert_eq!(root.post(&V1, &request(&shop(30, start_ms + 30_000))).0, 204);
+    assert_eq!(root.metric("quoll_scorer_samples_selected_total"), 0.0, "raw series are not its input");
+    drop(root);
+    let leaf = format!(
+        "role: leaf\nsharding: {{ leaf: a, root: {{ url: 'http://127.0.0.1:{}/api/v1/write' }} }}\n",
+        free_port()
+    );
+    let leaf = Scorer::start(directory.path(), None, &leaf);
+    for second in 40..50 {
+        assert_eq!(leaf.post(&V1, &request(&shop(second, start_ms + second * 1000))).0, 204);
+    }
+    let view = tick_at(&leaf, start_ms + 45_000);
+    assert_eq!(view["services"].as_array().unwrap().len(), 3);
+}
