@@ -204,6 +204,7 @@ impl Engine {
         let settings = &self.settings;
         let incidents =
             Incidents::new(settings.incidents.clone(), settings.step_ms).map_err(|error| error.to_string())?;
+        let incidents = incidents.with_features(&settings.set);
         let mut detector = if self.loaded { Some(self.load()?) } else { None };
         let mut state = ScopeEngine {
             scope: Arc::clone(scope),

@@ -5,6 +5,8 @@
 use quoll_identity::Service;
 use serde::{Deserialize, Serialize};
 
+use crate::scene::Scene;
+
 /// Names listed in one sentence, at most.
 const LISTED: usize = 4;
 
@@ -17,6 +19,18 @@ pub struct Sign {
     pub at_ms: i64,
     /// How strongly: natural logarithm of how much likelier trouble makes what was measured.
     pub evidence: f64,
+    /// What was out of the ordinary, in words; empty where only the score says so.
+    #[serde(default)]
+    pub shown: String,
+}
+
+impl Sign {
+    /// That of a service at this tick. To three decimals: what is told need not be exact, but must survive being stored
+    /// as text.
+    pub(crate) fn new(scene: &Scene, number: usize, at_ms: i64) -> Self {
+        let evidence = libm::round(scene.evidence[number] * 1000.0) / 1000.0;
+        Self { service: scene.services[number].clone(), at_ms, evidence, shown: scene.shown[number].clone() }
+    }
 }
 
 /// The likeliest cause and what speaks for it.
@@ -28,6 +42,9 @@ pub struct Cause {
     pub probability: f64,
     /// Its own evidence at this tick.
     pub evidence: f64,
+    /// What is out of the ordinary about it at this tick, in words, where something is.
+    #[serde(default)]
+    pub shown: String,
     /// Its callers, and how many of them are odd.
     pub callers: usize,
     /// Of these the odd ones.
@@ -122,26 +139,27 @@ impl Account {
                 })
                 .collect();
             let then = if then.is_empty() { String::new() } else { format!("; then {}", then.join(", ")) };
-            text.push(format!(
-                "First seen: {} at {} UTC, {}{then}.",
-                first.service,
-                time_of_day(first.at_ms),
-                weight_of(first.evidence)
-            ));
+            let seen = if first.shown.is_empty() { weight_of(first.evidence) } else { first.shown.clone() };
+            text.push(format!("First seen: {} at {} UTC: {seen}{then}.", first.service, time_of_day(first.at_ms)));
         }
         if let Some(cause) = &self.cause {
             text.push(why(cause));
         }
         let none = percent(self.no_fault_probability);
         if self.alternatives.is_empty() {
-            text.push(format!("No other service is a likely cause; that nothing is wrong at all has {none}."));
+            text.push(format!(
+                "No other service is a likely cause, and {none} is left for nothing being wrong at all."
+            ));
         } else {
             let others: Vec<String> = self
                 .alternatives
                 .iter()
                 .map(|other| format!("{} ({})", other.service, percent(other.probability)))
                 .collect();
-            text.push(format!("It could also be {}; that nothing is wrong at all has {none}.", others.join(", ")));
+            text.push(format!(
+                "It could also be {}; {none} is left for nothing being wrong at all.",
+                others.join(", ")
+            ));
             text.extend(self.alternatives.iter().take(2).map(|other| other.tell_apart.clone()));
         }
         if !self.changes.is_empty() {
@@ -202,17 +220,24 @@ fn why(cause: &Cause) -> String {
     }
     text.push_str(&if cause.evidence.abs() < 0.05 {
         "nothing is measured of itself".to_owned()
+    } else if cause.evidence > 0.0 && !cause.shown.is_empty() {
+        format!("{}, {}", cause.shown, weight_of(cause.evidence))
     } else if cause.evidence > 0.0 {
         format!("it is out of the ordinary itself, {}", weight_of(cause.evidence))
     } else {
         format!("though what is measured of itself looks normal at this moment, {}", weight_of(cause.evidence))
     });
     if cause.callers > 0 {
-        text.push_str(&format!(", {} of the {} that call it too", cause.odd_callers, cause.callers));
+        let are = if cause.odd_callers == 1 { "is" } else { "are" };
+        text.push_str(&match cause.callers {
+            1 if cause.odd_callers == 1 => "; the one that calls it is out of the ordinary too".to_owned(),
+            1 => "; the one that calls it is not".to_owned(),
+            all => format!("; of the {all} that call it {} {are} out of the ordinary too", cause.odd_callers),
+        });
     }
     text.push_str(&match cause.odd_callees.as_slice() {
-        [] if cause.callees == 0 => ", and it calls no other service.".to_owned(),
-        [] => format!(", and nothing is wrong with the {} that it calls.", cause.callees),
+        [] if cause.callees == 0 => "; it calls no other service.".to_owned(),
+        [] => format!("; nothing is wrong with the {} that it calls.", cause.callees),
         odd => format!(", although {}, which it calls, {} out of the ordinary too.", list(odd), are(odd.len())),
     });
     text
@@ -321,13 +346,14 @@ mod tests {
     fn an_account_reads_as_sentences() {
         let account = Account {
             first_seen: vec![
-                Sign { service: service("db"), at_ms: 3_600_000, evidence: 7.0 },
-                Sign { service: service("web"), at_ms: 3_603_000, evidence: 3.0 },
+                Sign { service: service("db"), at_ms: 3_600_000, evidence: 7.0, shown: String::new() },
+                Sign { service: service("web"), at_ms: 3_603_000, evidence: 3.0, shown: String::new() },
             ],
             cause: Some(Cause {
                 service: service("db"),
                 probability: 0.97,
                 evidence: 8.0,
+                shown: "45 % of the requests to it fail".into(),
                 callers: 2,
                 odd_callers: 1,
                 callees: 0,
@@ -343,10 +369,10 @@ mod tests {
         assert_eq!(
             account.sentences(),
             [
-                "First seen: db at 01:00:00 UTC, 1100 times likelier in trouble than in normal operation; then web 3 s later.",
-                "db is the likeliest cause (97 %): it is out of the ordinary itself, 3000 times likelier in trouble than in \
-                 normal operation, 1 of the 2 that call it too, and it calls no other service.",
-                "No other service is a likely cause; that nothing is wrong at all has under 1 %.",
+                "First seen: db at 01:00:00 UTC: 1100 times likelier in trouble than in normal operation; then web 3 s later.",
+                "db is the likeliest cause (97 %): 45 % of the requests to it fail, 3000 times likelier in trouble than in \
+                 normal operation; of the 2 that call it 1 is out of the ordinary too; it calls no other service.",
+                "No other service is a likely cause, and under 1 % is left for nothing being wrong at all.",
                 "Changed shortly before: db at 00:59:00 UTC (image a:1 -> a:2).",
                 "Not hit yet but in reach: shop (60 %, about 12 s after the cause).",
                 "Like incident 1-a of 1970-01-01 00:00 UTC, caused by db, which lasted 5 min.",

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use quoll_blast_radius::{SingleFault, single_fault};
 use quoll_detect::ServiceScore;
-use quoll_features::ClosedStep;
+use quoll_features::{ClosedStep, FeatureSet};
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::account::Sign;
 use crate::alias::quiet::{Pair, Stream};
 use crate::component::{components, partition};
 use crate::config::{ConfigError, IncidentsConfig};
@@ -17,6 +18,7 @@ use crate::learning::{Learned, RATE_BOUNDS};
 use crate::past::{Feedback, Past, PastIncident};
 use crate::resources::is_host;
 use crate::scene::Scene;
+use crate::shown::FeatureNames;
 use crate::stored::bits;
 use crate::topology::{Renumbered, Topology};
 use crate::track::{Track, long_hash};
@@ -55,6 +57,7 @@ pub struct Incidents {
     /// Names that are compared with others in calm times, sorted.
     pub(crate) watched: Vec<Pair>,
     pub(crate) past: Past,
+    pub(crate) features: FeatureNames,
 }
 
 /// What is kept of a service between ticks.
@@ -108,7 +111,15 @@ impl Incidents {
             aliases: BTreeSet::new(),
             watched: Vec::new(),
             past: Past::default(),
+            features: FeatureNames::default(),
         })
+    }
+
+    /// The features that scores are made of, so that accounts can name the one that stands out.
+    #[must_use]
+    pub fn with_features(mut self, set: &FeatureSet) -> Self {
+        self.features = FeatureNames::of(set);
+        self
     }
 
     /// Probability that a service fails within one step.
@@ -304,7 +315,7 @@ impl Incidents {
                 let first = (members.iter().copied())
                     .max_by(|&a, &b| scene.evidence[a].total_cmp(&scene.evidence[b]).then(b.cmp(&a)));
                 if let Some(first) = first {
-                    let track = Track::new(end_ms, scene.services[first].clone(), scene.evidence[first]);
+                    let track = Track::new(Sign::new(scene, first, end_ms));
                     assigned.push((members, track));
                 }
             }
@@ -349,7 +360,8 @@ impl Incidents {
         }
         for (at, &s) in part.members.iter().enumerate() {
             let odd = scene.evidence[s] > self.config.anomalous_above;
-            part.track.note(&scene.services[s], scene.evidence[s], odd, posterior.anomalous[at], end_ms);
+            let sign = odd.then(|| Sign::new(scene, s, end_ms));
+            part.track.note(&scene.services[s], sign, posterior.anomalous[at], end_ms);
         }
         // The evidence of this very tick must speak for a fault: what one bad step left behind opens nothing.
         let supported = posterior.no_fault < part.no_fault_prior
@@ -374,7 +386,7 @@ impl Incidents {
             return None;
         }
         part.track.unexplained_ticks = 0;
-        let mut track = Track::new(end_ms, scene.services[unexplained].clone(), scene.evidence[unexplained]);
+        let mut track = Track::new(Sign::new(scene, unexplained, end_ms));
         track.apart = true;
         Some(track)
     }

@@ -35,6 +35,7 @@ mod past;
 mod report;
 mod resources;
 mod scene;
+mod shown;
 mod snapshot;
 mod stored;
 mod telling;

@@ -8,6 +8,7 @@ use crate::engine::Incidents;
 use crate::evidence::{self, EdgeEvidence};
 use crate::names::Cursor;
 use crate::scene::Scene;
+use crate::shown::{Calls, shown};
 use crate::topology::Matched;
 use crate::{alias, resources};
 
@@ -45,6 +46,7 @@ impl Incidents {
         let mut scene = Scene {
             services,
             evidence: Vec::with_capacity(n),
+            shown: vec![String::new(); n],
             steady: Vec::with_capacity(n),
             callees: vec![Vec::new(); n],
             callers: vec![Vec::new(); n],
@@ -75,26 +77,36 @@ impl Incidents {
                 presence[number] = Some(service.presence);
             }
         }
-        let mut own: Vec<Option<f64>> = vec![None; n];
+        let mut own: Vec<Option<&ServiceScore>> = vec![None; n];
         let mut names = Cursor::new(&scene.services, |name| name);
         for score in scores {
             if let Some(number) = names.find(&score.service) {
-                own[number] = Some(evidence::of_score(score, &self.config));
+                own[number] = Some(score);
             }
         }
         let mut by_callers: Vec<Option<EdgeEvidence>> = vec![None; n];
+        let mut calls: Vec<Calls> = vec![Calls::default(); n];
         for (known, at) in self.topology.edges.iter().zip(&seen.matched.seen) {
-            if let Some(evidence) = at.and_then(|at| seen.evidence.get(at)) {
+            if let Some((evidence, call)) = at.and_then(|at| seen.evidence.get(at).zip(step.edges.get(at))) {
                 let all = &mut by_callers[known.server];
                 *all = Some(all.map_or(*evidence, |all| all.with(*evidence, &self.config)));
+                calls[known.server].add(call);
             }
         }
         for (number, service) in scene.services.iter().enumerate() {
+            let callers = by_callers[number].unwrap_or_default();
             let value = match presence[number] {
                 Some(Presence::Vanished) => self.config.evidence_cap,
                 Some(Presence::Idle | Presence::Unknown) => 0.0,
-                _ => evidence::combined(own[number], by_callers[number].unwrap_or_default(), &self.config),
+                _ => {
+                    let own = own[number].map(|score| evidence::of_score(score, &self.config));
+                    evidence::combined(own, callers, &self.config)
+                }
             };
+            if value > self.config.anomalous_above {
+                let facts = (callers.errors, callers.connects);
+                scene.shown[number] = shown(presence[number], calls[number], facts, own[number], &self.features);
+            }
             let value = if value > 0.0 { value * self.learned.weight(service, step.end_ms) } else { value };
             let steady = match &self.services[number] {
                 Some(state) => state.steady + STEADY_WEIGHT * (value - state.steady),

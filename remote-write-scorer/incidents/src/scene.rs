@@ -9,6 +9,8 @@ pub(crate) struct Scene {
     pub(crate) services: Vec<Service>,
     /// Evidence of this tick per service.
     pub(crate) evidence: Vec<f64>,
+    /// What is out of the ordinary about each service, where something is.
+    pub(crate) shown: Vec<String>,
     /// Evidence averaged over the last few ticks per service: steadier, for deciding who belongs together.
     pub(crate) steady: Vec<f64>,
     /// Per service the services it calls, with strengths.

@@ -35,6 +35,7 @@ impl Incidents {
                 service: service.clone(),
                 probability: *probability,
                 evidence: scene.evidence[at],
+                shown: scene.shown[at].clone(),
                 callers: scene.callers[at].len(),
                 odd_callers: scene.callers[at].iter().filter(|(s, _)| odd(*s)).count(),
                 callees: scene.callees[at].len(),

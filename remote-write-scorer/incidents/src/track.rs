@@ -52,13 +52,15 @@ pub(crate) struct Open {
 }
 
 impl Track {
-    pub(crate) fn new(first_ms: i64, first: Service, first_evidence: f64) -> Self {
+    pub(crate) fn new(first: Sign) -> Self {
+        let (first_ms, sign) = (first.at_ms, first.clone());
+        let first = first.service;
         Self {
             open: None,
             root: first.clone(),
             named: first.clone(),
             first_ms,
-            signs: vec![Sign { service: first.clone(), at_ms: first_ms, evidence: rounded(first_evidence) }],
+            signs: vec![sign],
             hits: BTreeMap::new(),
             feedback: None,
             first,
@@ -74,14 +76,15 @@ impl Track {
         (self.open.is_none(), self.open.as_ref().map_or(0, |open| open.opened_ms), self.first_ms, self.first.clone())
     }
 
-    /// Notes a member's evidence, and the probability that it is anomalous.
-    pub(crate) fn note(&mut self, service: &Service, evidence: f64, odd: bool, anomalous: f64, end_ms: i64) {
+    /// Notes a member's sign, if it is odd, and the probability that it is anomalous.
+    pub(crate) fn note(&mut self, service: &Service, sign: Option<Sign>, anomalous: f64, end_ms: i64) {
         // One odd step of a service that has nothing to do with it is no sign.
-        if !odd && !self.hits.contains_key(service) {
-            self.signs.retain(|sign| sign.service != *service);
-        }
-        if odd && self.signs.len() < SIGNS && !self.signs.iter().any(|sign| sign.service == *service) {
-            self.signs.push(Sign { service: service.clone(), at_ms: end_ms, evidence: rounded(evidence) });
+        match sign {
+            None if !self.hits.contains_key(service) => self.signs.retain(|sign| sign.service != *service),
+            Some(sign) if self.signs.len() < SIGNS && !self.signs.iter().any(|known| known.service == *service) => {
+                self.signs.push(sign);
+            }
+            _ => {}
         }
         if anomalous > HIT_ABOVE && !self.hits.contains_key(service) {
             self.hits.insert(service.clone(), end_ms);
@@ -133,11 +136,6 @@ impl Track {
         }
         false
     }
-}
-
-/// To three decimals: what is told need not be exact, but must survive being stored as text.
-fn rounded(evidence: f64) -> f64 {
-    libm::round(evidence * 1000.0) / 1000.0
 }
 
 /// FNV-1a, 32 bits (Fowler, Noll & Vo): stable across versions and machines.
