@@ -5,6 +5,10 @@
 //! evidence and network, and is read at the step at which "no fault" was least likely. Quiet windows are
 //! pieces of normal operation, calibrated on the other half of it. Ties share their places. Nothing is
 //! learned from labels.
+//!
+//! `quiet_false_alarm_rate` reads quiet windows in the same way, at their worst single step. What a user would be told
+//! goes through the hysteresis of incidents as well, in quiet windows and in incidents alike: `quiet_opened_rate`,
+//! `incident_opened_rate`, and, of those that opened, how often the true cause was named at that moment (`opened_top1`).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
@@ -43,6 +47,8 @@ struct Judged {
     /// Place of the true cause, `None` for a quiet window.
     truth: Option<usize>,
     verdict: Verdict,
+    /// The cause that was named when an incident opened, if one did.
+    named: Option<usize>,
     traversal: Vec<f64>,
     pagerank: Vec<f64>,
     max_score: Vec<f64>,
@@ -67,7 +73,9 @@ fn part(table: &Table, from: usize, to: usize) -> Table {
 
 fn judge(replay: &Replay, scenario: &Scenario, table: &Table, alerting: &str, root: Option<&str>) -> Result<Judged> {
     let place = |name: &str| replay.services.iter().position(|service| service == name);
-    let verdict = read(replay.window(table)).context("an incident without steps")?;
+    let verdicts = replay.window(table);
+    let named = verdicts.iter().find_map(|verdict| verdict.named);
+    let verdict = read(verdicts).context("an incident without steps")?;
     let mut scores = vec![0.0; replay.services.len()];
     for step in replay.scores(table).iter().skip(1) {
         for (worst, score) in scores.iter_mut().zip(step) {
@@ -81,6 +89,7 @@ fn judge(replay: &Replay, scenario: &Scenario, table: &Table, alerting: &str, ro
     Ok(Judged {
         truth,
         verdict,
+        named,
         traversal: peers::traversal(&scene),
         pagerank: peers::pagerank(&scene),
         max_score: scores.clone(),
@@ -165,6 +174,19 @@ impl Outcome {
         mean(self.quiet.iter().map(|judged| f64::from(u8::from(judged.verdict.no_fault < 0.5))))
     }
 
+    /// Shares of quiet windows and of incidents in which an incident opened, as it would for a user, and of the latter
+    /// that in which the true cause was named then.
+    fn opened(&self) -> [f64; 3] {
+        let opened = |judged: &Judged| f64::from(u8::from(judged.named.is_some()));
+        let found: Vec<&Judged> =
+            self.incidents.iter().map(|(_, _, judged)| judged).filter(|judged| judged.named.is_some()).collect();
+        [
+            mean(self.quiet.iter().map(opened)),
+            mean(self.incidents.iter().map(|(_, _, judged)| opened(judged))),
+            mean(found.iter().map(|judged| f64::from(u8::from(judged.named == judged.truth)))),
+        ]
+    }
+
     fn brier(&self) -> f64 {
         let incidents = self.incidents.iter().map(|(_, _, judged)| judged);
         mean(incidents.chain(&self.quiet).map(|j| brier(j.verdict.no_fault, &j.verdict.services, j.truth)))
@@ -244,6 +266,10 @@ fn main() -> Result<()> {
     }
     report.add("brier", outcome.brier());
     report.add("quiet_false_alarm_rate", outcome.false_alarms());
+    let [quiet, found, right] = outcome.opened();
+    report.add("quiet_opened_rate", quiet);
+    report.add("incident_opened_rate", found);
+    report.add("opened_top1", right);
     report.add("majority_root_top1", outcome.majority());
     report.add("leave_one_root_out_top1", outcome.by_root());
     report.add("traversal_top1", outcome.top(1, |judged| &judged.traversal));

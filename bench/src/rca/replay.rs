@@ -30,6 +30,8 @@ pub struct Verdict {
     pub services: Vec<f64>,
     /// Evidence per service, for the curious.
     pub evidence: Vec<f64>,
+    /// Where an incident is open, the likeliest cause of the surest one.
+    pub named: Option<usize>,
 }
 
 /// A scenario after its normal operation.
@@ -127,12 +129,16 @@ impl Replay {
             let odds: BTreeMap<&Service, (f64, f64)> = (diagnosis.services.iter())
                 .map(|s| (&s.service, (s.suspicion.map_or(0.0, f64::exp), s.log_likelihood_ratio)))
                 .collect();
+            let surest = (diagnosis.incidents.iter())
+                .filter_map(|incident| incident.roots.first())
+                .max_by(|a, b| a.1.total_cmp(&b.1));
             let of = |service: &Service| odds.get(service).copied().unwrap_or_default();
             let sum = 1.0 + self.names.iter().map(|service| of(service).0).sum::<f64>();
             take(Verdict {
                 no_fault: 1.0 / sum,
                 services: self.names.iter().map(|service| of(service).0 / sum).collect(),
                 evidence: self.names.iter().map(|service| of(service).1).collect(),
+                named: surest.and_then(|(cause, _)| self.names.binary_search(cause).ok()),
             });
         }
         end_ms
