@@ -8,7 +8,7 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { nested, sentences } from './locales.mjs';
+import { checkLocales } from './locales.mjs';
 
 const here = import.meta.dirname;
 const wasm = join(here, '.build/wasm/quoll_panel_wasm_bg.wasm');
@@ -31,23 +31,26 @@ function empty(folder) {
 
 async function plugin() {
   const out = join(here, 'dist');
-  const result = await build({
+  empty(out);
+  const dependencies = shared.map((name) => (name === 'amd-module' ? 'module' : name));
+  const cases = shared.map((name, at) => `${JSON.stringify(name)}:d${at}`).join(',');
+  const names = shared.map((_, at) => `d${at}`).join(',');
+  await build({
     ...common,
     entryPoints: ['src/module.ts'],
     format: 'cjs',
     platform: 'browser',
     external: shared,
-    write: false,
+    outfile: join(out, 'module.js'),
+    // Grafana's catalogue wants the map, to see the source it comes from.
+    sourcemap: true,
+    banner: {
+      js:
+        `define(${JSON.stringify(dependencies)},function(${names}){` +
+        `var s={${cases}},module={exports:{}},exports=module.exports,require=function(n){return s[n]};`,
+    },
+    footer: { js: 'return module.exports});' },
   });
-  const dependencies = shared.map((name) => (name === 'amd-module' ? 'module' : name));
-  const cases = shared.map((name, at) => `${JSON.stringify(name)}:d${at}`).join(',');
-  const names = shared.map((_, at) => `d${at}`).join(',');
-  const code =
-    `define(${JSON.stringify(dependencies)},function(${names}){` +
-    `var s={${cases}},module={exports:{}},exports=module.exports,require=function(n){return s[n]};\n` +
-    `${result.outputFiles[0].text}return module.exports});\n`;
-  empty(out);
-  writeFileSync(join(out, 'module.js'), code);
   cpSync(wasm, join(out, 'quoll_panel_wasm_bg.wasm'));
   cpSync(join(here, 'src/img'), join(out, 'img'), { recursive: true });
   // The archive has no src/.
@@ -57,10 +60,11 @@ async function plugin() {
   for (const licence of readdirSync(join(here, '..')).filter((name) => name.startsWith('LICENSE'))) {
     cpSync(join(here, '..', licence), join(out, licence));
   }
-  const id = 'quoll-blastradius-panel';
-  mkdirSync(join(out, 'locales/en-US'), { recursive: true });
-  const english = JSON.stringify(nested(sentences(join(here, 'src'))), null, 2);
-  writeFileSync(join(out, `locales/en-US/${id}.json`), `${english}\n`);
+  const misfits = checkLocales();
+  if (misfits.length > 0) {
+    throw new Error(misfits.join('; '));
+  }
+  cpSync(join(here, 'src/locales'), join(out, 'locales'), { recursive: true });
   const epoch = Number(process.env.SOURCE_DATE_EPOCH);
   const date = Number.isFinite(epoch) && epoch > 0 ? new Date(epoch * 1000) : new Date();
   const json = readFileSync(join(here, 'src/plugin.json'), 'utf8');

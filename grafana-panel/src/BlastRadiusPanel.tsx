@@ -7,8 +7,12 @@ import { complete, incidentUrl, type Options } from './options';
 import { moduleFolder } from './place';
 import type { Summary } from './report';
 import { t } from './text';
-import { type Tip, View } from './view/view';
+import type { Tip } from './view/tips';
+import { View } from './view/view';
 import { createPanel } from './wasm';
+
+/** Where Grafana serves its icons from; it says so itself, as it may be another host. */
+const ICONS = `${(window as { __grafana_public_path__?: string }).__grafana_public_path__ ?? 'public/'}build/img/icons/`;
 
 /** The panel's own element offers what was painted, to tests and to tools in the page. */
 export interface BlastRadiusElement extends HTMLDivElement {
@@ -85,11 +89,11 @@ export function BlastRadiusPanel(props: PanelProps<Options>): React.ReactElement
   useLayoutEffect(() => {
     // While a query runs Grafana may hand out nothing: what is shown stays.
     if (view && !loading) {
-      const input = readFrames(data.series, options.mapping);
+      const input = readFrames(data.series, { mapping: options.mapping, theme, defaults: props.fieldConfig.defaults });
       const notes = failed === '' ? input.notes : [t('panel.failed', 'A query failed: {{failed}}', { failed }), ...input.notes];
-      view.load(input.samples, { ...input, notes });
+      view.load(input.samples, { ...input, notes, icons: ICONS });
     }
-  }, [view, data.series, loading, failed, mapping]);
+  }, [view, data.series, loading, failed, mapping, theme, props.fieldConfig.defaults]);
 
   if (error) {
     return (

@@ -13,6 +13,8 @@ export interface Detail {
   lines: Array<[string, string]>;
   /** Made when asked for: there may be thousands of services. */
   links: () => Link[];
+  /** A metric's value as its field's configuration has it; undefined where nobody configured it. */
+  value?: (metric: string) => string | undefined;
 }
 
 export interface Details {

@@ -9,10 +9,12 @@
  *
  * What cannot be used is counted and said, never guessed.
  */
-import { type DataFrame, type Field, FieldType } from '@grafana/data';
+import { type DataFrame, type Field, type FieldConfig, FieldType, type GrafanaTheme2 } from '@grafana/data';
+import { cellColour, colourKey, mappedColour, scaleOf } from './colours';
 import { callKey, type Details } from './details';
-import { fieldDetail } from './fields';
+import { format, isFormatted, metricDetail } from './fields';
 import { type GraphFrames, GraphReader, isEdges, isNodes } from './graph-frames';
+import { emptyLooks, type LegendNotes, type Looks } from './looks';
 import type { Mapping } from './options';
 import { type Labels, SampleList, type Samples, SeriesList, type TimelineSamples } from './samples';
 import { t } from './text';
@@ -22,6 +24,23 @@ export interface Input {
   timeline: TimelineSamples | undefined;
   notes: string[];
   details: Details;
+  looks: Looks;
+  legend: LegendNotes;
+}
+
+/** What frames are read with. */
+export interface Surroundings {
+  mapping: Mapping;
+  theme: GrafanaTheme2;
+  /** The configuration of all fields, before overrides. */
+  defaults: FieldConfig;
+}
+
+/** A value that has a colour: whose, and where it lies. */
+export interface Coloured {
+  key: string;
+  field: Field;
+  row: number;
 }
 
 /** A series of ours: its labels, and where its values lie. */
@@ -87,12 +106,15 @@ function subject(labels: Labels): { service?: string; call?: string } {
 }
 
 /** Everything that frames say. */
-export function readFrames(frames: DataFrame[], mapping: Mapping): Input {
+export function readFrames(frames: DataFrame[], { mapping, theme, defaults }: Surroundings): Input {
   const samples = new SampleList();
   const timeline = new SeriesList();
   const notes: string[] = [];
   const fields = new Map<string, Array<[Field, number]>>();
   const graph: GraphFrames = { nodes: [], edges: [] };
+  const looks = emptyLooks();
+  const scores: Coloured[] = [];
+  const errors: Coloured[] = [];
   let odd = 0;
   let told = 0;
   for (const frame of frames) {
@@ -115,6 +137,11 @@ export function readFrames(frames: DataFrame[], mapping: Mapping): Input {
           const { service, call } = subject(labels);
           const key = service ?? call;
           if (key !== undefined) {
+            if (labels['__name__'] === SCORE) {
+              scores.push({ key, field, row });
+            } else if (labels['__name__'] === ERRORS) {
+              errors.push({ key, field, row });
+            }
             const known = fields.get(key);
             if (known) {
               known.push([field, row]);
@@ -131,7 +158,7 @@ export function readFrames(frames: DataFrame[], mapping: Mapping): Input {
       odd += all.length === 0 && frame.length > 0 ? 1 : 0;
     }
   }
-  const reader = new GraphReader(samples, notes, mapping);
+  const reader = new GraphReader({ samples, notes, mapping, theme, looks, scores });
   reader.read(graph);
   told += graph.nodes.length + graph.edges.length;
   if (odd > 0 || (told === 0 && frames.some((frame) => frame.length > 0))) {
@@ -144,11 +171,71 @@ export function readFrames(frames: DataFrame[], mapping: Mapping): Input {
   }
   const find = (key: string) => {
     const found = fields.get(key);
-    return reader.detail(key) ?? (found ? fieldDetail(found) : undefined);
+    return reader.detail(key) ?? (found ? metricDetail(found, defaults) : undefined);
   };
   const details: Details = { service: find, call: (client, server) => find(callKey(client, server)) };
   const packed = timeline.pack();
-  return { samples: samples.pack(), timeline: packed.times.length > 1 ? packed : undefined, notes, details };
+  const usual = colourScores(scores, looks, theme);
+  colourErrors(errors, looks, theme, defaults);
+  const formatScore = usual && isFormatted(usual.config) ? (value: number) => format(usual, value) : undefined;
+  return {
+    samples: samples.pack(),
+    timeline: packed.times.length > 1 ? packed : undefined,
+    notes,
+    details,
+    looks,
+    legend: { formatScore, arcs: reader.arcs, plain: scores.length === 0 && graph.nodes.length + graph.edges.length > 0 },
+  };
+}
+
+const SCORE = 'quoll_anomaly_score';
+const ERRORS = 'quoll_edge_error_ratio';
+
+/** The configuration that most fields share becomes the scale; whoever has another one gets its colour from that. */
+function colourScores(scores: Coloured[], looks: Looks, theme: GrafanaTheme2): Field | undefined {
+  const groups = new Map<string, Coloured[]>();
+  for (const score of scores) {
+    const key = colourKey(score.field.config);
+    const group = groups.get(key);
+    if (group) {
+      group.push(score);
+    } else {
+      groups.set(key, [score]);
+    }
+  }
+  const [most, ...others] = [...groups.values()].sort((a, b) => b.length - a.length);
+  const usual = most?.[0]?.field;
+  const scale = usual && scaleOf(usual, theme);
+  if (scale) {
+    looks.score = scale;
+  }
+  const fill = (key: string, colour: string | undefined): void => {
+    if (colour !== undefined) {
+      looks.nodes[key] = { ...looks.nodes[key], fill: colour };
+    }
+  };
+  for (const { key, field, row } of others.flat()) {
+    if (scaleOf(field, theme)) {
+      fill(key, cellColour(field, row, theme));
+    }
+  }
+  for (const { key, field, row } of scores) {
+    fill(key, mappedColour(field, row, theme));
+  }
+  return usual;
+}
+
+/** Error ratios are coloured by what is configured for them alone: thresholds of all fields are meant for scores. */
+function colourErrors(errors: Coloured[], looks: Looks, theme: GrafanaTheme2, defaults: FieldConfig): void {
+  const own = errors.find(({ field }) => colourKey(field.config) !== colourKey({ ...field.config, ...pickColours(defaults) }));
+  const scale = own && scaleOf(own.field, theme);
+  if (scale) {
+    looks.errors = scale;
+  }
+}
+
+function pickColours({ thresholds, color, min, max }: FieldConfig): Partial<FieldConfig> {
+  return { thresholds, color, min, max } as Partial<FieldConfig>;
 }
 
 function addToTimeline(list: SeriesList, { labels, field, rows }: Series, times: Field): void {

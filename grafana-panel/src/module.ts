@@ -1,26 +1,34 @@
-import { FieldConfigProperty, PanelPlugin } from '@grafana/data';
+import { FieldColorModeId, FieldConfigProperty, PanelPlugin } from '@grafana/data';
 import { initPluginTranslations, t as grafanaT } from '@grafana/i18n';
 import { BlastRadiusPanel } from './BlastRadiusPanel';
+import { THRESHOLDS } from './colours';
 import { defaults, migrate, type Options } from './options';
-import { setTranslate, t } from './text';
+import { speak, t, type Values } from './text';
 
 // Not awaited: Grafana has the translations before it loads this, and a module that is a promise is refused
 // by some of its versions. What is filled in is text, never markup, and so needs no escaping.
-void initPluginTranslations('quoll-blastradius-panel');
-setTranslate((id, english, values) => grafanaT(id, english, { ...values, interpolation: { escapeValue: false } }));
+const filled = (values?: Values): Record<string, unknown> => ({ ...values, interpolation: { escapeValue: false } });
+const language = (tag: string): void =>
+  speak({
+    t: (id, english, values) => grafanaT(id, english, filled(values)),
+    tn: (id, one, other, values) => grafanaT(id, '', { ...filled(values), defaultValue_one: one, defaultValue_other: other }),
+    tag,
+  });
+language('en-US');
+void initPluginTranslations('quoll-blastradius-panel').then(({ language: tag }) => language(tag));
 
 export const plugin = new PanelPlugin<Options>(BlastRadiusPanel)
   .setNoPadding()
   .setMigrationHandler(migrate)
   .useFieldConfig({
-    // What has no meaning for a graph of many quantities.
-    disableStandardOptions: [
-      FieldConfigProperty.Min,
-      FieldConfigProperty.Max,
-      FieldConfigProperty.NoValue,
-      FieldConfigProperty.Color,
-      FieldConfigProperty.Thresholds,
-    ],
+    disableStandardOptions: [FieldConfigProperty.NoValue],
+    standardOptions: {
+      [FieldConfigProperty.Thresholds]: { defaultValue: THRESHOLDS },
+      [FieldConfigProperty.Color]: {
+        settings: { byValueSupport: true, bySeriesSupport: false, preferThresholdsMode: true },
+        defaultValue: { mode: FieldColorModeId.Thresholds },
+      },
+    },
   })
   .setPanelOptions((builder) => {
     const shown = [t('options.shown', 'What is shown')];

@@ -1,5 +1,7 @@
 /** What the WASM module reports, as it writes it in JSON. */
-import { t } from './text';
+import type { Detail } from './details';
+import type { Note } from './notes';
+import { languageTag, t } from './text';
 
 export interface Cause {
   /** Id of the service; null is no fault at all. */
@@ -91,9 +93,19 @@ export interface Reach {
 }
 
 export interface ScaleStop {
-  value: number;
+  value: number | null;
   colour: string;
 }
+
+export interface Scale {
+  /** Each colour holds until the next one; else they blend. */
+  stepped: boolean;
+  /** A value of null is minus infinity. */
+  stops: ScaleStop[];
+}
+
+/** As the module writes it: remarks are not sentences yet. */
+export type Written = Omit<Summary, 'notes'> & { notes: Note[] };
 
 export interface Summary {
   tick_seconds: number | null;
@@ -117,8 +129,10 @@ export interface Summary {
   time_ms: number | null;
   /** First and last time of the time line; empty without one. */
   time_range: number[];
-  score_scale: ScaleStop[];
-  error_scale: ScaleStop[];
+  /** Posteriors at the time shown, the likeliest first; empty at present. */
+  then: Array<{ label: string; probability: number }>;
+  score_scale: Scale;
+  error_scale: Scale;
   inferred: string;
   hypothetical: string;
 }
@@ -135,26 +149,29 @@ export function percent(p: number): string {
 }
 
 export function number(value: number): string {
-  return value.toLocaleString('en', { maximumSignificantDigits: 3 });
+  return value.toLocaleString(languageTag(), { maximumSignificantDigits: 3 });
 }
 
 /** One sentence each, for tooltips and screen readers. */
-export function describeService(service: Service, summary: Summary): string[] {
+export function describeService(service: Service, summary: Summary, detail?: Detail): string[] {
   const lines: string[] = [];
   if (service.kind !== null) {
-    lines.push(service.kind);
+    lines.push(service.kind === 'host' ? t('service.host', 'host') : service.kind);
   }
+  const formatted = (metric: string, usual: string): string => detail?.value?.(metric) ?? usual;
   lines.push(
     service.score === null
       ? t('service.no-score', 'no score yet')
-      : t('service.score', 'anomaly score {{score}}', { score: number(service.score) }),
+      : t('service.score', 'anomaly score {{score}}', {
+          score: formatted('quoll_anomaly_score', number(service.score)),
+        }),
   );
   if (service.anomaly_probability !== null) {
-    const probability = percent(service.anomaly_probability);
+    const probability = formatted('quoll_anomaly_probability', percent(service.anomaly_probability));
     lines.push(t('service.anomalous', 'anomalous with probability {{probability}}', { probability }));
   }
   if (service.root_cause !== null) {
-    const probability = percent(service.root_cause);
+    const probability = formatted('quoll_root_cause_probability', percent(service.root_cause));
     lines.push(t('service.root-cause', 'root cause with probability {{probability}}', { probability }));
   }
   const reach = summary.reach;
@@ -167,7 +184,7 @@ export function describeService(service: Service, summary: Summary): string[] {
     );
   }
   if (service.changed_seconds !== null) {
-    const time = new Date(service.changed_seconds * 1000).toLocaleString();
+    const time = new Date(service.changed_seconds * 1000).toLocaleString(languageTag());
     lines.push(t('service.changed', 'last changed {{time}}', { time }));
   }
   if (service.alias_of !== null) {
@@ -176,17 +193,30 @@ export function describeService(service: Service, summary: Summary): string[] {
   return lines;
 }
 
-export function describeCall(call: Call): string[] {
+export function describeCall(call: Call, detail?: Detail): string[] {
   const lines: string[] = [];
+  const [ownRate, ownErrors, ownStrength] = [
+    detail?.value?.('quoll_edge_requests_per_second'),
+    detail?.value?.('quoll_edge_error_ratio'),
+    detail?.value?.('quoll_edge_strength'),
+  ];
   if (call.rate !== null) {
-    lines.push(t('call.rate', '{{rate}} requests/s', { rate: number(call.rate) }));
+    lines.push(
+      ownRate === undefined
+        ? t('call.rate', '{{rate}} requests/s', { rate: number(call.rate) })
+        : t('call.own-rate', 'requests: {{rate}}', { rate: ownRate }),
+    );
   }
   if (call.error_ratio !== null) {
-    const errors = (call.error_ratio * 100).toLocaleString('en', { maximumFractionDigits: 1 });
-    lines.push(t('call.errors', '{{errors}} % errors', { errors }));
+    const errors = (call.error_ratio * 100).toLocaleString(languageTag(), { maximumFractionDigits: 1 });
+    lines.push(
+      ownErrors === undefined
+        ? t('call.errors', '{{errors}} % errors', { errors })
+        : t('call.own-errors', 'errors: {{errors}}', { errors: ownErrors }),
+    );
   }
   if (call.strength !== null) {
-    const probability = percent(call.strength);
+    const probability = ownStrength ?? percent(call.strength);
     lines.push(t('call.strength', 'passes a fault on with probability {{probability}}', { probability }));
   }
   return lines;

@@ -12,11 +12,12 @@ export const launch = () =>
   chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: FLAGS.split(' ') });
 
 /** A page whose console errors and failed requests are kept in `problems`. */
-export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, width = 1280, height = 800 } = {}) {
+export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, width = 1280, height = 800, hasTouch = false } = {}) {
   const context = await browser.newContext({
     colorScheme,
     deviceScaleFactor: ratio,
     viewport: { width, height },
+    hasTouch,
     reducedMotion: 'reduce',
   });
   const page = await context.newPage();

@@ -31,7 +31,7 @@ if (!existsSync(stampFile) || readFileSync(stampFile, 'utf8') !== stamp) {
     entryPoints: ['src/page.js'],
     bundle: true,
     outfile: join(out, 'page.js'),
-    format: 'iife',
+    format: 'esm',
     platform: 'browser',
     mainFields: ['browser', 'module', 'main'],
     define: { 'process.env.NODE_ENV': '"production"', global: 'window', define: 'undefined' },

@@ -1,6 +1,6 @@
 // What the panel makes of data of every kind, in Grafana's VizPanel.
 import { join } from 'node:path';
-import { openPage } from './browser.mjs';
+import { differ, openPage, pixels, rgb } from './browser.mjs';
 import { expositionFrames, field, large, nodeGraph, recordedTicks } from './frames.mjs';
 import { until } from './prometheus.mjs';
 import { assert } from './suite.mjs';
@@ -56,11 +56,93 @@ export function dataTests(suite, { server, browser, shots }) {
     assert.deepEqual(edges.map((e) => `${e.client} ${e.server}`).sort(), ['cart db (c)', 'cart elsewhere', 'front cart']);
     assert.deepEqual((await report()).calls.map(({ rate }) => rate).sort(), [1, 10, 40]);
     const said = await side();
-    assert.match(said, /1 nodes have no id/);
-    assert.match(said, /1 nodes repeat an id/);
-    assert.match(said, /1 edges lack a source or a target/);
-    assert.match(said, /1 ends of edges are not among the nodes: elsewhere/);
-    assert.match(await hover('front'), /front[\s\S]*mainstat: 12\.5 ms[\s\S]*failed: 10[\s\S]*zone: west/);
+    assert.match(said, /1 node has no id/);
+    assert.match(said, /1 node repeats an id/);
+    assert.match(said, /1 edge lacks a source or a target/);
+    assert.match(said, /1 end of edges is not among the nodes: elsewhere/);
+    assert.doesNotMatch(said, /anomaly|request shares/, 'nothing is missed that such data never has');
+    assert.match(await hover('front'), /front[\s\S]*mainstat: 12\.5 ms[\s\S]*failed: 25[\s\S]*zone: west/);
+  });
+
+  test('arcs, colours, sizes, icons, widths and dashes of node-graph frames are painted as documented', async () => {
+    await give(nodeGraph());
+    await until('the icon', () => page.evaluate(() => performance.getEntriesByName(`${location.origin}/public/build/img/icons/unicons/database.svg`).length > 0));
+    await page.mouse.move(5, 5);
+    await settled();
+    const { nodes, edges } = await drawn();
+    const node = (id) => nodes.find((one) => one.id === id);
+    const around = ({ centre, radius }, turns, inside) => {
+      const angle = (turns - 0.25) * 2 * Math.PI;
+      const r = radius - inside;
+      return [centre[0] + r * Math.cos(angle), centre[1] + r * Math.sin(angle)];
+    };
+    // Three quarters of the circle are green, the last one is red: Grafana's own colours of these names.
+    const front = node('front');
+    const [green, late, red] = await pixels(page, [0.1, 0.7, 0.87].map((turns) => around(front, turns, 1.6)));
+    for (const [pixel, colour] of [[green, '#73bf69'], [late, '#73bf69'], [red, '#f2495c']]) {
+      assert.ok(differ(pixel, rgb(colour)) < 40, `${pixel} is not ${colour}`);
+    }
+    const big = node('db (d)');
+    assert.ok(Math.abs(big.radius / front.radius - 2) < 0.3, `twice as large: ${big.radius} ${front.radius}`);
+    const [rim] = await pixels(page, [around(big, 0.4, 1.6)]);
+    assert.ok(differ(rim, [10, 120, 250]) < 40, String(rim));
+    const [icon] = await pixels(page, [node('db (c)').centre]);
+    const [beside] = await pixels(page, [around(node('db (c)'), 0.5, 6)]);
+    assert.ok(differ(icon, beside) > 60, 'an icon is in the middle');
+    const line = (client, server) => edges.find((one) => one.client === client && one.server === server);
+    assert.equal(line('front', 'cart').width, 5);
+    assert.equal(line('cart', 'db (c)').colour, '#00ffff');
+    const dashed = line('cart', 'elsewhere').points;
+    const along = dashed.slice(0, -2).flatMap((from, at) =>
+      [0, 0.25, 0.5, 0.75].map((share) => [0, 1].map((axis) => from[axis] + (dashed[at + 1][axis] - from[axis]) * share)),
+    );
+    const gaps = (await pixels(page, along)).filter((pixel) => pixel[3] < 40).length / along.length;
+    assert.ok(gaps > 0.15 && gaps < 0.7, `${gaps} of its points lie in gaps`);
+    assert.match(await page.locator(`${HOST} .quoll-legend`).innerText(), /ok[\s\S]*failed/);
+    await page.locator('#panel').screenshot({ path: join(shots, 'plugin-node-graph-dark.png') });
+  });
+
+  test('thresholds, units, decimals and mappings of the field config decide fills, legend and tooltips', async () => {
+    const step = (value, color) => ({ value, color });
+    const thresholds = { mode: 'absolute', steps: [step(null, 'blue'), step(1.5, '#ff00ff')] };
+    const configure = async (defaults, overrides = []) => {
+      await page.evaluate((config) => window.harness.fieldConfig(config), { defaults, overrides });
+      await give(expositionFrames(recordedTicks()[9]));
+      await settled();
+      return Object.fromEntries((await drawn()).nodes.map(({ id, fill }) => [id, fill]));
+    };
+    const usual = await configure({});
+    const scores = Object.fromEntries((await report()).services.map(({ id, score }) => [id, score]));
+    const stepped = await configure({ thresholds, color: { mode: 'thresholds' }, unit: 'percentunit', decimals: 0 });
+    for (const [id, fill] of Object.entries(stepped)) {
+      assert.equal(fill, scores[id] >= 1.5 ? '#ff00ff' : '#5794f2', `${id} has a score of ${scores[id]}`);
+    }
+    assert.ok(new Set(Object.values(stepped)).size === 2 && stepped['shop/web'] !== usual['shop/web']);
+    const root = Object.entries(scores).sort((a, b) => b[1] - a[1])[0][0];
+    assert.match(await hover(root), new RegExp(`anomaly score ${Math.round(scores[root] * 100)}%`));
+    assert.match(await page.locator(`${HOST} .quoll-legend`).innerText(), /anomaly score 0%\s*150%\+/);
+    const bar = await page.locator(`${HOST} .quoll-legend .quoll-bar`).first().evaluate((node) => node.style.background);
+    assert.match(bar, /rgb\(87, 148, 242\) 0%, rgb\(87, 148, 242\) 50%, rgb\(255, 0, 255\) 50%/);
+    // An override for single fields, and a mapping with a colour, beside the usual scale.
+    const override = (properties, options) => ({ matcher: { id: 'byRegexp', options }, properties });
+    const cart = override([{ id: 'thresholds', value: { mode: 'absolute', steps: [step(null, '#010203')] } }], '/anomaly_score.*"cart"/');
+    const errors = override(
+      [{ id: 'thresholds', value: { mode: 'absolute', steps: [step(null, '#0a0b0c'), step(0.05, '#ffff00')] } }],
+      '/edge_error_ratio/',
+    );
+    const own = await configure({}, [cart, errors]);
+    assert.equal(own['shop/cart'], '#010203');
+    assert.equal(own['shop/web'], usual['shop/web']);
+    const ratios = new Map((await report()).calls.map(({ client, server, error_ratio }) => [`shop/${client} shop/${server}`, error_ratio]));
+    for (const { client, server, colour } of (await drawn()).edges) {
+      assert.equal(colour, ratios.get(`${client} ${server}`) >= 0.05 ? '#ffff00' : '#0a0b0c', `${client} ${server}`);
+    }
+    const mapped = [{ type: 'range', options: { from: -1, to: 0.9, result: { text: 'fine', color: '#00ff7f' } } }];
+    const calm = await configure({ mappings: mapped });
+    const well = Object.keys(scores).filter((id) => scores[id] <= 0.9);
+    assert.ok(well.length > 0 && well.every((id) => calm[id] === '#00ff7f'), JSON.stringify(calm));
+    assert.match(await hover(well[0]), /anomaly score fine/);
+    assert.deepEqual(await configure({}), usual, 'and back');
   });
 
   test('data links are offered by the menu of a node', async () => {

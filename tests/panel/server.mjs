@@ -24,6 +24,13 @@ const GRAFANA =
   "script-src 'self' 'unsafe-eval' 'unsafe-inline' 'strict-dynamic' 'nonce-quoll'; object-src 'none'; font-src 'self'; " +
   "style-src 'self' 'unsafe-inline' blob:; img-src * data:; base-uri 'self'; " +
   "connect-src 'self' grafana.com; manifest-src 'self'; media-src 'none'; form-action 'self'";
+/** The least that the panel itself needs: no code from text; Grafana's own styles are inline. */
+const STRICTER =
+  "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' 'nonce-quoll'; style-src 'self' 'unsafe-inline'; " +
+  "img-src 'self' data:; object-src 'none'; base-uri 'self'; connect-src 'self'";
+const POLICIES = { grafana: GRAFANA, stricter: STRICTER, none: STRICTER.replace(" 'wasm-unsafe-eval'", '') };
+/** Stands for one of Grafana's icons, none of which are in its packages. */
+const ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M4 4h16v16H4z"/></svg>';
 const here = import.meta.dirname;
 const panel = join(here, '../../grafana-panel');
 
@@ -82,7 +89,10 @@ export class TestServer {
     } else if (after('/prometheus/') !== undefined) {
       this.proxy(`/${after('/prometheus/')}${search}`, response);
     } else if (pathname === '/harness') {
-      sendFile(response, join(here, '.build'), 'index.html', { 'content-security-policy': GRAFANA });
+      const policy = POLICIES[new URL(incoming.url, this.origin).searchParams.get('policy') ?? 'grafana'];
+      sendFile(response, join(here, '.build'), 'index.html', { 'content-security-policy': policy });
+    } else if (pathname === '/public/build/img/icons/unicons/database.svg') {
+      response.writeHead(200, { 'content-type': 'image/svg+xml' }).end(ICON);
     } else if (pathname === '/harness-axe.js') {
       sendFile(response, join(here, 'node_modules/axe-core'), 'axe.min.js');
     } else if (after('/harness/') !== undefined) {

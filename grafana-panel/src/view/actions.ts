@@ -1,7 +1,7 @@
 /** What can be done with a service or a call, as the items of its menu. */
 import type { Detail } from '../details';
 import type { Service, Summary } from '../report';
-import { t } from '../text';
+import { t, tn } from '../text';
 import type { MenuItem } from './menu';
 
 /** Calls whose cut the menu of a caller offers. */
@@ -93,7 +93,9 @@ export function serviceItems(
   }
   const node = summary.nodes.find((shown) => shown.id === id);
   if (node && node.hidden > 0) {
-    const label = t('menu.expand', 'Show its {{count}} hidden neighbours', { count: node.hidden });
+    const values = { count: node.hidden };
+    const many = 'Show its {{count}} hidden neighbours';
+    const label = tn('menu.expand', 'Show its {{count}} hidden neighbour', many, values);
     items.push(act(label, () => deeds.expand(id)));
   }
   const namespace = service.namespace;
@@ -112,7 +114,7 @@ export function callItems(summary: Summary, calls: number[], detail: Detail | un
   const one = calls.length === 1;
   const heading = one
     ? `${first.client} → ${first.server}`
-    : t('menu.calls', '{{count}} calls between these', { count: calls.length });
+    : tn('menu.calls', '{{count}} call between these', '{{count}} calls between these', { count: calls.length });
   const items: MenuItem[] = [{ kind: 'heading', label: heading }, ...lines(detail), ...links(detail)];
   for (const call of calls.slice(0, CALLS)) {
     items.push(...cutItem(summary, call, deeds));

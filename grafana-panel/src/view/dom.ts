@@ -33,7 +33,7 @@ export function adoptStyles(css: string): void {
 }
 
 /** A row of a ranked list, with a bar behind it as long as its share. */
-export function row(label: string, value: string, share: number, onClick?: () => void): HTMLElement {
+export function row(label: string, value: string, share: number, onClick?: () => void, title = ''): HTMLElement {
   const bar = element('i');
   bar.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
   const parts = [bar, element('span', '', label), element('span', '', value)];
@@ -42,7 +42,7 @@ export function row(label: string, value: string, share: number, onClick?: () =>
   }
   const node = element('button', 'quoll-row', ...parts);
   node.type = 'button';
-  node.title = `What if ${label} failed?`;
+  node.title = title;
   node.addEventListener('click', onClick);
   return node;
 }

@@ -1,6 +1,7 @@
 /** The lists around the graph, built from the report alone. */
-import { type Incident, number, percent, type Summary, type WhatIf } from '../report';
-import { t } from '../text';
+import type { LegendNotes } from '../looks';
+import { type Incident, number, percent, type Scale, type Summary, type WhatIf } from '../report';
+import { t, tn } from '../text';
 import { button, element, row, rows } from './dom';
 
 const CAUSES = 6;
@@ -14,27 +15,32 @@ const LISTED = 0.005;
 export interface ListActions {
   open: (service: number) => void;
   reset: () => void;
+  /** Nodes of others, of which no score is expected. */
+  plain: boolean;
   /** Where an incident is explained; undefined where nobody said. */
   incidentUrl: ((incident: string) => string) | undefined;
 }
 
 /** What colours, rings and widths mean. */
-export function legend(summary: Summary): HTMLElement[] {
-  const bar = (stops: Summary['score_scale'], className: string): HTMLElement => {
-    const node = element('span', className);
-    const last = Math.max(1, stops.length - 1);
-    const colours = stops.map((stop, at) => `${stop.colour} ${(at / last) * 100}%`);
-    node.style.background = `linear-gradient(to right, ${colours.join(', ')})`;
-    return node;
+export function legend(summary: Summary, told?: LegendNotes): HTMLElement[] {
+  const ends = ({ stops }: Scale, format: (value: number) => string): [string, string] => {
+    const known = stops.flatMap(({ value }) => (value === null ? [] : [value]));
+    const first = stops[0]?.value ?? Math.min(0, ...known);
+    return [format(first), `${format(Math.max(first, ...known))}+`];
   };
-  const ends = (stops: Summary['score_scale'], format: (value: number) => string): [string, string] => [
-    format(stops[0]?.value ?? 0),
-    `${format(stops[stops.length - 1]?.value ?? 0)}+`,
-  ];
-  const score = ends(summary.score_scale, (value) => String(value));
-  const errors = ends(summary.error_scale, (value) => `${value * 100} %`);
+  const score = ends(summary.score_scale, told?.formatScore ?? number);
+  const errors = ends(summary.error_scale, (value) => `${number(value * 100)} %`);
   const item = (...parts: Array<Node | string>): HTMLElement => element('span', '', ...parts);
+  const arcs = (told?.arcs ?? []).map(({ name, colour }) => {
+    const sign = element('span', 'quoll-arc');
+    sign.style.borderColor = colour;
+    return item(sign, name);
+  });
+  if (told?.plain) {
+    return arcs;
+  }
   const items = [
+    ...arcs,
     item(`${t('legend.score', 'anomaly score')} ${score[0]}`, bar(summary.score_scale, 'quoll-bar'), score[1]),
     item(element('span', 'quoll-ring'), t('legend.root', 'root cause')),
     item(element('span', 'quoll-halo'), t('legend.reach', 'blast radius')),
@@ -45,6 +51,18 @@ export function legend(summary: Summary): HTMLElement[] {
     items.push(item('▲', t('legend.changed', 'changed lately')));
   }
   return items;
+}
+
+/** A scale's colours side by side: blending into one another, or in steps. */
+function bar({ stops, stepped }: Scale, className: string): HTMLElement {
+  const node = element('span', className);
+  const parts = stepped ? stops.length : Math.max(1, stops.length - 1);
+  const at = (place: number): string => `${(place / parts) * 100}%`;
+  const colours = stops.map(({ colour }, place) =>
+    stepped ? `${colour} ${at(place)} ${at(place + 1)}` : `${colour} ${at(place)}`,
+  );
+  node.style.background = `linear-gradient(to right, ${colours.join(', ')})`;
+  return node;
 }
 
 /** What is supposed, in one sentence. */
@@ -74,8 +92,9 @@ export function causes(summary: Summary, actions: ListActions): HTMLElement[] {
   if (summary.tick_seconds !== null) {
     const age = Date.now() / 1000 - summary.tick_seconds;
     if (age > OLD_SECONDS) {
-      const minutes = Math.round(age / 60);
-      parts.push(element('p', 'quoll-note', t('lists.old', 'The last tick is {{minutes}} min old.', { minutes })));
+      const count = Math.round(age / 60);
+      const many = 'The last tick is {{count}} minutes old.';
+      parts.push(element('p', 'quoll-note', tn('lists.old', 'The last tick is {{count}} minute old.', many, { count })));
     }
   }
   if (summary.services.length > 0) {
@@ -84,8 +103,12 @@ export function causes(summary: Summary, actions: ListActions): HTMLElement[] {
   if (whatIf) {
     parts.push(...compared(summary, whatIf, actions));
   }
+  const past = summary.time_ms !== null;
+  if (past) {
+    parts.push(element('h3', '', t('lists.causes-then', 'Probable causes then')), ...causesThen(summary));
+  }
   for (const incident of summary.incidents) {
-    const title = whatIf ? t('lists.causes-now', 'Probable causes now') : t('lists.causes', 'Probable causes');
+    const title = whatIf || past ? t('lists.causes-now', 'Probable causes now') : t('lists.causes', 'Probable causes');
     parts.push(element('h3', '', title), ...ranked(incident, actions));
     if (incident.symptoms.length > 0) {
       const symptoms = incident.symptoms.join(', ');
@@ -97,10 +120,21 @@ export function causes(summary: Summary, actions: ListActions): HTMLElement[] {
     parts.push(element('h3', '', t('lists.reach', 'Blast radius of {{root}}', { root: reach.root })));
     parts.push(...hits(reach.hits));
   }
-  if (summary.incidents.length === 0 && summary.services.length > 0) {
+  if (summary.incidents.length === 0 && summary.services.length > 0 && !past && !actions.plain) {
     parts.push(...quiet(summary, actions));
   }
   return parts;
+}
+
+/** The likeliest at the time shown. */
+function causesThen({ then }: Summary): HTMLElement[] {
+  const list = then.slice(0, CAUSES).map(({ label, probability }) => row(label, percent(probability), probability));
+  return [list.length > 0 ? rows(list) : element('p', '', t('lists.none-then', 'No service was suspected.'))];
+}
+
+/** What a click on a service in a list asks. */
+function ask(label: string): string {
+  return t('lists.ask', 'What if {{service}} failed?', { service: label });
 }
 
 function ranked(incident: Incident, actions: ListActions): HTMLElement[] {
@@ -109,13 +143,13 @@ function ranked(incident: Incident, actions: ListActions): HTMLElement[] {
   );
   const list = shown.map(({ service, label, probability }) => {
     const text = service === null ? t('lists.no-fault', 'no fault') : label;
-    return row(text, percent(probability), probability, service === null ? undefined : () => actions.open(service));
+    return row(text, percent(probability), probability, service === null ? undefined : () => actions.open(service), ask(label));
   });
   return [rows(list), ...less(incident.causes.length - shown.length)];
 }
 
 function less(count: number): HTMLElement[] {
-  return count > 0 ? [element('p', '', t('lists.less', 'and {{count}} less likely', { count }))] : [];
+  return count > 0 ? [element('p', '', tn('lists.less', 'and {{count}} less likely', 'and {{count}} less likely', { count }))] : [];
 }
 
 /** Which incident it is, whether its posterior was recomputed to the same, and where it is explained. */
@@ -184,7 +218,7 @@ function quiet(summary: Summary, actions: ListActions): HTMLElement[] {
   scored.sort((a, b) => b.score - a.score);
   const list = scored
     .slice(0, CAUSES)
-    .map(({ label, score, id }) => row(label, number(score), score / 4, () => actions.open(id)));
+    .map(({ label, score, id }) => row(label, number(score), score / 4, () => actions.open(id), ask(label)));
   return [title, element('p', '', t('lists.highest', 'Highest anomaly scores:')), rows(list, 'quoll-none')];
 }
 

@@ -1,6 +1,6 @@
 /** The picture's content as text, for those who do not see it. */
 import { describeCall, describeService, percent, type Summary } from '../report';
-import { t } from '../text';
+import { t, tn } from '../text';
 import { element } from './dom';
 import { supposed } from './lists';
 
@@ -18,10 +18,12 @@ export function tell(summary: Summary): Told {
         probability: percent(worst.probability),
       })
     : t('reader.none', 'no incident');
-  const size = t('reader.size', '{{services}} services, {{calls}} calls', {
-    services: summary.services.length,
-    calls: summary.calls.length,
-  });
+  const services = { count: summary.services.length };
+  const calls = { count: summary.calls.length };
+  const size = [
+    tn('reader.services', '{{count}} service', '{{count}} services', services),
+    tn('reader.calls-count', '{{count}} call', '{{count}} calls', calls),
+  ].join(', ');
   const keys = t('reader.keys', 'Arrow keys move between services, Enter opens what can be done, Escape goes back.');
   const hypothetical = summary.what_if
     ? ` ${t('reader.hypothetical', 'Hypothetical: {{supposed}}.', { supposed: supposed(summary.what_if) })}`

@@ -1,6 +1,6 @@
 /** The time line under the graph: posteriors over the dashboard's range, any time of it, and playback. */
 import type { Summary } from '../report';
-import { t } from '../text';
+import { languageTag, t } from '../text';
 import type { Panel } from '../wasm';
 import { button, element } from './dom';
 
@@ -139,7 +139,7 @@ export class Strip {
     const playing = this.timer !== 0;
     this.play.textContent = playing ? t('timeline.pause', 'Pause') : t('timeline.play', 'Play');
     this.now.classList.toggle('quoll-hidden', this.shown === null);
-    const text = this.shown === null ? t('timeline.at-now', 'now') : new Date(this.shown).toLocaleTimeString();
+    const text = this.shown === null ? t('timeline.at-now', 'now') : new Date(this.shown).toLocaleTimeString(languageTag());
     this.said.textContent = text;
     if (this.range) {
       this.canvas.setAttribute('aria-valuemin', String(this.range[0]));

@@ -1,6 +1,6 @@
 /** The row above the graph: search, layout, filters, namespaces, export, and everything in view again. */
 import type { Layout, Summary } from '../report';
-import { t } from '../text';
+import { t, tn } from '../text';
 import { button, element } from './dom';
 
 export interface FilterState {
@@ -198,7 +198,7 @@ export class Toolbar {
 
   private searched(): void {
     const count = this.actions.search(this.find.value.trim());
-    this.found.textContent = this.find.value.trim() === '' ? '' : t('toolbar.found', '{{count}} found', { count });
+    this.found.textContent = this.find.value.trim() === '' ? '' : tn('toolbar.found', '{{count}} found', '{{count}} found', { count });
   }
 
   private pane(name: string, ...content: HTMLElement[]): HTMLElement {

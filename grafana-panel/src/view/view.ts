@@ -4,20 +4,25 @@
  *
  * All decisions are in WASM; this listens, asks and shows.
  */
-import type { Detail, Details } from '../details';
+import type { Details } from '../details';
 import { type Drawn, parseDrawn } from '../drawn';
-import { describeCall, describeService, type Picked, type Service, type Summary } from '../report';
+import { fetchIcons, iconPath } from '../icons';
+import { isPlain, type LegendNotes, type Looks } from '../looks';
+import { sentence } from '../notes';
+import { describeService, type Picked, type Service, type Summary, type Written } from '../report';
 import { packNames, type Samples, type TimelineSamples } from '../samples';
-import { t } from '../text';
+import { languageTag, t, tn } from '../text';
 import type { Panel } from '../wasm';
 import { callItems, type Deeds, serviceItems } from './actions';
 import { adoptStyles, button, element } from './dom';
 import { asPng, download } from './download';
 import { causes, legend, supposed } from './lists';
+import { listenToKeys } from './keys';
 import { Menu } from './menu';
 import { listen, type Place } from './pointer';
 import { tell } from './reader';
 import { Strip } from './strip';
+import { beside, callDetail, type Tip, tipOf } from './tips';
 import { Toolbar } from './toolbar';
 import css from './view.css';
 
@@ -47,13 +52,10 @@ export interface Extra {
   /** Sentences about what was wrong with the data. */
   notes?: string[];
   details?: Details;
-}
-
-export interface Tip {
-  clientX: number;
-  clientY: number;
-  title: string;
-  lines: string[];
+  looks?: Looks;
+  legend?: LegendNotes;
+  /** Where the icons that looks name lie, with a closing slash. */
+  icons?: string;
 }
 
 /** Widths and heights in CSS pixels from which parts have room. */
@@ -64,7 +66,6 @@ const TOOLBAR_HEIGHT = 240;
 const TIMELINE_HEIGHT = 320;
 const READER_DELAY_MS = 250;
 const HINT_MS = 1500;
-const KEY_ZOOM = 1.25;
 
 export class View {
   private readonly root = element('div', 'quoll');
@@ -88,6 +89,9 @@ export class View {
 
   private summary: Summary | undefined;
   private details: Details | undefined;
+  private legendNotes: LegendNotes | undefined;
+  private dressed = '';
+  private gone = false;
   private notes: string[] = [];
   private size = { width: 0, height: 0 };
   private options: ViewOptions = { showCauses: true, showLegend: true, emptyHint: '' };
@@ -218,7 +222,33 @@ export class View {
     }
     this.notes = extra.notes ?? [];
     this.details = extra.details;
+    this.legendNotes = extra.legend;
+    this.dress(extra.looks, extra.icons);
     this.refresh();
+  }
+
+  /** Hands over what the data says about looks; icons follow when they have come. */
+  private dress(looks: Looks | undefined, icons: string | undefined): void {
+    const plain = !looks || isPlain(looks);
+    if (plain && this.dressed === '') {
+      return;
+    }
+    const nodes = Object.entries(looks?.nodes ?? {});
+    const named = nodes.flatMap(([, { icon }]) => (icon ? [icon] : []));
+    const drawn = nodes.map(([id, look]) => [id, { ...look, icon: look.icon && iconPath(look.icon) }]);
+    const dressed = plain ? '' : JSON.stringify({ ...looks, nodes: Object.fromEntries(drawn) });
+    if (dressed !== this.dressed) {
+      this.dressed = dressed;
+      this.panel.dress(dressed);
+    }
+    if (named.length > 0 && icons !== undefined) {
+      void fetchIcons(named, icons).then((came) => {
+        if (came && !this.gone) {
+          this.dress(looks, undefined);
+          this.paint();
+        }
+      });
+    }
   }
 
   /** What was painted last; for tests and tools. */
@@ -238,6 +268,7 @@ export class View {
   }
 
   destroy(): void {
+    this.gone = true;
     cancelAnimationFrame(this.frame);
     clearTimeout(this.reading);
     clearTimeout(this.hinting);
@@ -257,7 +288,8 @@ export class View {
     const { showCauses, showLegend, showToolbar = true, showTimeline = true } = this.options;
     const empty = this.summary?.services.length === 0;
     this.root.classList.toggle('quoll-below', !beside);
-    this.side.classList.toggle('quoll-hidden', !showCauses || !room || empty);
+    const silent = this.causes.childElementCount === 0 && this.extra.childElementCount === 0;
+    this.side.classList.toggle('quoll-hidden', !showCauses || !room || empty || silent);
     this.legend.classList.toggle('quoll-hidden', !showLegend || height < LEGEND_HEIGHT || empty);
     this.toolbar.root.classList.toggle('quoll-hidden', !showToolbar || height < TOOLBAR_HEIGHT || empty);
     const range = this.summary ? this.strip.update(this.summary) : false;
@@ -297,8 +329,11 @@ export class View {
   }
 
   private refresh(): void {
-    const read = JSON.parse(this.panel.summary()) as Summary;
-    const summary = { ...read, notes: [...this.notes, ...read.notes] };
+    const read = JSON.parse(this.panel.summary()) as Written;
+    const plain = this.legendNotes?.plain === true;
+    // Data that is none of ours cannot lack what only ours has.
+    const remarks = read.notes.filter(({ id }) => !(plain && id === 'shares'));
+    const summary: Summary = { ...read, notes: [...this.notes, ...remarks.map(sentence)] };
     this.summary = summary;
     const style = this.root.style;
     style.setProperty('--quoll-inferred', summary.inferred);
@@ -313,10 +348,10 @@ export class View {
         ...summary.notes.map((note) => element('span', '', note)),
       );
     }
-    this.legend.replaceChildren(...legend(summary));
+    this.legend.replaceChildren(...legend(summary, this.legendNotes));
     const open = (id: number): void => this.suppose(id);
     const reset = (): void => this.suppose(-1);
-    this.causes.replaceChildren(...causes(summary, { open, reset, incidentUrl: this.options.incidentUrl }));
+    this.causes.replaceChildren(...causes(summary, { open, reset, plain, incidentUrl: this.options.incidentUrl }));
     this.showChips(summary);
     this.toolbar.show(summary);
     this.arrangeParts();
@@ -340,7 +375,7 @@ export class View {
       parts.push(element('span', '', text), button(t('view.reset', 'Reset'), () => this.suppose(-1)));
     }
     if (summary.time_ms !== null) {
-      const time = new Date(summary.time_ms).toLocaleTimeString();
+      const time = new Date(summary.time_ms).toLocaleTimeString(languageTag());
       parts.push(element('span', '', t('view.past', 'Scores and posteriors as of {{time}}', { time })));
     }
     this.banner.classList.toggle('quoll-hidden', parts.length === 0);
@@ -353,7 +388,7 @@ export class View {
       this.chips.replaceChildren();
       return;
     }
-    const text = t('view.hidden', '{{count}} services hidden', { count: summary.hidden });
+    const text = tn('view.hidden', '{{count}} service hidden', '{{count}} services hidden', { count: summary.hidden });
     this.chips.replaceChildren(
       element('span', '', text),
       button(t('view.unhide', 'Show them'), () => this.everywhere()),
@@ -440,7 +475,36 @@ export class View {
       scrolled: () => this.say(t('view.scroll', 'Hold Ctrl to zoom')),
     });
     this.canvas.addEventListener('focus', () => this.showTip(undefined));
-    this.root.addEventListener('keydown', (event) => this.key(event));
+    listenToKeys(this.root, this.canvas, {
+      back: () => {
+        const narrowed = this.around;
+        if (this.summary?.what_if) {
+          this.suppose(-1);
+        } else if (narrowed) {
+          this.everywhere();
+        } else {
+          return false;
+        }
+        return true;
+      },
+      move: (dx, dy) => {
+        const next = this.panel.beside(this.focused, dx, dy);
+        if (next >= 0) {
+          this.focusOn(next);
+          this.speak(next);
+        }
+      },
+      open: () => {
+        const focused = this.focused >= 0;
+        if (focused) {
+          this.openFocused();
+        }
+        return focused;
+      },
+      zoom: (factor) => this.zoom({ x: this.stage.clientWidth / 2, y: this.stage.clientHeight / 2 }, factor),
+      showAll: () => this.showAll(),
+      search: () => this.toolbar.focusSearch(),
+    });
   }
 
   private zoom(at: { x: number; y: number }, factor: number): void {
@@ -508,59 +572,10 @@ export class View {
     const summary = this.summary;
     const only = calls.length === 1 ? summary?.calls[calls[0] ?? -1] : undefined;
     if (summary) {
-      const items = callItems(summary, calls, only && this.callDetail(summary, only), this.deeds());
+      const items = callItems(summary, calls, only && callDetail(summary, this.details, only), this.deeds());
       const label = only ? `${only.client} → ${only.server}` : t('view.calls', 'Calls');
       this.menu.show(label, items, { x: at.x + 8, y: at.y + 8 }, () => this.canvas.focus());
     }
-  }
-
-  private callDetail(summary: Summary, call: { client: string; server: string }): Detail | undefined {
-    const id = (label: string): string => summary.services.find((service) => service.label === label)?.id ?? label;
-    return this.details?.call(id(call.client), id(call.server));
-  }
-
-  private key(event: KeyboardEvent): void {
-    const middle = { x: this.stage.clientWidth / 2, y: this.stage.clientHeight / 2 };
-    if (event.key === 'Escape' && (this.summary?.what_if || this.around)) {
-      event.stopPropagation();
-      if (this.summary?.what_if) {
-        this.suppose(-1);
-      } else {
-        this.everywhere();
-      }
-      return;
-    }
-    if (event.target !== this.canvas || event.ctrlKey || event.metaKey || event.altKey) {
-      return;
-    }
-    const steps: Record<string, [number, number]> = {
-      ArrowRight: [1, 0],
-      ArrowLeft: [-1, 0],
-      ArrowDown: [0, 1],
-      ArrowUp: [0, -1],
-    };
-    const step = steps[event.key];
-    if (step) {
-      const next = this.panel.beside(this.focused, ...step);
-      if (next >= 0) {
-        this.focusOn(next);
-        this.speak(next);
-      }
-    } else if ((event.key === 'Enter' || event.key === ' ') && this.focused >= 0) {
-      this.openFocused();
-    } else if (event.key === '+' || event.key === '=') {
-      this.zoom(middle, KEY_ZOOM);
-    } else if (event.key === '-') {
-      this.zoom(middle, 1 / KEY_ZOOM);
-    } else if (event.key === '0' || event.key === 'Home') {
-      this.showAll();
-    } else if (event.key === '/') {
-      this.toolbar.focusSearch();
-    } else {
-      return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
   }
 
   private openFocused(): void {
@@ -596,43 +611,8 @@ export class View {
     const picked = at ? this.pick(at) : null;
     this.canvas.classList.toggle('quoll-pointing', picked !== null);
     this.focusOn(picked?.kind === 'service' || picked?.kind === 'cluster' ? picked.id : -1);
-    this.showTip(at && picked ? this.tipOf(picked, at) : undefined, at);
-  }
-
-  private tipOf(picked: NonNullable<Picked>, at: Place): Tip | undefined {
-    const summary = this.summary;
-    const place = { clientX: at.clientX, clientY: at.clientY };
-    const extra = (detail: Detail | undefined): string[] => (detail?.lines ?? []).map(([n, v]) => `${n}: ${v}`);
-    if (!summary) {
-      return undefined;
-    }
-    if (picked.kind === 'service') {
-      const service = summary.services[picked.id];
-      const lines = service && [...describeService(service, summary), ...extra(this.details?.service(service.id))];
-      return service && lines ? { ...place, title: service.id, lines } : undefined;
-    }
-    if (picked.kind === 'cluster') {
-      const cluster = summary.clusters.find(({ namespace }) => namespace === picked.namespace);
-      const count = cluster?.services ?? 0;
-      const lines = [t('view.cluster', '{{count}} services; click to open', { count })];
-      return { ...place, title: picked.namespace, lines };
-    }
-    if (picked.kind === 'hidden') {
-      const count = summary.nodes.find(({ id }) => id === picked.id)?.hidden ?? 0;
-      const title = t('view.neighbours', '{{count}} hidden neighbours', { count });
-      return { ...place, title, lines: [t('view.expand', 'click to show them')] };
-    }
-    const call = summary.calls[picked.calls[0] ?? -1];
-    if (!call) {
-      return undefined;
-    }
-    if (picked.calls.length > 1) {
-      const end = (id: number): string => summary.nodes.find((node) => node.id === id)?.label ?? '';
-      const title = `${end(picked.client)} → ${end(picked.server)}`;
-      return { ...place, title, lines: [t('menu.calls', '{{count}} calls between these', { count: picked.calls.length })] };
-    }
-    const lines = [...describeCall(call), ...extra(this.callDetail(summary, call))];
-    return { ...place, title: `${call.client} → ${call.server}`, lines };
+    const told = picked && this.summary ? tipOf(picked, this.summary, this.details) : undefined;
+    this.showTip(at && told ? { clientX: at.clientX, clientY: at.clientY, ...told } : undefined, at);
   }
 
   private showTip(tip: Tip | undefined, at?: Place): void {
@@ -643,12 +623,7 @@ export class View {
     this.tip.classList.toggle('quoll-hidden', !tip);
     if (tip && at) {
       this.tip.replaceChildren(element('strong', '', tip.title), ...tip.lines.map((line) => element('div', '', line)));
-      const { clientWidth, clientHeight } = this.stage;
-      const { offsetWidth, offsetHeight } = this.tip;
-      const left = at.x + 14 + offsetWidth > clientWidth ? at.x - 14 - offsetWidth : at.x + 14;
-      const top = Math.min(at.y + 10, clientHeight - offsetHeight - 2);
-      this.tip.style.left = `${Math.max(2, left)}px`;
-      this.tip.style.top = `${Math.max(2, top)}px`;
+      beside(this.tip, at, this.stage);
     }
   }
 }

@@ -3,6 +3,7 @@
 //! Fill says how anomalous a service is, violet (ring, halo) what the inference concluded, blue what
 //! is only supposed, and the colour of an edge its errors. Scales are continuous and saturate.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// An opaque sRGB colour.
@@ -91,11 +92,29 @@ impl fmt::Display for Colour {
     }
 }
 
-/// A piecewise linear colour scale; stops are sorted by value.
-pub type Scale = &'static [(f64, Colour)];
+/// A colour scale; stops are sorted by value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scale {
+    /// From which value on, which colour.
+    pub stops: Cow<'static, [(f64, Colour)]>,
+    /// Each colour holds until the next one, as thresholds do; else they blend.
+    pub stepped: bool,
+}
+
+impl Scale {
+    const fn smooth(stops: &'static [(f64, Colour)]) -> Self {
+        Self { stops: Cow::Borrowed(stops), stepped: false }
+    }
+
+    /// The colour of a value, or of the nearest of some thousand if the scale blends: many marks, few looks.
+    #[must_use]
+    pub fn coarse(&self, value: f64, steps: f64) -> Colour {
+        on_scale(self, if self.stepped { value } else { (value * steps).round() / steps })
+    }
+}
 
 /// Everything drawn takes its colour from here.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Theme {
     /// What the canvas lies upon; label outlines take it.
     pub background: Colour,
@@ -113,27 +132,27 @@ pub struct Theme {
     pub errors: Scale,
 }
 
-const SCORE_DARK: Scale = &[
+const SCORE_DARK: &[(f64, Colour)] = &[
     (0.0, Colour::hex(0x4f_7d_8c)),
     (0.6, Colour::hex(0x6f_a8_7b)),
     (1.0, Colour::hex(0xf2_b1_34)),
     (2.0, Colour::hex(0xf0_6a_3a)),
     (4.0, Colour::hex(0xe0_2f_44)),
 ];
-const SCORE_LIGHT: Scale = &[
+const SCORE_LIGHT: &[(f64, Colour)] = &[
     (0.0, Colour::hex(0x8f_b8_c4)),
     (0.6, Colour::hex(0x8c_c0_94)),
     (1.0, Colour::hex(0xe8_a3_17)),
     (2.0, Colour::hex(0xe0_5a_26)),
     (4.0, Colour::hex(0xc4_16_2a)),
 ];
-const ERRORS_DARK: Scale = &[
+const ERRORS_DARK: &[(f64, Colour)] = &[
     (0.0, Colour::hex(0x6b_72_80)),
     (0.01, Colour::hex(0x95_79_6a)),
     (0.05, Colour::hex(0xd9_80_4a)),
     (0.25, Colour::hex(0xf2_49_5c)),
 ];
-const ERRORS_LIGHT: Scale = &[
+const ERRORS_LIGHT: &[(f64, Colour)] = &[
     (0.0, Colour::hex(0x9a_a1_ad)),
     (0.01, Colour::hex(0xa8_8b_78)),
     (0.05, Colour::hex(0xcf_6d_2c)),
@@ -151,8 +170,8 @@ impl Theme {
                 muted: Colour::hex(0x8a_90_9c),
                 inferred: Colour::hex(0xc0_8b_f5),
                 hypothetical: Colour::hex(0x5a_b4_ff),
-                score: SCORE_DARK,
-                errors: ERRORS_DARK,
+                score: Scale::smooth(SCORE_DARK),
+                errors: Scale::smooth(ERRORS_DARK),
             }
         } else {
             Self {
@@ -161,8 +180,8 @@ impl Theme {
                 muted: Colour::hex(0x6e_76_81),
                 inferred: Colour::hex(0x7a_2f_b8),
                 hypothetical: Colour::hex(0x1f_6f_d6),
-                score: SCORE_LIGHT,
-                errors: ERRORS_LIGHT,
+                score: Scale::smooth(SCORE_LIGHT),
+                errors: Scale::smooth(ERRORS_LIGHT),
             }
         }
     }
@@ -170,11 +189,14 @@ impl Theme {
 
 /// The colour of `value` on `scale`; values beyond an end take that end's colour, NaN the lower one.
 #[must_use]
-pub fn on_scale(scale: Scale, value: f64) -> Colour {
-    let Some(&(first_value, first)) = scale.first() else { return Colour::hex(0) };
+pub fn on_scale(scale: &Scale, value: f64) -> Colour {
+    let Some(&(first_value, first)) = scale.stops.first() else { return Colour::hex(0) };
     let mut below = (first_value, first);
-    for &(at, colour) in scale {
+    for &(at, colour) in scale.stops.iter() {
         if value < at {
+            if scale.stepped {
+                return below.1;
+            }
             let span = at - below.0;
             return if span > 0.0 { below.1.mix(colour, (value - below.0) / span) } else { colour };
         }
@@ -200,13 +222,22 @@ mod tests {
 
     #[test]
     fn scales_interpolate_and_saturate() {
-        let scale = SCORE_DARK;
-        assert_eq!(on_scale(scale, -1.0), scale[0].1);
-        assert_eq!(on_scale(scale, 99.0), scale[4].1);
-        assert_eq!(on_scale(scale, 1.0), scale[2].1);
-        assert_eq!(on_scale(scale, f64::NAN), scale[0].1);
-        let between = on_scale(scale, 1.5);
-        assert!(between != scale[2].1 && between != scale[3].1);
+        let scale = Scale::smooth(SCORE_DARK);
+        let stop = |at: usize| SCORE_DARK[at].1;
+        assert_eq!(on_scale(&scale, -1.0), stop(0));
+        assert_eq!(on_scale(&scale, 99.0), stop(4));
+        assert_eq!(on_scale(&scale, 1.0), stop(2));
+        assert_eq!(on_scale(&scale, f64::NAN), stop(0));
+        let between = on_scale(&scale, 1.5);
+        assert!(between != stop(2) && between != stop(3));
+    }
+
+    #[test]
+    fn thresholds_hold_until_the_next_one() {
+        let [green, red] = [Colour::hex(0x00_80_00), Colour::hex(0xff_00_00)];
+        let scale = Scale { stops: vec![(f64::NEG_INFINITY, green), (1.5, red)].into(), stepped: true };
+        assert_eq!([-9.0, 1.499, 1.5, 99.0].map(|v| scale.coarse(v, 64.0)), [green, green, red, red]);
+        assert_eq!(on_scale(&scale, f64::NAN), green);
     }
 
     #[test]
@@ -214,7 +245,7 @@ mod tests {
         for dark in [true, false] {
             let theme = Theme::new(dark, None);
             assert!(theme.text.contrast(theme.background) > 7.0);
-            for (_, colour) in theme.score.iter().chain(theme.errors) {
+            for (_, colour) in theme.score.stops.iter().chain(theme.errors.stops.iter()) {
                 assert!(colour.contrast(theme.background) > 1.9, "{colour} dark={dark}");
                 assert!(colour.ink().contrast(*colour) > 4.0, "{colour}");
             }

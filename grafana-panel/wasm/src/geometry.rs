@@ -3,6 +3,7 @@
 
 use crate::camera::{Camera, Point};
 use crate::labels::Area;
+use crate::looks::Worn;
 use crate::path::{self, Ends, Path, Pull, path};
 use crate::quadtree::Quadtree;
 use crate::shown::Shown;
@@ -78,14 +79,16 @@ fn busiest(shown: &Shown) -> f64 {
 impl Geometry {
     /// The shapes of what is shown. `ringed` says which nodes have a ring around them.
     #[must_use]
-    pub fn of(shown: &Shown, placed: &Placed, camera: &Camera, ringed: &dyn Fn(usize) -> bool) -> Self {
+    pub fn of(shown: &Shown, placed: &Placed, camera: &Camera, ringed: &dyn Fn(usize) -> bool, worn: &Worn) -> Self {
         let radius = camera.radius();
         let discs: Vec<Disc> = shown
             .nodes
             .iter()
             .zip(placed.slots.iter().zip(&placed.presence))
-            .map(|(node, (slot, &presence))| {
-                let full = if node.cluster { radius * CLUSTER } else { radius };
+            .enumerate()
+            .map(|(place, (node, (slot, &presence)))| {
+                let size = if node.cluster { CLUSTER } else { worn.node(place).map_or(1.0, |l| l.size) };
+                let full = radius * size;
                 Disc { centre: camera.project(*slot), radius: full * (0.4 + 0.6 * presence), presence }
             })
             .collect();
@@ -109,9 +112,12 @@ impl Geometry {
         };
         let mut paths = Vec::with_capacity(shown.links.len());
         let mut widths = Vec::with_capacity(shown.links.len());
-        for (link, route) in shown.links.iter().zip(&placed.routes) {
+        for (index, (link, route)) in shown.links.iter().zip(&placed.routes).enumerate() {
             let busier = link.rate.is_some_and(|r| r >= busy);
-            let width = if fine { width(link.rate, radius) } else { 1.0 + f64::from(u8::from(busier)) * 0.75 };
+            let own = worn.link(index);
+            let usual = if fine { width(link.rate, radius) } else { 1.0 + f64::from(u8::from(busier)) * 0.75 };
+            let width = own.and_then(|l| l.width).filter(|_| fine).unwrap_or(usual)
+                + if own.is_some_and(|l| l.highlighted) { 1.5 } else { 0.0 };
             widths.push(width);
             if !in_view(link) {
                 paths.push(Path::default());

@@ -9,6 +9,7 @@
 use quoll_blast_radius::{CallEdge, CallGraph, ENGINE_VERSION, SingleFault, single_fault};
 
 use crate::model::{Incident, Model};
+use crate::notes::Note;
 use crate::what_if::Lab;
 
 /// Largest difference between a written and a computed posterior that passes as equal.
@@ -62,8 +63,8 @@ pub struct Inference {
     pub root_cause: Vec<Option<f64>>,
     /// Blast radius of the likeliest root of all incidents, unless no fault is likelier.
     pub reach: Option<Reach>,
-    /// Sentences for the user.
-    pub notes: Vec<String>,
+    /// What the user should know of these answers.
+    pub notes: Vec<Note>,
 }
 
 /// Strength per call: as written, else estimated; true if any was estimated.
@@ -85,6 +86,29 @@ pub(crate) fn strengths(model: &Model) -> (Vec<f64>, bool) {
     (all.collect(), estimated)
 }
 
+/// Why an incident's posterior cannot be worked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// The leak or the prior of no fault is not among the data.
+    NoPriors,
+    /// This service has no prior.
+    NoPriorOf(String),
+    /// The engine refuses, in its own words.
+    Engine(String),
+}
+
+impl Obstacle {
+    /// As a note about an incident: what is not possible, and why.
+    pub(crate) fn note(self, id: &'static str, incident: &str) -> Note {
+        let (because, what) = match self {
+            Self::NoPriors => ("no-priors", String::new()),
+            Self::NoPriorOf(service) => ("no-prior-of", service),
+            Self::Engine(error) => ("engine", error),
+        };
+        Note::new(id).with("incident", incident).with("because", because).with("what", what)
+    }
+}
+
 /// What the engine is asked about one incident; services are numbered as in [`Incident::roots`].
 pub(crate) struct Question {
     pub(crate) graph: CallGraph,
@@ -95,9 +119,9 @@ pub(crate) struct Question {
 }
 
 /// An incident's question, from the written priors, evidence and strengths.
-pub(crate) fn incident_question(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<Question, String> {
+pub(crate) fn incident_question(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<Question, Obstacle> {
     let (Some(leak), Some(no_fault_prior)) = (model.leak, incident.no_fault_prior) else {
-        return Err("its priors are not among the data".to_owned());
+        return Err(Obstacle::NoPriors);
     };
     let members: Vec<usize> = incident.roots.iter().map(|r| r.0).collect();
     let local = |service: usize| members.binary_search(&service).ok();
@@ -105,7 +129,7 @@ pub(crate) fn incident_question(model: &Model, incident: &Incident, strengths: &
     let mut evidence = Vec::with_capacity(members.len());
     for &service in &members {
         let service = &model.services[service];
-        priors.push(service.fault_prior.ok_or_else(|| format!("{} has no prior", service.label))?);
+        priors.push(service.fault_prior.ok_or_else(|| Obstacle::NoPriorOf(service.label.clone()))?);
         evidence.push(service.log_likelihood_ratio.unwrap_or(0.0));
     }
     let edges: Vec<_> = model
@@ -116,14 +140,15 @@ pub(crate) fn incident_question(model: &Model, incident: &Incident, strengths: &
             Some(CallEdge { client: local(c.client)? as u32, server: local(c.server)? as u32, strength })
         })
         .collect();
-    let graph = CallGraph::new(members.len() as u32, &edges).map_err(|e| e.to_string())?;
+    let graph = CallGraph::new(members.len() as u32, &edges).map_err(|e| Obstacle::Engine(e.to_string()))?;
     Ok(Question { graph, leak: vec![leak; members.len()], no_fault_prior, priors, evidence })
 }
 
 /// Computes an incident again; the largest difference to what is written, and whether it is approximate.
-fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f64, bool), String> {
+fn recompute(model: &Model, incident: &Incident, strengths: &[f64]) -> Result<(f64, bool), Obstacle> {
     let Question { graph, leak, no_fault_prior, priors, evidence } = incident_question(model, incident, strengths)?;
-    let answer = single_fault(&graph, &leak, no_fault_prior, &priors, &evidence).map_err(|e| e.to_string())?;
+    let answer =
+        single_fault(&graph, &leak, no_fault_prior, &priors, &evidence).map_err(|e| Obstacle::Engine(e.to_string()))?;
     let posterior = answer.posterior();
     let pairs = incident.roots.iter().map(|r| r.1).zip(&posterior.root_cause);
     let mut difference = pairs.map(|(written, computed)| (written - computed).abs()).fold(0.0, f64::max);
@@ -140,15 +165,11 @@ impl Inference {
         let mut inference = Self { root_cause: vec![None; model.services.len()], ..Self::default() };
         let (strengths, estimated) = strengths(model);
         if estimated && model.calls.iter().all(|c| c.strength.is_none()) {
-            inference
-                .notes
-                .push("Strengths of calls are not among the data; blast radii use request shares.".to_owned());
+            inference.notes.push(Note::new("shares"));
         }
         let versions_differ = model.engine_version.as_deref().is_some_and(|v| v != ENGINE_VERSION);
         if let (true, Some(version)) = (versions_differ, &model.engine_version) {
-            inference.notes.push(format!(
-                "The scorer's engine is version {version}, this panel's is {ENGINE_VERSION}: what-if may differ from the scorer."
-            ));
+            inference.notes.push(Note::new("versions").with("scorer", version).with("panel", ENGINE_VERSION));
         }
         for incident in &model.incidents {
             for &(service, probability) in &incident.roots {
@@ -158,23 +179,16 @@ impl Inference {
             let difference = match recompute(model, incident, &strengths) {
                 Ok((difference, approximate)) => {
                     if approximate {
-                        inference.notes.push(format!(
-                            "Incident {} is too wide for the exact posterior; it is approximate.",
-                            incident.id
-                        ));
+                        inference.notes.push(Note::new("approximate").with("incident", &incident.id));
                     }
                     if difference > TOLERANCE && !versions_differ {
-                        inference.notes.push(format!(
-                            "Incident {}: written and recomputed posteriors differ by {difference:.1e}; the data may mix two ticks.",
-                            incident.id
-                        ));
+                        let note = Note::new("differs").with("incident", &incident.id);
+                        inference.notes.push(note.with("difference", format!("{difference:.1e}")));
                     }
                     Some(difference)
                 }
-                Err(reason) => {
-                    inference
-                        .notes
-                        .push(format!("Incident {}: the posterior could not be checked: {reason}.", incident.id));
+                Err(obstacle) => {
+                    inference.notes.push(obstacle.note("unchecked", &incident.id));
                     None
                 }
             };
@@ -191,9 +205,7 @@ impl Inference {
             match lab.reach(model, root) {
                 Ok(reach) => {
                     if !reach.exact {
-                        inference
-                            .notes
-                            .push("The graph is too wide for an exact blast radius; it is an upper bound.".to_owned());
+                        inference.notes.push(Note::new("bound"));
                     }
                     inference.reach = Some(reach);
                 }
@@ -273,7 +285,7 @@ pub(crate) mod tests {
             })
             .collect();
         let inference = Inference::of(&model(&lines), &mut Lab::default());
-        assert!(inference.notes[0].contains("differ by"), "{:?}", inference.notes);
+        assert_eq!(inference.notes[0].id, "differs");
     }
 
     #[test]
@@ -288,7 +300,8 @@ pub(crate) mod tests {
                 }
             })
             .collect();
-        assert!(Inference::of(&model(&lines), &mut Lab::default()).notes[0].contains("version 0"));
+        let notes = Inference::of(&model(&lines), &mut Lab::default()).notes;
+        assert_eq!((notes[0].id, notes[0].value("scorer")), ("versions", Some("0")));
     }
 
     #[test]
@@ -297,7 +310,7 @@ pub(crate) mod tests {
             chain().into_iter().filter(|l| l.contains("root_cause") || l.contains("edge_strength")).collect();
         let inference = Inference::of(&model(&lines), &mut Lab::default());
         assert_eq!(inference.incidents[0].causes[0].0, Some(2));
-        assert!(inference.notes[0].contains("could not be checked"), "{:?}", inference.notes);
+        assert_eq!((inference.notes[0].id, inference.notes[0].value("because")), ("unchecked", Some("no-priors")));
         assert!(inference.reach.is_some());
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::notes::Note;
 use crate::samples::{Sample, Selection, TICK};
 
 /// A service: optional namespace, then name; the order of ids.
@@ -101,8 +102,8 @@ pub struct Model {
     pub engine_version: Option<String>,
     /// End of the tick, seconds since the epoch.
     pub tick_seconds: Option<f64>,
-    /// Sentences for the user about what is missing or was left out.
-    pub notes: Vec<String>,
+    /// What is missing or was left out.
+    pub notes: Vec<Note>,
 }
 
 #[derive(Default)]
@@ -217,9 +218,7 @@ impl Model {
             }
         }
         if unusable > 0 {
-            model
-                .notes
-                .push(format!("{unusable} series lack the labels that say what they belong to, and are left out."));
+            model.notes.push(Note::new("unlabelled").count(unusable));
         }
         model.assemble(services, calls, incidents);
         for service in &mut model.services {
@@ -275,7 +274,7 @@ impl Model {
         for (name, draft) in incidents {
             let roots: Vec<_> = draft.roots.iter().filter_map(|(k, p)| Some((id(k)?, *p))).collect();
             if roots.is_empty() {
-                self.notes.push(format!("Incident {name} names no service and is left out."));
+                self.notes.push(Note::new("rootless").with("incident", name));
                 continue;
             }
             self.incidents.push(Incident {
@@ -347,7 +346,7 @@ mod tests {
         assert_eq!(model.services.len(), 1);
         assert_eq!(model.services[0].score, Some(1.5));
         assert!(model.calls.is_empty() && model.incidents.is_empty());
-        assert_eq!(model.notes.len(), 2, "{:?}", model.notes);
+        assert_eq!(model.notes.iter().map(|n| n.id).collect::<Vec<_>>(), ["unlabelled", "rootless"]);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::notes::Note;
+
 /// Separates samples (ASCII record separator: no Prometheus label is likely to hold it, and one that does only splits).
 pub const RECORD: char = '\u{1e}';
 /// Separates label names and values (ASCII unit separator).
@@ -75,8 +77,8 @@ impl<'a> Sample<'a> {
 pub struct Selection<'a> {
     /// In the order given.
     pub samples: Vec<Sample<'a>>,
-    /// Sentences for the user about what was left out.
-    pub notes: Vec<String>,
+    /// What was left out.
+    pub notes: Vec<Note>,
 }
 
 /// Labels that tell scopes apart: they are copied to every output, so those of the outputs about no service
@@ -121,11 +123,7 @@ pub fn select<'a>(packed: &'a str, values: &[f64]) -> Selection<'a> {
         };
         let all: Vec<_> = scopes.iter().map(name).collect();
         let shown = all.first().cloned().unwrap_or_default();
-        let others = all.len() - 1;
-        notes.push(format!(
-            "The data holds {} scopes; this shows {shown} and hides {others} more. Filter the query by label to choose.",
-            all.len()
-        ));
+        notes.push(Note::new("scopes").count(all.len()).with("shown", shown));
         let keep = scopes.into_iter().next().unwrap_or_default();
         let keep: Vec<(String, String)> = keep.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         samples.retain(|s| {
@@ -192,7 +190,7 @@ pub(crate) mod tests {
         let selection = select(&packed, &values);
         assert_eq!(selection.samples.len(), 1);
         assert_eq!(selection.samples[0].value, 2.0);
-        assert!(selection.notes[0].contains("cluster=east"), "{:?}", selection.notes);
+        assert_eq!(selection.notes, [Note::new("scopes").count(2).with("shown", "cluster=east")]);
     }
 
     #[test]
@@ -236,7 +234,7 @@ pub(crate) mod tests {
         let (packed, values) = pack(&lines);
         let selection = select(&packed, &values);
         assert_eq!(selection.samples.iter().map(|s| s.value).collect::<Vec<_>>(), [100.0, 1.0, 90.0]);
-        assert!(selection.notes[0].contains("2 scopes"), "{:?}", selection.notes);
+        assert_eq!((selection.notes[0].id, selection.notes[0].count), ("scopes", Some(2)));
         let (packed, values) = pack(&[lines[0], lines[2], lines[4]]);
         let selection = select(&packed, &values);
         assert_eq!((selection.samples.len(), selection.notes.len()), (3, 0), "{:?}", selection.notes);

@@ -27,7 +27,7 @@ impl View {
             ("engine_version", &|o| optional_string(o, model.engine_version.as_deref())),
             ("panel_engine_version", &|o| string(o, ENGINE_VERSION)),
             ("notes", &|o| {
-                list(o, model.notes.iter().chain(&self.inference.notes).chain(supposed), |o, n| string(o, n));
+                list(o, model.notes.iter().chain(&self.inference.notes).chain(supposed), |o, n| n.write(o));
             }),
             ("services", &|o| list(o, 0..model.services.len(), |o, id| self.service(o, id, shown))),
             ("calls", &|o| list(o, 0..model.calls.len(), |o, id| self.call(o, id))),
@@ -44,9 +44,10 @@ impl View {
             ("hidden", &|o| o.push_str(&self.hidden().to_string())),
             ("search", &|o| string(o, &self.search)),
             ("time_ms", &|o| optional(o, self.time_ms)),
+            ("then", &|o| self.then(o)),
             ("time_range", &|o| list(o, self.timeline.range().iter().flat_map(|r| [r.0, r.1]), number)),
-            ("score_scale", &|o| scale(o, self.theme().score)),
-            ("error_scale", &|o| scale(o, self.theme().errors)),
+            ("score_scale", &|o| scale(o, &self.theme().score)),
+            ("error_scale", &|o| scale(o, &self.theme().errors)),
             ("inferred", &|o| string(o, &self.theme().inferred.to_string())),
             ("hypothetical", &|o| string(o, &self.theme().hypothetical.to_string())),
         ];
@@ -123,6 +124,17 @@ impl View {
             ("hits", &|o| list(o, reach.ranked(LISTED), hit)),
         ];
         object(out, fields);
+    }
+
+    /// Posteriors at the time shown, the likeliest first.
+    fn then(&self, out: &mut String) {
+        let Some(moment) = &self.moment else { return list(out, [(); 0], |_, ()| {}) };
+        let posterior = |id: usize| Some((id, moment.of(&self.model.services[id].key).1?));
+        let mut all: Vec<_> = (0..self.model.services.len()).filter_map(posterior).filter(|p| p.1 >= LISTED).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        list(out, all, |o, (id, p)| {
+            object(o, &[("label", &|o| string(o, self.label(id))), ("probability", &|o| number(o, p))]);
+        });
     }
 
     /// Services that filters hide.
@@ -203,10 +215,13 @@ fn cluster(out: &mut String, cluster: &Cluster) {
     object(out, fields);
 }
 
-fn scale(out: &mut String, scale: Scale) {
-    list(out, scale, |o, (value, colour)| {
-        object(o, &[("value", &|o| number(o, *value)), ("colour", &|o| string(o, &colour.to_string()))]);
-    });
+fn scale(out: &mut String, scale: &Scale) {
+    let stops = |o: &mut String| {
+        list(o, scale.stops.iter(), |o, (value, colour)| {
+            object(o, &[("value", &|o| number(o, *value)), ("colour", &|o| string(o, &colour.to_string()))]);
+        });
+    };
+    object(out, &[("stepped", &|o| truth(o, scale.stepped)), ("stops", &stops)]);
 }
 
 #[cfg(test)]

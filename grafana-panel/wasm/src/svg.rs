@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::camera::Point;
-use crate::canvas::{Canvas, Font, Stroke};
+use crate::canvas::{Canvas, Dash, Font, GLYPH, Stroke};
 use crate::colour::Colour;
 
 /// Writes what is painted. Text widths come from `measure`, so that labels lie as they do on screen.
@@ -50,7 +50,9 @@ impl<'a> Svg<'a> {
     }
 
     fn stroke(stroke: Stroke) -> String {
-        let dash = if stroke.dashed { " stroke-dasharray=\"4 3\"" } else { "" };
+        let Dash([a, b, c, d]) = stroke.dash;
+        let dash =
+            if stroke.dash.is_solid() { String::new() } else { format!(" stroke-dasharray=\"{a} {b} {c} {d}\"") };
         format!(
             "fill=\"none\" stroke=\"{}\" stroke-opacity=\"{:.2}\" stroke-width=\"{:.2}\"{dash}",
             stroke.colour, stroke.alpha, stroke.width
@@ -85,18 +87,23 @@ impl Canvas for Svg<'_> {
         self.body.push_str("</g>");
     }
 
-    fn arc(&mut self, centre: Point, radius: f64, share: f64, stroke: Stroke) {
+    fn arc(&mut self, centre: Point, radius: f64, from: f64, share: f64, stroke: Stroke) {
         if share >= 1.0 {
             return self.circles(&[(centre, radius)], stroke);
         }
-        let angle = share.max(0.0) * std::f64::consts::TAU;
-        let (x, y) = (centre.x + radius * angle.sin(), centre.y - radius * angle.cos());
+        let at = |turns: f64| {
+            let (sin, cos) = (turns * std::f64::consts::TAU).sin_cos();
+            Point { x: centre.x + radius * sin, y: centre.y - radius * cos }
+        };
+        let (start, end) = (at(from), at(from + share.max(0.0)));
         let large = u8::from(share > 0.5);
         self.add(format_args!(
-            "<path {} d=\"M{:.2} {:.2}A{radius:.2} {radius:.2} 0 {large} 1 {x:.2} {y:.2}\"/>",
+            "<path {} d=\"M{:.2} {:.2}A{radius:.2} {radius:.2} 0 {large} 1 {:.2} {:.2}\"/>",
             Self::stroke(stroke),
-            centre.x,
-            centre.y - radius
+            start.x,
+            start.y,
+            end.x,
+            end.y
         ));
     }
 
@@ -133,6 +140,14 @@ impl Canvas for Svg<'_> {
         ));
     }
 
+    fn glyph(&mut self, path: &str, at: Point, size: f64, fill: Colour, alpha: f64) {
+        let (x, y, scale) = (at.x - size / 2.0, at.y - size / 2.0, size / GLYPH);
+        self.add(format_args!(
+            "<path fill=\"{fill}\" fill-opacity=\"{alpha:.2}\" transform=\"translate({x:.1} {y:.1}) scale({scale:.3})\" d=\"{}\"/>",
+            escape(path)
+        ));
+    }
+
     fn measure(&mut self, text: &str, font: Font) -> f64 {
         (self.measure)(text, font)
     }
@@ -158,9 +173,9 @@ mod tests {
     fn arcs_close_only_when_full() {
         let mut measure = |_: &str, _: Font| 0.0;
         let mut svg = Svg::new(&mut measure);
-        let stroke = Stroke { colour: Colour::hex(0), alpha: 1.0, width: 1.0, dashed: true };
-        svg.arc(Point::default(), 5.0, 0.75, stroke);
-        svg.arc(Point::default(), 5.0, 1.0, stroke);
+        let stroke = Stroke { colour: Colour::hex(0), alpha: 1.0, width: 1.0, dash: Dash::USUAL };
+        svg.arc(Point::default(), 5.0, 0.0, 0.75, stroke);
+        svg.arc(Point::default(), 5.0, 0.0, 1.0, stroke);
         assert!(svg.body.contains("0 1 1 -5.00 0.00") && svg.body.contains("<circle"), "{}", svg.body);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::camera::Point;
-use crate::canvas::{Canvas, Font, Stroke};
+use crate::canvas::{Canvas, Dash, Font, Stroke};
 use crate::colour::{Colour, Theme};
 use crate::labels::{Area, Taken};
 use crate::marks::VISIBLE;
@@ -116,10 +116,10 @@ impl Timeline {
         let band = 7.0;
         let (top, bottom) = (MARGIN, (size.y - MARGIN - band - 3.0).max(MARGIN + 4.0));
         let y = |p: f64| bottom - p.clamp(0.0, 1.0) * (bottom - top);
-        let line = |colour: Colour, alpha: f64, width: f64| Stroke { colour, alpha, width, dashed: false };
+        let line = |colour: Colour, alpha: f64, width: f64| Stroke { colour, alpha, width, dash: Dash::SOLID };
         let edge = |at: f64| [Point { x: MARGIN, y: at }, Point { x: size.x - MARGIN, y: at }];
         canvas.lines(&[&edge(bottom)], line(theme.muted, 0.5, 1.0));
-        canvas.lines(&[&edge(top)], Stroke { colour: theme.muted, alpha: 0.25, width: 1.0, dashed: true });
+        canvas.lines(&[&edge(top)], Stroke { colour: theme.muted, alpha: 0.25, width: 1.0, dash: Dash::USUAL });
         // The worst score of all, as a band of colour.
         let worst = |step: usize| {
             let scores = self.series.iter().filter(|s| s.quantity == Quantity::Score);
@@ -135,7 +135,7 @@ impl Timeline {
                     [corner(left, up), corner(right, up), corner(right, down)],
                     [corner(left, up), corner(right, down), corner(left, down)],
                 ];
-                canvas.triangles(&halves, crate::colour::on_scale(theme.score, score), 0.9);
+                canvas.triangles(&halves, crate::colour::on_scale(&theme.score, score), 0.9);
             }
         }
         let mut ranked: Vec<(&Series, usize, f64)> = Vec::new();

@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 
 use quoll_blast_radius::{CallEdge, CallGraph, InferenceError, WhatIf, WhatIfError, blast_radius_bound, single_fault};
 
-use crate::inference::{Inference, Ranked, Reach, incident_question, strengths};
+use crate::inference::{Inference, Obstacle, Ranked, Reach, incident_question, strengths};
 use crate::model::{Key, Model};
+use crate::notes::Note;
 
 /// What the user supposes. Services that are gone are skipped, and remembered.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,8 +61,8 @@ pub struct Hypothesis {
     pub incidents: Vec<Ranked>,
     /// Per service, its posterior under the suppositions; empty where that stays as it is.
     pub root_cause: Vec<Option<f64>>,
-    /// Sentences for the user.
-    pub notes: Vec<String>,
+    /// What the user should know of these answers.
+    pub notes: Vec<Note>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -131,8 +132,8 @@ impl Lab {
     /// Blast radius of `root` as things are; exact unless the graph is too wide.
     ///
     /// # Errors
-    /// A sentence, where the graph itself is refused.
-    pub fn reach(&mut self, model: &Model, root: usize) -> Result<Reach, String> {
+    /// A note, where the graph itself is refused.
+    pub fn reach(&mut self, model: &Model, root: usize) -> Result<Reach, Note> {
         let prepared = self.prepare(model).map_err(refused)?;
         let Prepared { inputs, now, .. } = prepared;
         if let Some(graph) = now {
@@ -144,7 +145,7 @@ impl Lab {
         bound(inputs, &BTreeSet::new(), root).map_err(refused)
     }
 
-    fn reach_without(&mut self, model: &Model, root: usize, gone: BTreeSet<(u32, u32)>) -> Result<Reach, String> {
+    fn reach_without(&mut self, model: &Model, root: usize, gone: BTreeSet<(u32, u32)>) -> Result<Reach, Note> {
         let prepared = self.prepare(model).map_err(refused)?;
         let Prepared { inputs, now, altered } = prepared;
         let Some(now) = now else { return bound(inputs, &gone, root).map_err(refused) };
@@ -223,8 +224,8 @@ impl Lab {
     }
 }
 
-fn refused(error: impl std::fmt::Display) -> String {
-    format!("The blast radius cannot be computed: {error}.")
+fn refused(error: impl std::fmt::Display) -> Note {
+    Note::new("refused").with("what", error.to_string())
 }
 
 fn same(a: f64, b: f64) -> bool {
@@ -260,7 +261,7 @@ fn bound(inputs: &Inputs, gone: &BTreeSet<(u32, u32)>, root: usize) -> Result<Re
 }
 
 /// An incident's posterior, knowing that `healthy` services are not anomalous.
-fn without_anomaly(model: &Model, ranked: &Ranked, healthy: &BTreeSet<usize>, notes: &mut Vec<String>) -> Ranked {
+fn without_anomaly(model: &Model, ranked: &Ranked, healthy: &BTreeSet<usize>, notes: &mut Vec<Note>) -> Ranked {
     let Some(incident) = model.incidents.iter().find(|i| i.id == ranked.incident) else { return ranked.clone() };
     if !incident.roots.iter().any(|r| healthy.contains(&r.0)) {
         return ranked.clone();
@@ -272,7 +273,8 @@ fn without_anomaly(model: &Model, ranked: &Ranked, healthy: &BTreeSet<usize>, no
             }
         }
         let priors = (question.no_fault_prior, &question.priors);
-        single_fault(&question.graph, &question.leak, priors.0, priors.1, &question.evidence).map_err(|e| e.to_string())
+        single_fault(&question.graph, &question.leak, priors.0, priors.1, &question.evidence)
+            .map_err(|e| Obstacle::Engine(e.to_string()))
     });
     match answer {
         Ok(answer) => {
@@ -283,8 +285,8 @@ fn without_anomaly(model: &Model, ranked: &Ranked, healthy: &BTreeSet<usize>, no
             causes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             Ranked { causes, difference: None, ..ranked.clone() }
         }
-        Err(reason) => {
-            notes.push(format!("Incident {}: the posterior cannot be computed: {reason}.", incident.id));
+        Err(obstacle) => {
+            notes.push(obstacle.note("uncomputed", &incident.id));
             ranked.clone()
         }
     }

@@ -17,8 +17,12 @@ import * as rxjs from 'rxjs';
 
 const { System } = window;
 
+/** Grafana loads plugins as scripts where it can, else it fetches and evaluates them; both ways are tested. */
+const AS_SCRIPT = new URLSearchParams(location.search).get('load') === 'script';
 window.__grafana_amd_define = window.define;
-window.define = undefined;
+if (!AS_SCRIPT) {
+  window.define = undefined;
+}
 
 const namespace = (module) => ({ ...module });
 const whole = (module) => ({ default: module, __useDefault: true });
@@ -45,7 +49,7 @@ System.addImportMap({ imports });
 
 const prototype = System.constructor.prototype;
 const systemFetch = prototype.fetch;
-prototype.shouldFetch = () => true;
+prototype.shouldFetch = () => !AS_SCRIPT;
 prototype.fetch = async (url, options) => {
   const response = await systemFetch(url, options);
   const type = response.headers.get('content-type') ?? '';

@@ -4,7 +4,9 @@ import { createTheme, dateTime, EventBusSrv, LoadingState, ThemeContext, toDataF
 import * as runtime from '@grafana/runtime';
 import { EmbeddedScene, SceneDataNode, SceneFlexItem, SceneFlexLayout, SceneTimeRange, VizPanel } from '@grafana/scenes';
 import { GlobalStyles } from '@grafana/ui';
+import i18next from 'i18next';
 import React from 'react';
+import { initReactI18next } from 'react-i18next';
 import { createRoot } from 'react-dom/client';
 import { getPanelPluginFromCache, importPanelPlugin } from './loader.js';
 import { query } from './prometheus.js';
@@ -55,6 +57,16 @@ function App() {
     React.createElement('div', { id: 'panel', style }, React.createElement(scene.Component, { model: scene })),
   );
 }
+
+/** As Grafana's core does it: the plugin's own file for the user's language, before the plugin is loaded. */
+const language = parameters.get('language') ?? 'en-US';
+const translations = await (await fetch(`/public/plugins/${PLUGIN}/locales/${language}/${PLUGIN}.json`)).json();
+await i18next.use(initReactI18next).init({
+  lng: language,
+  fallbackLng: 'en-US',
+  returnEmptyString: false,
+  resources: { [language]: { [PLUGIN]: translations } },
+});
 createRoot(document.getElementById('root')).render(React.createElement(App));
 
 const element = () => document.querySelector('[data-testid="quoll-blast-radius"]');

@@ -4,7 +4,7 @@
 //! springs of strength 1 / the smaller degree, repulsion falling with distance, velocity Verlet with
 //! cooling) in far fewer steps, since the overall shape is right from the first one. Weak springs to the
 //! pivots, as long as the way there has hops, keep that shape (the sparse stress model of Ortmann,
-//! Klimenta and Brandes, 2016). Nodes without any link stand in a block below. Deterministic: the same graph gives the same picture.
+//! Klimenta and Brandes, 2016), a part of the pivots in each step. Nodes without any link stand in a block below. Deterministic: the same graph gives the same picture.
 
 use super::Slot;
 use super::adjacency::Adjacency;
@@ -16,7 +16,7 @@ const PUSH: f64 = 1.0 / 30.0;
 const GRAVITY: f64 = 0.012;
 const KEPT_VELOCITY: f64 = 0.6;
 /// Strength of the springs to pivots, all together; they are measured against the picture's own scale.
-const SHAPE: f64 = 0.7;
+const SHAPE: f64 = 1.0;
 /// Steps from the first guess, and from known places.
 const STEPS: (usize, usize) = (110, 60);
 const START_HEAT: (f64, f64) = (0.7, 0.25);
@@ -167,7 +167,7 @@ impl Force {
             self.vx[body] += fx * PUSH * heat;
             self.vy[body] += fy * PUSH * heat;
         }
-        self.pivots.pull(&self.x, &self.y, &mut self.vx, &mut self.vy, SHAPE * heat);
+        self.pivots.pull(&self.x, &self.y, &mut self.vx, &mut self.vy, SHAPE * heat, self.left);
         for body in 0..self.x.len() {
             if self.fixed[body] {
                 (self.vx[body], self.vy[body]) = (0.0, 0.0);
