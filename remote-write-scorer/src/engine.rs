@@ -47,6 +47,12 @@ pub struct EngineStats {
     pub score_service_days: f64,
     /// Crossings per service and day that were asked for.
     pub score_budget_per_day: f64,
+    /// Crossings of the alert budget's threshold, counted the same way.
+    pub alert_crossings: u64,
+    /// Crossings of that threshold per service and day that were asked for.
+    pub alert_budget_per_day: f64,
+    /// Incidents that were opened.
+    pub incidents_opened: u64,
     /// Batches that the queue refused.
     pub failed_appends: u64,
     /// Steps replayed from the inbound log.
@@ -278,7 +284,7 @@ impl Engine {
             let clock = if scores.is_some() { now } else { i64::MAX };
             state.incidents.tick(step, scores.as_deref().unwrap_or_default(), clock)
         };
-        state.log.note(&diagnosis);
+        let opened = state.log.note(&diagnosis);
         let previous_ms = (state.last_end_ms > i64::MIN).then_some(state.last_end_ms);
         state.last_end_ms = state.last_end_ms.max(step.end_ms);
 
@@ -311,6 +317,7 @@ impl Engine {
             stats.scores += scored;
             stats.services = services;
             stats.open_incidents = open;
+            stats.incidents_opened += opened;
             stats.tick_seconds = started.elapsed().as_secs_f64();
             stats.lag_seconds = (now - end_ms) as f64 / 1000.0;
             stats.last_tick_seconds = end_ms as f64 / 1000.0;
@@ -326,11 +333,13 @@ impl Engine {
         match detector.score(step) {
             Ok(scores) => {
                 let after = detector.realised();
-                let budget = detector.score_budget_per_day();
+                let (budget, alert_budget) = (detector.score_budget_per_day(), detector.alert_budget_per_day());
                 self.count(|stats| {
                     stats.score_crossings += after.crossings - before.crossings;
                     stats.score_service_days += after.service_days - before.service_days;
                     stats.score_budget_per_day = budget;
+                    stats.alert_crossings += after.alert_crossings - before.alert_crossings;
+                    stats.alert_budget_per_day = alert_budget;
                 });
                 Some(scores)
             }

@@ -36,8 +36,9 @@ impl IncidentLog {
         self.open.len() as u64
     }
 
-    /// Keeps the last account of every open incident, and moves those that ended to the list of these.
-    pub fn note(&mut self, diagnosis: &Diagnosis) {
+    /// Keeps the last account of every open incident, and moves those that ended to the list of these. How many
+    /// are new.
+    pub fn note(&mut self, diagnosis: &Diagnosis) -> u64 {
         for closed in &diagnosis.closed {
             let Told { account, explanation, feedback } = self.open.remove(&closed.id).unwrap_or_default();
             self.closed.push_front(ClosedIncidentView {
@@ -53,9 +54,11 @@ impl IncidentLog {
             tracing::info!(incident = %closed.id, root = %closed.root, "incident closed");
         }
         self.closed.truncate(CLOSED_INCIDENTS);
+        let mut opened = 0;
         for incident in &diagnosis.incidents {
             let known = self.open.contains_key(&incident.id);
             let told = self.open.entry(incident.id.clone()).or_default();
+            opened += u64::from(!known);
             told.account = incident.account.clone();
             told.explanation.clone_from(&incident.explanation);
             if let (false, Some((root, probability))) = (known, incident.roots.first()) {
@@ -63,6 +66,7 @@ impl IncidentLog {
             }
         }
         self.open.retain(|id, _| diagnosis.incidents.iter().any(|incident| incident.id == *id));
+        opened
     }
 
     /// Keeps what a user said, with the incident.

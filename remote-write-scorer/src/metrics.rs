@@ -105,7 +105,7 @@ fn inbound_log(to: &mut Exposition, stats: &IngestStats) {
 }
 
 fn scoring(to: &mut Exposition, stats: &EngineStats) {
-    let metrics: [(&'static str, Kind, &str, f64); 20] = [
+    let metrics: [(&'static str, Kind, &str, f64); 23] = [
         ("quoll_scorer_ticks_total", Kind::Counter, "Steps handled.", stats.ticks as f64),
         ("quoll_scorer_scores_total", Kind::Counter, "Scores made.", stats.scores as f64),
         ("quoll_scorer_results_total", Kind::Counter, "Results put into the queue.", stats.results as f64),
@@ -133,6 +133,19 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
             "Crossings per service and day that were asked for.",
             stats.score_budget_per_day,
         ),
+        (
+            "quoll_scorer_alert_crossings_total",
+            Kind::Counter,
+            "Scores rising above the threshold that the alert budget stands for, an hour of one service counted once.",
+            stats.alert_crossings as f64,
+        ),
+        (
+            "quoll_scorer_alert_budget_crossings_per_day",
+            Kind::Gauge,
+            "Crossings of that threshold per service and day that were asked for; incidents opened are to stay below it too.",
+            stats.alert_budget_per_day,
+        ),
+        ("quoll_scorer_incidents_opened_total", Kind::Counter, "Incidents opened.", stats.incidents_opened as f64),
         ("quoll_scorer_score_failures_total", Kind::Counter, "Steps not scored.", stats.failed_scores as f64),
         ("quoll_scorer_append_failures_total", Kind::Counter, "Batches not queued.", stats.failed_appends as f64),
         ("quoll_scorer_snapshots_total", Kind::Counter, "Snapshots taken.", stats.snapshots as f64),

@@ -263,11 +263,17 @@ pub struct Labelled {
 /// alarms per entity and day.
 #[must_use]
 pub fn recall_at_budget(entities: &[Labelled], per_day: f64, step_seconds: f64) -> f64 {
+    best_at_budget(entities, per_day, step_seconds).0
+}
+
+/// As [`recall_at_budget`], with the threshold; infinite where none keeps to the budget.
+#[must_use]
+pub fn best_at_budget(entities: &[Labelled], per_day: f64, step_seconds: f64) -> (f64, f64) {
     let counting = Counting::every(step_seconds);
     let days: f64 = entities.iter().map(|e| e.labels.len() as f64 * step_seconds / 86_400.0).sum();
     let mut all: Vec<f64> = entities.iter().flat_map(|e| e.scores.iter().copied()).collect();
     all.sort_unstable_by(f64::total_cmp);
-    let mut best = 0.0_f64;
+    let mut best = (0.0_f64, f64::INFINITY);
     for i in 0..60 {
         let share = 10_f64.powf(-5.0 + (5.0 - 0.3) * f64::from(i) / 59.0);
         let threshold = quoll_detect::stats::quantile(&all, 1.0 - share);
@@ -279,7 +285,10 @@ pub fn recall_at_budget(entities: &[Labelled], per_day: f64, step_seconds: f64) 
             sum.false_alarms += counts.false_alarms;
         }
         if sum.events > 0 && sum.false_alarms as f64 <= per_day * days {
-            best = best.max(sum.hit as f64 / sum.events as f64);
+            let recall = sum.hit as f64 / sum.events as f64;
+            if recall > best.0 {
+                best = (recall, threshold);
+            }
         }
     }
     best

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::Scaling;
 use crate::error::ModelError;
 use crate::forecast::{Correction, Forecast};
-use crate::score::{MEANS, PARTS};
+use crate::recipe::{MEANS, Recipe};
+use crate::score::PARTS;
 use crate::tail::Tail;
 
 /// File name inside the model directory.
@@ -27,6 +28,10 @@ pub struct Calibration {
     pub training_id: String,
     /// Crossings of score 1 per service and day that the scores are normalised to.
     pub score_budget_per_day: f64,
+    /// Crossings per service and day of the threshold that is rare enough to notify of.
+    pub alert_budget_per_day: f64,
+    /// What the scores are made by.
+    pub recipe: Recipe,
     /// The forecast that all services share.
     pub forecast: Forecast,
     /// For services that training did not see, and while a service's own history is short.
@@ -97,6 +102,12 @@ impl Profile {
 }
 
 impl Calibration {
+    /// Whether everything in it, with `profile`, is one for `features` features, and finite.
+    #[must_use]
+    pub fn fits(&self, profile: &Profile, features: usize) -> bool {
+        profile.fits(features) && self.forecast.fits(features) && self.recipe.valid() && self.alert_budget_per_day > 0.0
+    }
+
     /// Reads the calibration of a model directory.
     ///
     /// # Errors

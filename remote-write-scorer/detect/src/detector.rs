@@ -12,7 +12,7 @@ use crate::error::{ModelError, ScoreError};
 use crate::metadata::Metadata;
 use crate::rate::{Crossing, Rate};
 use crate::runtime::{OnnxNetwork, Reconstruct};
-use crate::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_quarter};
+use crate::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
 use crate::window::{CHANNELS, STEPS, Window};
 
 /// Least share of observed feature-steps for a score.
@@ -79,6 +79,7 @@ pub(crate) struct State {
     pub(crate) window: Window,
     means: Means,
     rate: Rate,
+    alert_rate: Rate,
 }
 
 /// Everything but the network: shared by the live detector and by tests with another network.
@@ -147,6 +148,7 @@ impl Scorer {
                 window: Window::new(self.features.len()),
                 means: Means::default(),
                 rate: Rate::default(),
+                alert_rate: Rate::default(),
             };
             self.states.insert(service.clone(), state);
         }
@@ -169,6 +171,7 @@ impl Scorer {
             for (slot, service) in self.images.chunks_mut(image.max(1)).zip(batch) {
                 if let Some(state) = self.states.get(&service.service) {
                     state.window.write_image(slot);
+                    self.calibration.recipe.blank(slot);
                 }
             }
             network.reconstruct(&self.images, batch.len(), &mut self.reconstructions)?;
@@ -206,11 +209,14 @@ fn profile(calibration: &Calibration, index: Option<usize>) -> &Profile {
     index.and_then(|i| calibration.services.get(i)).map_or(&calibration.pooled, |s| &s.profile)
 }
 
-/// How often alarms were raised (see [`ServiceScore::tail_probability`]) since the model was loaded, an hour of crossing counted once per service.
+/// How often thresholds that follow the realised rate were crossed since the model was loaded, an hour of
+/// crossing counted once per service.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Realised {
-    /// Crossings of all services.
+    /// Crossings of the score budget's threshold by all services.
     pub crossings: u64,
+    /// Crossings of the alert budget's threshold by all services.
+    pub alert_crossings: u64,
     /// Scored time of all services, in days.
     pub service_days: f64,
 }
@@ -226,6 +232,7 @@ fn judge(
     realised: &mut Realised,
 ) -> Option<ServiceScore> {
     let profile = profile(calibration, state.profile);
+    let recipe = &calibration.recipe;
     let coverage = state.window.coverage(&profile.normal);
     let too_young = state.profile.is_none() && state.window.pushed() < MIN_UNSEEN_HISTORY;
     let mut errors = vec![f64::NAN; PARTS * features.len()];
@@ -234,16 +241,18 @@ fn judge(
         None
     } else {
         let mut forecast = vec![f32::NAN; features.len()];
-        calibration.forecast.predict(&state.window, profile.correction.as_ref(), &mut Vec::new(), &mut forecast);
+        let own = profile.correction.as_ref();
+        calibration.forecast.predict(&state.window, own, recipe.channels, &mut Vec::new(), &mut forecast);
         feature_errors(&state.window, reconstruction, &forecast, features, &mut errors);
-        feature_ratios(&errors, &profile.error_scale, &mut ratios);
-        worst_quarter(&ratios, features)
+        feature_ratios(recipe, &errors, &profile.error_scale, &mut ratios);
+        worst_share(&ratios, features, recipe.worst_share)
     };
-    let raw = raw_score(&state.means.push(instant, profile.usual)?, &profile.mean_scale);
+    let means = state.means.push(instant, profile.usual, &recipe.paces)?;
+    let raw = raw_score(&means, &profile.mean_scale, &recipe.paces);
     let tail = if profile.tail.samples >= MIN_OWN_TAIL { &profile.tail } else { &calibration.pooled.tail };
     let blocks = if profile.block_tail.samples >= MIN_OWN_BLOCKS { profile } else { &calibration.pooled };
-    let threshold =
-        blocks.block_tail.level(block_probability(step_ms, blocks.block_steps, calibration.score_budget_per_day));
+    let level = |per_day| blocks.block_tail.level(block_probability(step_ms, blocks.block_steps, per_day));
+    let threshold = level(calibration.score_budget_per_day);
     let budget = budget_probability(step_ms, calibration.score_budget_per_day);
     let provisional = budget * (tail.samples as f64) < 1.0;
     let factor = state.rate.factor();
@@ -252,6 +261,11 @@ fn judge(
     let tail_probability = tail.probability(score / factor * tail.level(budget));
     let crossing = state.rate.push(score > factor, step_ms, calibration.score_budget_per_day, !provisional);
     realised.crossings += u64::from(crossing == Crossing::New);
+    let per_day = calibration.alert_budget_per_day;
+    let alert = raw > level(per_day) * state.alert_rate.factor();
+    let enough = budget_probability(step_ms, per_day) * (tail.samples as f64) >= 1.0;
+    let crossing = state.alert_rate.push(alert, step_ms, per_day, enough);
+    realised.alert_crossings += u64::from(crossing == Crossing::New);
     realised.service_days += step_ms as f64 / DAY_MS;
     let scored = ratios.iter().enumerate().filter(|(_, r)| r.is_finite()).map(|(feature, ratio)| FeatureScore {
         feature,
@@ -323,7 +337,7 @@ impl Detector {
         let network = OnnxNetwork::load(&model_dir.join(MODEL_FILE), &wanted, features.len(), onnxruntime)?;
         let profiles = calibration.services.iter().map(|s| &s.profile).chain([&calibration.pooled]);
         for profile in profiles {
-            if !profile.fits(features.len()) || !calibration.forecast.fits(features.len()) {
+            if !calibration.fits(profile, features.len()) {
                 return Err(ModelError::Mismatch {
                     path: model_dir.join(CALIBRATION_FILE),
                     what: "features",
@@ -387,6 +401,12 @@ impl Detector {
     #[must_use]
     pub fn score_budget_per_day(&self) -> f64 {
         self.scorer.calibration.score_budget_per_day
+    }
+
+    /// Crossings per service and day of the threshold that is rare enough to notify of.
+    #[must_use]
+    pub fn alert_budget_per_day(&self) -> f64 {
+        self.scorer.calibration.alert_budget_per_day
     }
 
     /// Names the training run behind the model.

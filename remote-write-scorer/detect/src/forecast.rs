@@ -25,10 +25,17 @@ pub fn inputs(features: usize) -> usize {
     CHANNELS * features + 1
 }
 
-/// The inputs that stand for a row of codes, [channels x features]; the constant comes last.
-pub fn write_inputs(codes: impl Iterator<Item = i16>, inputs: &mut Vec<f32>) {
+/// The inputs that stand for a row of codes, [channels x features]; the constant comes last. Channels that are
+/// not used are 0.
+pub fn write_inputs(codes: impl Iterator<Item = i16>, used: [bool; CHANNELS], inputs: &mut Vec<f32>) {
     inputs.clear();
     inputs.extend(codes.map(|code| to_f32(code).clamp(-INPUT_CAP, INPUT_CAP)));
+    let features = inputs.len() / CHANNELS;
+    for (channel, used) in inputs.chunks_exact_mut(features.max(1)).zip(used) {
+        if !used {
+            channel.fill(0.0);
+        }
+    }
     inputs.push(1.0);
 }
 
@@ -58,10 +65,17 @@ impl Forecast {
 
     /// Writes the forecast of the newest step of every feature, in encoded units; NaN where there is none.
     /// `inputs` is scratch.
-    pub fn predict(&self, window: &Window, own: Option<&Correction>, scratch: &mut Vec<f32>, expected: &mut [f32]) {
+    pub fn predict(
+        &self,
+        window: &Window,
+        own: Option<&Correction>,
+        used: [bool; CHANNELS],
+        scratch: &mut Vec<f32>,
+        expected: &mut [f32],
+    ) {
         let features = expected.len();
         let row = (0..CHANNELS).flat_map(|c| (0..features).map(move |f| (c, f)));
-        write_inputs(row.map(|(channel, feature)| window.code(AHEAD, channel, feature)), scratch);
+        write_inputs(row.map(|(channel, feature)| window.code(AHEAD, channel, feature)), used, scratch);
         let count = scratch.len();
         for (feature, slot) in expected.iter_mut().enumerate() {
             if window.code(AHEAD, 0, feature) == MISSING {
@@ -133,6 +147,8 @@ mod tests {
     use super::*;
     use crate::encoding::Scaling;
 
+    const ALL: [bool; CHANNELS] = [true; CHANNELS];
+
     fn window(values: &[[f64; 2]]) -> Window {
         let mut window = Window::new(2);
         for row in values {
@@ -147,11 +163,17 @@ mod tests {
         forecast.weights[0] = 1.0; // feature 0 from its own newest mean
         forecast.weights[7 + 6] = 0.5; // feature 1 is a constant
         let mut expected = [0.0; 2];
-        forecast.predict(&window(&[[1.0, 0.0], [7.0, 0.0], [9.0, 0.0]]), None, &mut Vec::new(), &mut expected);
+        forecast.predict(&window(&[[1.0, 0.0], [7.0, 0.0], [9.0, 0.0]]), None, ALL, &mut Vec::new(), &mut expected);
         assert!((expected[0] - 2.0_f32.ln()).abs() < 1e-3);
         assert_eq!(expected[1], 0.5);
         let own = Correction::new(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 7);
-        forecast.predict(&window(&[[1.0, 0.0], [7.0, 0.0], [9.0, 0.0]]), Some(&own), &mut Vec::new(), &mut expected);
+        forecast.predict(
+            &window(&[[1.0, 0.0], [7.0, 0.0], [9.0, 0.0]]),
+            Some(&own),
+            ALL,
+            &mut Vec::new(),
+            &mut expected,
+        );
         assert!((expected[0] - 2.0_f32.ln() - 2.0).abs() < 1e-3);
     }
 
@@ -159,9 +181,15 @@ mod tests {
     fn what_was_missing_has_no_forecast() {
         let forecast = Forecast { weights: vec![1.0; 14] };
         let mut expected = [0.0; 2];
-        forecast.predict(&window(&[[f64::NAN, 1.0], [1.0, 1.0], [1.0, 1.0]]), None, &mut Vec::new(), &mut expected);
+        forecast.predict(
+            &window(&[[f64::NAN, 1.0], [1.0, 1.0], [1.0, 1.0]]),
+            None,
+            ALL,
+            &mut Vec::new(),
+            &mut expected,
+        );
         assert!(expected[0].is_nan() && expected[1].is_finite());
-        forecast.predict(&window(&[[1.0, 1.0]]), None, &mut Vec::new(), &mut expected);
+        forecast.predict(&window(&[[1.0, 1.0]]), None, ALL, &mut Vec::new(), &mut expected);
         assert!(expected.iter().all(|e| e.is_nan()));
     }
 

@@ -12,6 +12,8 @@
 //!    the probability of seeing it in normal operation.
 //! 7. [`rate`]: a service that crosses its threshold more or less often than budgeted moves it, slowly.
 //!
+//! The choices behind it are in [`recipe`].
+//!
 //! Guarantees: a score depends on nothing after its step; the same steps give the same bits; input
 //! values, however odd, give no panic and no infinity. A model made for another step or other features
 //! is refused, naming both values.
@@ -25,6 +27,7 @@ pub mod error;
 pub mod forecast;
 pub mod metadata;
 pub mod rate;
+pub mod recipe;
 pub mod runtime;
 pub mod score;
 pub mod snapshot;
@@ -34,3 +37,4 @@ pub mod window;
 
 pub use detector::{Detector, FeatureScore, Realised, ServiceScore};
 pub use error::{ModelError, ScoreError};
+pub use recipe::Recipe;

@@ -9,13 +9,14 @@
 //!
 //! Each part is divided by its held-out 99th percentile, bounded, and the weighted root mean square of the
 //! parts is the feature's ratio. The root mean square of the worst quarter of the symptom features is the
-//! instant score. Four exponential means of it, from one step to about thirty ([`PACES`]), each over its own
+//! instant score. Four exponential means of it, from one step to about thirty ([`Recipe::paces`]), each over its own
 //! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest.
 
 use quoll_features::{Direction, FeatureSpec, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MISSING, to_f32};
+use crate::recipe::{MEANS, Recipe};
 use crate::window::{CHANNELS, STEPS, Window};
 
 /// Rows of errors per feature: the channels of the autoencoder, the forecast, the level.
@@ -30,35 +31,11 @@ const LEVEL: usize = CHANNELS + 1;
 /// Weight of the newest step and the two before it in the autoencoder's errors.
 pub const STEP_WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
 
-/// Smallest error quantile, in signed-log units: expecting normal operation better than a third of its own
-/// spread earns no finer alarm.
-pub const ERROR_FLOOR: f64 = 0.3;
-
-/// Share of the symptom features that the instant score averages over, the worst ones.
-const WORST_SHARE: f64 = 0.25;
-
 /// Weight of each channel's squared ratio: the finest sampling window leads, the wider ones confirm.
 const CHANNEL_WEIGHTS: [f64; CHANNELS] = [1.0, 0.5, 0.5];
 
-/// Weights of the squared ratios of forecast, autoencoder and level.
-const FORECAST_WEIGHT: f64 = 1.0;
-/// See [`FORECAST_WEIGHT`].
-const AUTOENCODER_WEIGHT: f64 = 0.2;
-/// See [`FORECAST_WEIGHT`].
-const LEVEL_WEIGHT: f64 = 0.25;
-
-/// A part's ratio counts in full up to here: past it more is hardly worse, and one wild feature does not
-/// stand for ever in the slower means.
-const RATIO_CAP: f64 = 4.0;
-
 /// What is left of a ratio past the cap, per factor of e: enough to keep the order.
 const BEYOND_CAP: f64 = 0.1;
-
-/// Number of exponential means of the instant score.
-pub const MEANS: usize = 4;
-
-/// Weight of the newest instant score in each mean.
-pub const PACES: [f64; MEANS] = [0.8, 0.3, 0.1, 0.04];
 
 /// Errors of all parts and features on the newest steps, [parts x features], NaN where the newest step is
 /// missing. `reconstruction` is one image, `forecast` one number per feature.
@@ -106,20 +83,20 @@ pub fn feature_errors(
     }
 }
 
-/// A ratio as it counts.
-fn bounded(ratio: f64) -> f64 {
-    if ratio <= RATIO_CAP { ratio } else { RATIO_CAP + BEYOND_CAP * (ratio / RATIO_CAP).min(1e6).ln() }
+/// A ratio as it counts, past `cap`.
+fn bounded(ratio: f64, cap: f64) -> f64 {
+    if ratio <= cap { ratio } else { cap + BEYOND_CAP * (ratio / cap).min(1e6).ln() }
 }
 
 /// Score of each feature from its errors; NaN where missing.
-pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
+pub fn feature_ratios(recipe: &Recipe, errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
     let count = ratios.len();
     let part = |row: usize, feature: usize| errors[row * count + feature] / error_scale[row * count + feature];
     for (feature, ratio) in ratios.iter_mut().enumerate() {
         let (mut sum, mut channels) = (0.0, 0.0);
         for (channel, weight) in CHANNEL_WEIGHTS.iter().enumerate() {
             let part = part(channel, feature);
-            if part.is_finite() {
+            if part.is_finite() && recipe.channels[channel] {
                 sum += weight * part * part;
                 channels += weight;
             }
@@ -127,12 +104,12 @@ pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
         let autoencoder = if channels > 0.0 { (sum / channels).sqrt() } else { f64::NAN };
         let (mut sum, mut weights) = (0.0, 0.0);
         for (part, weight) in [
-            (part(FORECAST, feature), FORECAST_WEIGHT),
-            (autoencoder, AUTOENCODER_WEIGHT),
-            (part(LEVEL, feature), LEVEL_WEIGHT),
+            (part(FORECAST, feature), recipe.forecast_weight),
+            (autoencoder, recipe.autoencoder_weight),
+            (part(LEVEL, feature), recipe.level_weight),
         ] {
             if part.is_finite() {
-                sum += weight * bounded(part).powi(2);
+                sum += weight * bounded(part, recipe.ratio_cap).powi(2);
                 weights += weight;
             }
         }
@@ -141,9 +118,9 @@ pub fn feature_ratios(errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
     }
 }
 
-/// Root mean square of the worst quarter (at least one) of the symptom features; `None` where none is observed.
+/// Root mean square of the worst share (at least one) of the symptom features; `None` where none is observed.
 #[must_use]
-pub fn worst_quarter(ratios: &[f64], features: &[FeatureSpec]) -> Option<f64> {
+pub fn worst_share(ratios: &[f64], features: &[FeatureSpec], share: f64) -> Option<f64> {
     let mut counted: Vec<f64> = ratios
         .iter()
         .zip(features)
@@ -154,7 +131,7 @@ pub fn worst_quarter(ratios: &[f64], features: &[FeatureSpec]) -> Option<f64> {
         return None;
     }
     counted.sort_unstable_by(|a, b| b.total_cmp(a));
-    let worst = ((counted.len() as f64 * WORST_SHARE).ceil() as usize).clamp(1, counted.len());
+    let worst = ((counted.len() as f64 * share).ceil() as usize).clamp(1, counted.len());
     Some((counted[..worst].iter().map(|r| r * r).sum::<f64>() / worst as f64).sqrt())
 }
 
@@ -167,10 +144,10 @@ pub struct Means {
 
 impl Means {
     /// The means after `instant`.
-    pub fn push(&mut self, instant: Option<f64>, usual: f64) -> Option<[f64; MEANS]> {
+    pub fn push(&mut self, instant: Option<f64>, usual: f64, paces: &[f64; MEANS]) -> Option<[f64; MEANS]> {
         self.levels = instant.map(|instant| {
             let mut levels = self.levels.unwrap_or([usual; MEANS]);
-            for (level, pace) in levels.iter_mut().zip(PACES) {
+            for (level, pace) in levels.iter_mut().zip(paces) {
                 *level += pace * (instant - *level);
             }
             levels
@@ -179,10 +156,11 @@ impl Means {
     }
 }
 
-/// The raw score: the largest of the means, each over its held-out 99th percentile.
+/// The raw score: the largest of the means that have a pace, each over its held-out 99th percentile.
 #[must_use]
-pub fn raw_score(means: &[f64; MEANS], scale: &[f64; MEANS]) -> f64 {
-    means.iter().zip(scale).map(|(mean, scale)| mean / scale).fold(0.0, f64::max)
+pub fn raw_score(means: &[f64; MEANS], scale: &[f64; MEANS], paces: &[f64; MEANS]) -> f64 {
+    let counted = means.iter().zip(scale).zip(paces).filter(|(_, pace)| **pace > 0.0);
+    counted.map(|((mean, scale), _)| mean / scale).fold(0.0, f64::max)
 }
 
 #[cfg(test)]
@@ -190,6 +168,8 @@ mod tests {
     use super::*;
     use crate::encoding::Scaling;
     use quoll_features::SeenBy;
+
+    const PACES: [f64; MEANS] = [0.8, 0.3, 0.1, 0.04];
 
     fn spec(direction: Direction, role: Role) -> FeatureSpec {
         FeatureSpec { name: "f".into(), unit: "1".into(), direction, min_deviation: 0.0, seen_by: SeenBy::Itself, role }
@@ -219,40 +199,41 @@ mod tests {
     fn a_missing_value_has_no_error_and_a_missing_forecast_leaves_the_other_parts() {
         let errors = errors(&[[f64::NAN, 3.0]], [0.0, f32::NAN]);
         let mut ratios = [0.0; 2];
-        feature_ratios(&errors, &[1.0; 10], &mut ratios);
+        feature_ratios(&Recipe::default(), &errors, &[1.0; 10], &mut ratios);
         assert!(ratios[0].is_nan());
         assert!((ratios[1] - 4.0_f64.ln()).abs() < 1e-3, "{ratios:?}");
     }
 
     #[test]
     fn beyond_the_cap_more_is_hardly_worse_but_not_less() {
-        assert_eq!(bounded(3.0), 3.0);
-        assert!(bounded(50.0) > bounded(10.0) && bounded(f64::MAX) < 6.0);
+        assert_eq!(bounded(3.0, 4.0), 3.0);
+        assert!(bounded(50.0, 4.0) > bounded(10.0, 4.0) && bounded(f64::MAX, 4.0) < 6.0);
     }
 
     #[test]
     fn traffic_and_missing_features_do_not_count() {
         let features = [spec(Direction::Both, Role::Traffic), spec(Direction::Both, Role::Symptom)];
-        assert_eq!(worst_quarter(&[100.0, f64::NAN], &features), None);
-        assert_eq!(worst_quarter(&[100.0, 2.0], &features), Some(2.0));
+        assert_eq!(worst_share(&[100.0, f64::NAN], &features, 0.25), None);
+        assert_eq!(worst_share(&[100.0, 2.0], &features, 0.25), Some(2.0));
     }
 
     #[test]
     fn a_short_hard_fault_and_a_long_faint_one_both_show() {
         let scale = [2.0, 1.5, 0.8, 0.6];
         let mut means = Means::default();
-        let hard = raw_score(&means.push(Some(4.5), 0.5).unwrap(), &scale);
+        let hard = raw_score(&means.push(Some(4.5), 0.5, &PACES).unwrap(), &scale, &PACES);
         assert!(hard > 1.5);
         let mut means = Means::default();
-        let faint: Vec<f64> = (0..60).map(|_| raw_score(&means.push(Some(1.0), 0.5).unwrap(), &scale)).collect();
+        let faint: Vec<f64> =
+            (0..60).map(|_| raw_score(&means.push(Some(1.0), 0.5, &PACES).unwrap(), &scale, &PACES)).collect();
         assert!(faint[0] < 0.9 && faint[59] > 1.2, "{faint:?}");
     }
 
     #[test]
     fn the_means_restart_at_the_usual_after_a_gap() {
         let mut means = Means::default();
-        assert!(means.push(Some(9.0), 0.5).unwrap()[0] > 7.0);
-        assert_eq!(means.push(None, 0.5), None);
-        assert_eq!(means.push(Some(0.5), 0.5), Some([0.5; MEANS]));
+        assert!(means.push(Some(9.0), 0.5, &PACES).unwrap()[0] > 7.0);
+        assert_eq!(means.push(None, 0.5, &PACES), None);
+        assert_eq!(means.push(Some(0.5), 0.5, &PACES), Some([0.5; MEANS]));
     }
 }

@@ -1,11 +1,13 @@
 //! Adam (Kingma & Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1).
 
+use serde::{Deserialize, Serialize};
+
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 
 /// Moments of one group of parameters.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Adam {
     first: Vec<f32>,
     second: Vec<f32>,
@@ -17,6 +19,12 @@ impl Adam {
     #[must_use]
     pub fn new(count: usize) -> Self {
         Self { first: vec![0.0; count], second: vec![0.0; count], updates: 0 }
+    }
+
+    /// Whether these are the moments of `count` parameters.
+    #[must_use]
+    pub fn fits(&self, count: usize) -> bool {
+        self.first.len() == count && self.second.len() == count
     }
 
     /// One update of `parameters` against `gradient`, which is scaled by `gradient_scale` first.

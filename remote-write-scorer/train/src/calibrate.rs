@@ -6,8 +6,9 @@
 use quoll_detect::calibration::{Calibration, Profile, ServiceProfile};
 use quoll_detect::encoding::Scaling;
 use quoll_detect::forecast::{Correction, Forecast};
+use quoll_detect::recipe::{MEANS, Recipe};
 use quoll_detect::runtime::{MAX_BATCH, Reconstruct};
-use quoll_detect::score::{ERROR_FLOOR, MEANS, Means, PARTS, feature_errors, feature_ratios, raw_score, worst_quarter};
+use quoll_detect::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
 use quoll_detect::stats::{quantile, sorted_finite};
 use quoll_detect::tail::Tail;
 use quoll_detect::window::{CHANNELS, STEPS, Window};
@@ -15,7 +16,8 @@ use quoll_features::FeatureSpec;
 
 use crate::error::TrainError;
 use crate::history::ServiceHistory;
-use crate::options::Progress;
+use crate::options::{Progress, TrainOptions};
+use crate::ridge::Forecaster;
 
 /// The quantile of held-out errors that a feature's error is compared with.
 const QUANTILE: f64 = 0.99;
@@ -31,8 +33,8 @@ fn held_out_errors(
     history: &ServiceHistory,
     features: &[FeatureSpec],
     network: &mut dyn Reconstruct,
-    forecast: &Forecast,
-    own: &Correction,
+    recipe: &Recipe,
+    (forecast, own): (&Forecast, &Correction),
 ) -> Result<Vec<f64>, TrainError> {
     let rows = PARTS * features.len();
     let image = CHANNELS * features.len() * STEPS;
@@ -45,6 +47,7 @@ fn held_out_errors(
         if step >= history.held_out_from {
             images.resize((pending.len() + 1) * image, 0.0);
             window.write_image(&mut images[pending.len() * image..]);
+            recipe.blank(&mut images[pending.len() * image..]);
             pending.push(window.clone());
         }
         if pending.len() == MAX_BATCH || (step + 1 == history.steps && !pending.is_empty()) {
@@ -52,7 +55,13 @@ fn held_out_errors(
             for (window, reconstruction) in pending.drain(..).zip(output.chunks(image)) {
                 let at = errors.len();
                 errors.resize(at + rows, f64::NAN);
-                forecast.predict(&window, Some(own), &mut scratch, &mut expected);
+                forecast.predict(
+                    &window,
+                    recipe.own_forecast.then_some(own),
+                    recipe.channels,
+                    &mut scratch,
+                    &mut expected,
+                );
                 feature_errors(&window, reconstruction, &expected, features, &mut errors[at..]);
             }
             images.clear();
@@ -70,27 +79,40 @@ pub fn calibrate(
     histories: &[ServiceHistory],
     features: &[FeatureSpec],
     network: &mut dyn Reconstruct,
-    (forecast, corrections): (Forecast, Vec<Correction>),
-    (training_id, score_budget_per_day, step_ms): (&str, f64, i64),
+    (forecast, corrections): Forecaster,
+    options: &TrainOptions,
+    (training_id, step_ms): (&str, i64),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Calibration, TrainError> {
+    let recipe = &options.recipe;
     let rows = PARTS * features.len();
     let mut errors = Vec::with_capacity(histories.len());
     for (done, (history, own)) in histories.iter().zip(&corrections).enumerate() {
-        errors.push(held_out_errors(history, features, network, &forecast, own)?);
+        errors.push(held_out_errors(history, features, network, recipe, (&forecast, own))?);
         progress(Progress::Calibrated { done: done + 1, of: histories.len() });
     }
     let column =
         |errors: &Vec<f64>, row: usize| -> Vec<f64> { errors.iter().skip(row).step_by(rows).copied().collect() };
-    let pooled_scale: Vec<f64> = (0..rows)
-        .map(|row| quantile(&sorted_finite(errors.iter().flat_map(|e| column(e, row))), QUANTILE).max(ERROR_FLOOR))
-        .collect();
-    let scales: Vec<Vec<f64>> = errors
-        .iter()
-        .map(|errors| (0..rows).map(|row| shrunk(column(errors, row), pooled_scale[row]).max(ERROR_FLOOR)).collect())
-        .collect();
+    let pooled_scale: Vec<f64> = if recipe.error_per_feature {
+        let all = |row| quantile(&sorted_finite(errors.iter().flat_map(|e| column(e, row))), QUANTILE);
+        (0..rows).map(|row| all(row).max(recipe.error_floor)).collect()
+    } else {
+        let of_part = |part: usize| (0..features.len()).map(move |feature| part * features.len() + feature);
+        let all = |part| errors.iter().flat_map(move |e| of_part(part).flat_map(move |row| column(e, row)));
+        let scale = |part| quantile(&sorted_finite(all(part)), QUANTILE).max(recipe.error_floor);
+        (0..PARTS).flat_map(|part| std::iter::repeat_n(scale(part), features.len())).collect()
+    };
+    let own_scale = |errors: &Vec<f64>, row: usize| {
+        if recipe.error_per_feature {
+            shrunk(column(errors, row), pooled_scale[row]).max(recipe.error_floor)
+        } else {
+            pooled_scale[row]
+        }
+    };
+    let scales: Vec<Vec<f64>> =
+        errors.iter().map(|errors| (0..rows).map(|row| own_scale(errors, row)).collect()).collect();
     let instants: Vec<Vec<f64>> =
-        errors.iter().zip(&scales).map(|(errors, scale)| instant_scores(errors, scale, features)).collect();
+        errors.iter().zip(&scales).map(|(errors, scale)| instant_scores(recipe, errors, scale, features)).collect();
     let pooled_usual = quantile(&sorted_finite(instants.iter().flatten().copied()), 0.5);
     let usual: Vec<f64> = instants.iter().map(|own| quantile(&sorted_finite(own.iter().copied()), 0.5)).collect();
     let means: Vec<Vec<[f64; MEANS]>> = instants
@@ -98,7 +120,7 @@ pub fn calibrate(
         .zip(&usual)
         .map(|(own, usual)| {
             let mut means = Means::default();
-            own.iter().filter_map(|instant| means.push(Some(*instant), *usual)).collect()
+            own.iter().filter_map(|instant| means.push(Some(*instant), *usual, &recipe.paces)).collect()
         })
         .collect();
     let of_mean = |means: &[[f64; MEANS]], i: usize| -> Vec<f64> { means.iter().map(|m| m[i]).collect() };
@@ -112,7 +134,7 @@ pub fn calibrate(
         histories.iter().zip(corrections).zip(scales.into_iter().zip(usual)).zip(&means)
     {
         let mean_scale = std::array::from_fn(|i| shrunk(of_mean(means, i), pooled_mean_scale[i]).max(MEAN_FLOOR));
-        let scores: Vec<f64> = means.iter().map(|m| raw_score(m, &mean_scale)).collect();
+        let scores: Vec<f64> = means.iter().map(|m| raw_score(m, &mean_scale, &recipe.paces)).collect();
         let blocks: Vec<f64> =
             scores.chunks(block_steps as usize).map(|block| block.iter().copied().fold(0.0, f64::max)).collect();
         pooled_scores.extend_from_slice(&scores);
@@ -123,7 +145,7 @@ pub fn calibrate(
             profile: Profile {
                 scaling: history.scaling.clone(),
                 normal: history.normal.clone(),
-                correction: Some(correction),
+                correction: recipe.own_forecast.then_some(correction),
                 error_scale,
                 usual,
                 mean_scale,
@@ -146,7 +168,15 @@ pub fn calibrate(
         block_tail: Tail::fit(pooled_blocks),
         block_steps,
     };
-    Ok(Calibration { training_id: training_id.to_owned(), score_budget_per_day, forecast, pooled, services })
+    Ok(Calibration {
+        training_id: training_id.to_owned(),
+        score_budget_per_day: options.score_budget_per_day,
+        alert_budget_per_day: options.alert_budget_per_day,
+        recipe: recipe.clone(),
+        forecast,
+        pooled,
+        services,
+    })
 }
 
 /// A service's own 99th percentile, drawn toward `pooled` while it has few samples.
@@ -157,13 +187,13 @@ fn shrunk(own: Vec<f64>, pooled: f64) -> f64 {
 }
 
 /// Instant scores in order of time.
-fn instant_scores(errors: &[f64], error_scale: &[f64], features: &[FeatureSpec]) -> Vec<f64> {
+fn instant_scores(recipe: &Recipe, errors: &[f64], error_scale: &[f64], features: &[FeatureSpec]) -> Vec<f64> {
     let mut ratios = vec![f64::NAN; features.len()];
     errors
         .chunks(error_scale.len())
         .filter_map(|errors| {
-            feature_ratios(errors, error_scale, &mut ratios);
-            worst_quarter(&ratios, features)
+            feature_ratios(recipe, errors, error_scale, &mut ratios);
+            worst_share(&ratios, features, recipe.worst_share)
         })
         .collect()
 }

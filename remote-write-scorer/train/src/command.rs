@@ -9,11 +9,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use quoll_features::{FeatureSet, PresetError};
 
+use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
 use crate::options::{Progress, TrainOptions};
 use crate::prometheus::{History, ReadError, Source, read};
 use crate::recording::{self, RecordingError, Wanted};
-use crate::train::{Summary, train};
+use crate::train::{Summary, train_resumable};
 
 /// Arguments of `quoll-scorer train`.
 #[derive(Debug, Clone, Args)]
@@ -54,6 +55,9 @@ pub struct TrainArgs {
     /// Score budget: crossings of score 1 per service and day
     #[arg(long, value_name = "PER_DAY", default_value_t = 1.0)]
     pub score_budget: f64,
+    /// Alert budget: crossings per service and day of the threshold that is rare enough to notify of
+    #[arg(long, value_name = "PER_DAY", default_value_t = 0.1)]
+    pub alert_budget: f64,
 }
 
 /// Why `quoll-scorer train` fails.
@@ -139,13 +143,23 @@ pub fn run(args: &TrainArgs) -> Result<(), CommandError> {
         None => from_prometheus(args, &set, step_ms, &mut stage)?,
     };
     let reading = started.elapsed();
-    let options = TrainOptions { seed: args.seed, score_budget_per_day: args.score_budget, ..TrainOptions::default() };
+    let options = TrainOptions {
+        seed: args.seed,
+        score_budget_per_day: args.score_budget,
+        alert_budget_per_day: args.alert_budget,
+        ..TrainOptions::default()
+    };
+    let checkpoint = Checkpoint::of_model(&args.out);
     let started = Instant::now();
-    let model = train(&history.steps, &set, &options, &mut |progress| match progress {
+    let show = &mut |progress| match progress {
+        Progress::Resumed { done, of } => stage.resume("training", done, of),
         Progress::Update { done, of, loss } => stage.show("training", done, of, &format!("updates, loss {loss:.4}")),
         Progress::Calibrated { done, of } => stage.show("calibrating", done, of, "services"),
-    })?;
+    };
+    let (features, hash) = (&set.features, set.hash());
+    let model = train_resumable(&history.steps, features, &hash, &options, Some(&checkpoint), show)?;
     model.save(&args.out)?;
+    checkpoint.remove();
     stage.finish();
     let summary = &model.summary;
     println!("history      {} steps, {} series, {} samples", history.steps.len(), history.series, history.samples);
@@ -190,11 +204,14 @@ fn print_summary(summary: &Summary, reading: Duration, training: Duration) {
     println!("scores       {state}");
 }
 
-/// A progress bar on a terminal; elsewhere a line per stage and quarter of it.
+/// A progress bar on a terminal; elsewhere a line per stage and quarter of it. Both tell how long it will take.
 struct Stage {
     bar: Option<ProgressBar>,
     name: String,
     quarter: usize,
+    began: Instant,
+    /// What was done before this run.
+    from: usize,
 }
 
 impl Stage {
@@ -206,25 +223,39 @@ impl Stage {
             }
             bar
         });
-        Self { bar, name: String::new(), quarter: 0 }
+        Self { bar, name: String::new(), quarter: 0, began: Instant::now(), from: 0 }
+    }
+
+    fn begin(&mut self, name: &str, from: usize) {
+        (self.name, self.quarter, self.began, self.from) = (name.to_owned(), 0, Instant::now(), from);
+    }
+
+    fn resume(&mut self, name: &str, done: usize, of: usize) {
+        self.begin(name, done);
+        let line = format!("{name} goes on from its checkpoint at {done}/{of}");
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
     }
 
     fn show(&mut self, name: &str, done: usize, of: usize, what: &str) {
         if self.name != name {
-            (self.name, self.quarter) = (name.to_owned(), 0);
+            self.begin(name, 0);
         }
+        let left = time_left(self.began.elapsed(), done.saturating_sub(self.from), of.saturating_sub(done));
         match &self.bar {
             Some(bar) => {
                 bar.set_length(of as u64);
                 bar.set_prefix(name.to_owned());
                 bar.set_position(done as u64);
-                bar.set_message(what.to_owned());
+                bar.set_message(format!("{what}{left}"));
             }
             None => {
                 let quarter = 4 * done / of.max(1);
                 if quarter > self.quarter {
                     self.quarter = quarter;
-                    eprintln!("{name} {done}/{of} {what}");
+                    eprintln!("{name} {done}/{of} {what}{left}");
                 }
             }
         }
@@ -237,9 +268,25 @@ impl Stage {
     }
 }
 
+/// `, N s left` at the rate so far; empty where nothing is left or the rate is not known.
+fn time_left(elapsed: Duration, done: usize, left: usize) -> String {
+    if done == 0 || left == 0 {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() / done as f64 * left as f64;
+    if seconds < 90.0 { format!(", {seconds:.0} s left") } else { format!(", {:.0} min left", seconds / 60.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_that_at_the_rate_so_far() {
+        assert_eq!(time_left(Duration::from_secs(10), 100, 300), ", 30 s left");
+        assert_eq!(time_left(Duration::from_secs(60), 10, 30), ", 3 min left");
+        assert_eq!(time_left(Duration::from_secs(60), 0, 30), "");
+    }
 
     #[test]
     fn durations_are_a_number_and_a_unit() {

@@ -11,6 +11,7 @@ use ndarray::ShapeError;
 use quoll_detect::ScoreError;
 use quoll_detect::runtime::Reconstruct;
 use quoll_detect::window::{CHANNELS, STEPS};
+use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
 use crate::conv::{Conv, Shape};
@@ -22,6 +23,14 @@ const MIDDLE: usize = 4;
 
 /// Largest Euclidean norm of a gradient that is followed in full.
 const GRADIENT_NORM: f32 = 1.0;
+
+/// Weights and moments, all that the next update depends on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NetworkState {
+    /// Weights and biases of each layer.
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    adam: Vec<(Adam, Adam)>,
+}
 
 /// The network with its weights.
 #[derive(Debug, Clone)]
@@ -65,6 +74,34 @@ impl Network {
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(|l| l.shape.parameters()).sum()
+    }
+
+    /// What an interrupted training goes on from.
+    #[must_use]
+    pub fn state(&self) -> NetworkState {
+        let layers = self.layers.iter().map(|l| (l.weight.clone(), l.bias.clone())).collect();
+        NetworkState { layers, adam: self.adam.clone() }
+    }
+
+    /// Goes on from `state`. Whether it did: not where it is one of another shape; nothing changes then.
+    pub fn restore(&mut self, state: &NetworkState) -> bool {
+        let fits = |layer: &Conv, (weight, bias): &(Vec<f32>, Vec<f32>), (of_weight, of_bias): &(Adam, Adam)| {
+            layer.weight.len() == weight.len()
+                && layer.bias.len() == bias.len()
+                && of_weight.fits(weight.len())
+                && of_bias.fits(bias.len())
+        };
+        let all = self.layers.iter().zip(&state.layers).zip(&state.adam);
+        let counts = state.layers.len() == self.layers.len() && state.adam.len() == self.layers.len();
+        if !counts || !all.into_iter().all(|((layer, weights), adam)| fits(layer, weights, adam)) {
+            return false;
+        }
+        for (layer, (weight, bias)) in self.layers.iter_mut().zip(&state.layers) {
+            layer.weight.clone_from(weight);
+            layer.bias.clone_from(bias);
+        }
+        self.adam.clone_from(&state.adam);
+        true
     }
 
     /// Output for images of shape [rows, windows x steps].

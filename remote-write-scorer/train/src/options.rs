@@ -1,5 +1,7 @@
 //! Settings of a training run, with defaults that need no thought.
 
+use quoll_detect::Recipe;
+
 use crate::error::TrainError;
 
 /// Settings of a training run.
@@ -9,6 +11,10 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Crossings of score 1 per service and day.
     pub score_budget_per_day: f64,
+    /// Crossings per service and day of the threshold that is rare enough to notify of.
+    pub alert_budget_per_day: f64,
+    /// What the scores are made by.
+    pub recipe: Recipe,
     /// Share of the history, at its end, that measures errors instead of training.
     pub held_out: f64,
     /// Windows in one update.
@@ -35,6 +41,8 @@ impl Default for TrainOptions {
         Self {
             seed: 1,
             score_budget_per_day: 1.0,
+            alert_budget_per_day: 0.1,
+            recipe: Recipe::default(),
             held_out: 0.25,
             batch: 64,
             epochs: 8.0,
@@ -60,6 +68,10 @@ impl TrainOptions {
         let share = |x: f64, most: f64| (0.0..=most).contains(&x);
         let budget = self.score_budget_per_day;
         option("score_budget_per_day", budget, "above 0 and at most 1000", budget > 0.0 && budget <= 1000.0)?;
+        let alert = self.alert_budget_per_day;
+        option("alert_budget_per_day", alert, "above 0 and at most 1000", alert > 0.0 && alert <= 1000.0)?;
+        let worst = self.recipe.worst_share;
+        option("recipe", worst, "a recipe whose numbers are in their ranges", self.recipe.valid())?;
         option("held_out", self.held_out, "in [0.1, 0.5]", share(self.held_out, 0.5) && self.held_out >= 0.1)?;
         option("batch", self.batch as f64, "in 1..=1024", (1..=1024).contains(&self.batch))?;
         option("epochs", self.epochs, "in (0, 1000]", self.epochs > 0.0 && self.epochs <= 1000.0)?;
@@ -76,6 +88,13 @@ impl TrainOptions {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Progress {
+    /// A checkpoint of the same run was found; training goes on from it.
+    Resumed {
+        /// Updates done before.
+        done: usize,
+        /// Updates in all.
+        of: usize,
+    },
     /// An update of the weights is done.
     Update {
         /// Updates done.

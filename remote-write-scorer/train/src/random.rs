@@ -3,8 +3,10 @@
 //! SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): a
 //! seed gives the same numbers on every machine and in every version of this crate.
 
+use serde::{Deserialize, Serialize};
+
 /// A stream of random numbers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Random {
     state: u64,
 }

@@ -32,7 +32,11 @@ const CHUNK: usize = 512;
 const TARGET_CAP: f64 = 4.0;
 
 /// Calls `each` with inputs [rows, inputs] and targets [rows, features] (NaN where there is none).
-fn for_chunks(history: &ServiceHistory, mut each: impl FnMut(ArrayView2<'_, f64>, ArrayView2<'_, f64>)) {
+fn for_chunks(
+    history: &ServiceHistory,
+    used: [bool; CHANNELS],
+    mut each: impl FnMut(ArrayView2<'_, f64>, ArrayView2<'_, f64>),
+) {
     let features = history.scaling.len();
     let width = CHANNELS * features;
     let count = inputs(features);
@@ -43,7 +47,7 @@ fn for_chunks(history: &ServiceHistory, mut each: impl FnMut(ArrayView2<'_, f64>
     for step in (AHEAD..history.held_out_from).step_by(stride) {
         let before = &history.codes[(step - AHEAD) * width..(step - AHEAD + 1) * width];
         let now = &history.codes[step * width..step * width + features];
-        write_inputs(before.iter().copied(), &mut row);
+        write_inputs(before.iter().copied(), used, &mut row);
         for (slot, value) in x.row_mut(rows).iter_mut().zip(&row) {
             *slot = f64::from(*value);
         }
@@ -62,17 +66,20 @@ fn for_chunks(history: &ServiceHistory, mut each: impl FnMut(ArrayView2<'_, f64>
     }
 }
 
-/// The forecast of all services, and each one's correction.
+/// The forecast that all services share, and the correction of each.
+pub type Forecaster = (Forecast, Vec<Correction>);
+
+/// The forecast of all services, and each one's correction. `used` are the channels it looks at.
 ///
 /// # Errors
 /// [`TrainError::Forecast`] where the equations have no finite solution.
-pub fn fit(histories: &[ServiceHistory], features: usize) -> Result<(Forecast, Vec<Correction>), TrainError> {
+pub fn fit(histories: &[ServiceHistory], features: usize, used: [bool; CHANNELS]) -> Result<Forecaster, TrainError> {
     let count = inputs(features);
     let mut square = Array2::<f64>::zeros((count, count));
     let mut product = Array2::<f64>::zeros((count, features));
     let mut rows = 0;
     for history in histories {
-        for_chunks(history, |x, y| {
+        for_chunks(history, used, |x, y| {
             square += &x.t().dot(&x);
             product += &x.t().dot(&y.mapv(|v| if v.is_nan() { 0.0 } else { v }));
             rows += x.nrows();
@@ -83,7 +90,7 @@ pub fn fit(histories: &[ServiceHistory], features: usize) -> Result<(Forecast, V
     let corrections = histories.iter().map(|history| {
         let mut square = Array2::<f64>::zeros((count, count));
         let mut product = Array2::<f64>::zeros((count, features));
-        for_chunks(history, |x, y| {
+        for_chunks(history, used, |x, y| {
             let left = &y - &x.dot(&shared);
             square += &x.t().dot(&x);
             product += &x.t().dot(&left.mapv(|v| if v.is_nan() { 0.0 } else { v }));

@@ -1,37 +1,23 @@
 //! The whole run: history in, model out.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::path::Path;
 
 use quoll_detect::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE};
 use quoll_detect::detector::budget_probability;
 use quoll_detect::metadata::Metadata;
-use quoll_detect::stats::quantile;
-use quoll_detect::window::{CHANNELS, STEPS};
 use quoll_features::{ClosedStep, FeatureSet, FeatureSpec};
 
 use crate::calibrate::calibrate;
+use crate::checkpoint::Checkpoint;
+use crate::digest::Digest;
 use crate::error::TrainError;
-use crate::history::{ServiceHistory, Spoiling, gather};
-use crate::loss::huber;
+use crate::fit::{Fitted, fit};
+use crate::history::{ServiceHistory, gather};
 use crate::network::Network;
 use crate::onnx;
 use crate::options::{Progress, TrainOptions};
-use crate::random::Random;
-use crate::ridge;
-
-/// Weight of the steps that are scored, against 1 for the others.
-const NEWEST_WEIGHT: f32 = 4.0;
-
-/// How many of the last columns that weight is for.
-const NEWEST: usize = 3;
-
-/// Losses remembered to know which windows reconstruct worst.
-const REMEMBERED: usize = 4096;
-
-/// First step of a service that can end a window.
-const FIRST_END: usize = 4;
+use crate::ridge::{self, Forecaster};
 
 /// What came out, in numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,143 +91,69 @@ pub fn train_for(
     options: &TrainOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TrainedModel, TrainError> {
+    train_resumable(history, features, preset_hash, options, None, progress)
+}
+
+/// As [`train_for`]; with a checkpoint, a run that was ended before it was done goes on from its last one, and
+/// ends with the same bits.
+///
+/// # Errors
+/// As [`train`], and [`TrainError::Write`] where a checkpoint cannot be written.
+pub fn train_resumable(
+    history: &[ClosedStep],
+    features: &[FeatureSpec],
+    preset_hash: &str,
+    options: &TrainOptions,
+    checkpoint: Option<&Checkpoint>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TrainedModel, TrainError> {
     options.check()?;
     let histories = gather(history, features, options.held_out)?;
     let step_ms = history.first().map_or(1, |step| step.step_ms);
-    let mut random = Random::new(options.seed);
-    let mut network = Network::new(features.len(), &mut random);
-    let fitted = fit(&mut network, &histories, features.len(), options, &mut random, progress)?;
-    let forecaster = ridge::fit(&histories, features.len())?;
+    let fitted = fit(&histories, features.len(), options, checkpoint, progress)?;
+    let forecaster = ridge::fit(&histories, features.len(), options.recipe.channels)?;
+    complete(fitted, &histories, features, forecaster, options, (preset_hash, step_ms), progress)
+}
+
+/// The model of a fitted network and forecast: what is left is to measure what normal errors are.
+///
+/// # Errors
+/// [`TrainError::Score`].
+pub fn complete(
+    fitted: Fitted,
+    histories: &[ServiceHistory],
+    features: &[FeatureSpec],
+    forecaster: Forecaster,
+    options: &TrainOptions,
+    (preset_hash, step_ms): (&str, i64),
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TrainedModel, TrainError> {
+    let Fitted { mut network, windows, updates, loss } = fitted;
     let training_id = identify(&network, preset_hash, step_ms);
-    let budget = options.score_budget_per_day;
     let calibration =
-        calibrate(&histories, features, &mut network, forecaster, (&training_id, budget, step_ms), progress)?;
+        calibrate(histories, features, &mut network, forecaster, options, (&training_id, step_ms), progress)?;
     let metadata = Metadata::new(step_ms, features, preset_hash, &training_id);
+    let budget = budget_probability(step_ms, options.score_budget_per_day);
     let summary = Summary {
         services: histories.len(),
-        windows: fitted.windows,
-        updates: fitted.updates,
-        loss: fitted.loss,
+        windows,
+        updates,
+        loss,
         parameters: network.parameters(),
-        provisional: budget_probability(step_ms, budget) * (calibration.pooled.tail.samples as f64) < 1.0,
+        provisional: budget * (calibration.pooled.tail.samples as f64) < 1.0,
     };
     Ok(TrainedModel { onnx: onnx::encode(&network, &metadata), calibration, summary })
 }
 
-struct Fitted {
-    windows: usize,
-    updates: usize,
-    loss: f64,
-}
-
-/// Minimises the loss over random windows of all services.
-fn fit(
-    network: &mut Network,
-    histories: &[ServiceHistory],
-    features: usize,
-    options: &TrainOptions,
-    random: &mut Random,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Fitted, TrainError> {
-    let ends: Vec<(u32, u32)> = histories
-        .iter()
-        .enumerate()
-        .flat_map(|(s, h)| (FIRST_END..h.held_out_from).map(move |end| (s as u32, end as u32)))
-        .collect();
-    let wanted = (ends.len() as f64 * options.epochs / options.batch as f64).ceil() as usize;
-    let updates = wanted.clamp(options.min_updates, options.max_updates).max(1);
-    let batch = options.batch;
-    let spoiling = Spoiling { noise: options.noise as f32, hide: options.hide as f32 };
-    let size = CHANNELS * features * STEPS * batch;
-    let (mut clean, mut observed, mut gradient) = (vec![0.0; size], vec![0.0; size], vec![0.0; size]);
-    let mut input = Vec::with_capacity(size);
-    let mut losses: VecDeque<f64> = VecDeque::with_capacity(REMEMBERED);
-    let mut recent = 0.0;
-    for update in 0..updates {
-        for slot in 0..batch {
-            let (service, end) = ends[random.below(ends.len())];
-            histories[service as usize].write_window(end as usize, slot, batch, &mut clean, &mut observed);
-        }
-        spoiling.apply(&clean, &observed, batch, random, &mut input);
-        let output = network.forward(&input, batch).map_err(|_| TrainError::Diverged { update })?;
-        let window_losses = loss_per_window(output, &clean, &observed, batch, &mut gradient);
-        let limit = worst_limit(&losses, update, updates, options.trim);
-        let mut kept = 0.0;
-        let mut total = 0.0;
-        for (slot, loss) in window_losses.iter().enumerate() {
-            if losses.len() == REMEMBERED {
-                losses.pop_front();
-            }
-            losses.push_back(*loss);
-            if *loss > limit {
-                for row in gradient.chunks_exact_mut(batch * STEPS) {
-                    row[slot * STEPS..(slot + 1) * STEPS].fill(0.0);
-                }
-            } else {
-                kept += 1.0;
-                total += loss;
-            }
-        }
-        let share = 1.0 / f32::max(kept, 1.0);
-        for g in &mut gradient {
-            *g *= share;
-        }
-        let loss = total / f64::from(f32::max(kept, 1.0));
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged { update });
-        }
-        recent = if update == 0 { loss } else { recent + 0.05 * (loss - recent) };
-        network.backward(&gradient).map_err(|_| TrainError::Diverged { update })?;
-        let phase = std::f64::consts::PI * update as f64 / updates as f64;
-        network.update((0.5 * options.learning_rate * (1.0 + phase.cos())) as f32);
-        progress(Progress::Update { done: update + 1, of: updates, loss: recent });
-    }
-    Ok(Fitted { windows: ends.len(), updates, loss: recent })
-}
-
-/// The weighted mean loss of each window over what was observed in it; `gradient` becomes that of the sum
-/// of these means.
-fn loss_per_window(output: &[f32], clean: &[f32], observed: &[f32], batch: usize, gradient: &mut [f32]) -> Vec<f64> {
-    let column_weight = |at: usize| if at % STEPS + NEWEST >= STEPS { NEWEST_WEIGHT } else { 1.0 };
-    let mut losses = vec![0.0_f64; batch];
-    let mut weights = vec![0.0_f32; batch];
-    for (at, seen) in observed.iter().enumerate() {
-        weights[at / STEPS % batch] += seen * column_weight(at);
-    }
-    for (at, g) in gradient.iter_mut().enumerate() {
-        let slot = at / STEPS % batch;
-        let weight = observed[at] * column_weight(at) / weights[slot].max(1.0);
-        let (loss, slope) = huber(output[at] - clean[at]);
-        losses[slot] += f64::from(weight * loss);
-        *g = weight * slope;
-    }
-    losses
-}
-
-/// The loss beyond which a window is not learned from: the worst ones, once half the training is done.
-fn worst_limit(losses: &VecDeque<f64>, update: usize, updates: usize, trim: f64) -> f64 {
-    if 2 * update < updates || losses.len() < 256 || trim <= 0.0 {
-        return f64::INFINITY;
-    }
-    let mut sorted: Vec<f64> = losses.iter().copied().collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    quantile(&sorted, 1.0 - trim)
-}
-
-/// A digest of the weights and of what they are for: 64-bit FNV-1a (Fowler, Noll & Vo).
+/// A digest of the weights and of what they are for.
 fn identify(network: &Network, preset_hash: &str, step_ms: i64) -> String {
-    let mut digest = 0xCBF2_9CE4_8422_2325_u64;
-    let mut eat = |bytes: &[u8]| {
-        for byte in bytes {
-            digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-        }
-    };
-    eat(preset_hash.as_bytes());
-    eat(&step_ms.to_le_bytes());
+    let mut digest = Digest::default();
+    digest.eat(preset_hash.as_bytes());
+    digest.eat(&step_ms.to_le_bytes());
     for layer in &network.layers {
         for value in layer.weight.iter().chain(&layer.bias) {
-            eat(&value.to_le_bytes());
+            digest.eat(&value.to_le_bytes());
         }
     }
-    format!("{digest:016x}")
+    format!("{:016x}", digest.value())
 }

@@ -11,7 +11,7 @@ use quoll_features::{ClosedStep, Direction, FeatureSpec, Presence, Role, SeenBy,
 use quoll_identity::Service;
 use quoll_train::network::Network;
 use quoll_train::random::Random;
-use quoll_train::{TrainOptions, TrainedModel, onnx, train_for};
+use quoll_train::{Checkpoint, Progress, TrainOptions, TrainedModel, onnx, train_for, train_resumable};
 
 const SERVICES: usize = 12;
 const LATENCY: usize = 1;
@@ -190,6 +190,44 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let model = trained(&steps, 1);
     assert_eq!(model, trained(&steps, 1));
     assert_ne!(model.onnx, trained(&steps, 2).onnx);
+}
+
+#[test]
+fn a_killed_training_goes_on_from_its_last_checkpoint_and_ends_with_the_same_bits() {
+    let steps = shop(100, 4);
+    let (features, options) = (features(), TrainOptions::default());
+    let whole = train_for(&steps, &features, PRESET, &options, &mut |_| ()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint { every_updates: 20, ..Checkpoint::of_model(dir.path()) };
+    let killed = std::panic::catch_unwind(|| {
+        train_resumable(&steps, &features, PRESET, &options, Some(&checkpoint), &mut |progress| match progress {
+            Progress::Update { done: 73, .. } => panic!("killed"),
+            _ => (),
+        })
+    });
+    assert!(killed.is_err());
+    let run = |steps: &[ClosedStep], options: &TrainOptions| {
+        let (mut resumed, mut updates) = (None, 0);
+        let model =
+            train_resumable(steps, &features, PRESET, options, Some(&checkpoint), &mut |progress| match progress {
+                Progress::Resumed { done, .. } => resumed = Some(done),
+                Progress::Update { .. } => updates += 1,
+                _ => (),
+            });
+        (model.unwrap(), resumed, updates)
+    };
+    // Another run, and a damaged checkpoint, begin at the beginning.
+    let kept = std::fs::read(&checkpoint.path).unwrap();
+    assert_eq!(run(&steps, &TrainOptions { seed: 2, ..options.clone() }).1, None);
+    assert_eq!(run(&steps[1..], &options).1, None);
+    let mut damaged = kept.clone();
+    damaged[kept.len() / 2] ^= 1;
+    std::fs::write(&checkpoint.path, damaged).unwrap();
+    assert_eq!(run(&steps, &options).1, None);
+    std::fs::write(&checkpoint.path, kept).unwrap();
+    let (model, resumed, updates) = run(&steps, &options);
+    assert_eq!((resumed, updates), (Some(60), whole.summary.updates - 60));
+    assert_eq!(model, whole);
 }
 
 #[test]
