@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use quoll_detect::Recipe;
+use quoll_detect::recipe::MEANS;
 use quoll_detect::window::STEPS;
 use quoll_train::TrainOptions;
 
@@ -24,7 +25,7 @@ pub struct Variant {
 }
 
 /// All variants; the first is the recipe itself.
-pub const VARIANTS: [Variant; 31] = [
+pub const VARIANTS: [Variant; 33] = [
     tuned("the recipe", |_| ()),
     tuned("without the forecast", |o| o.recipe.forecast_weight = 0.0),
     tuned("without the autoencoder", |o| o.recipe.autoencoder_weight = 0.0),
@@ -49,6 +50,8 @@ pub const VARIANTS: [Variant; 31] = [
     tuned("no fast pace", |o| o.recipe.paces[0] = 0.0),
     tuned("no slow pace", |o| o.recipe.paces[3] = 0.0),
     tuned("only pace 0.3", |o| o.recipe.paces = [0.0, 0.3, 0.0, 0.0]),
+    tuned("alarms from all paces", |o| o.recipe.alarm_means = MEANS),
+    tuned("alarms from the fastest pace", |o| o.recipe.alarm_means = 1),
     tuned("slowest pace 0.02", |o| o.recipe.paces[3] = 0.02),
     tuned("slowest pace 0.08", |o| o.recipe.paces[3] = 0.08),
     retrained("trailing means of 1 step only", |o| o.recipe.channels = [true, false, false]),

@@ -77,10 +77,12 @@ pub struct Profile {
     pub usual: f64,
     /// Held-out 99th percentile of each mean of the instant score.
     pub mean_scale: [f64; MEANS],
-    /// Distribution of held-out raw scores.
+    /// Distribution of held-out raw scores of alarms.
     pub tail: Tail,
     /// Distribution of the largest held-out raw score in each [`Self::block_steps`].
     pub block_tail: Tail,
+    /// The same of alarms.
+    pub alarm_block_tail: Tail,
     /// Steps of a block: an hour, or one while the history is too short for hours.
     pub block_steps: u32,
 }

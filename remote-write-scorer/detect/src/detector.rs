@@ -13,6 +13,7 @@ use crate::metadata::Metadata;
 use crate::rate::{Crossing, Rate};
 use crate::runtime::{OnnxNetwork, Reconstruct};
 use crate::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
+use crate::tail::Tail;
 use crate::window::{CHANNELS, STEPS, Window};
 
 /// Least share of observed feature-steps for a score.
@@ -249,20 +250,23 @@ fn judge(
     };
     let means = state.means.push(instant, profile.usual, &recipe.paces)?;
     let raw = raw_score(&means, &profile.mean_scale, &recipe.paces);
+    let fast = ..recipe.alarm_means;
+    let alarm = raw_score(&means[fast], &profile.mean_scale[fast], &recipe.paces[fast]);
     let tail = if profile.tail.samples >= MIN_OWN_TAIL { &profile.tail } else { &calibration.pooled.tail };
     let blocks = if profile.block_tail.samples >= MIN_OWN_BLOCKS { profile } else { &calibration.pooled };
-    let level = |per_day| blocks.block_tail.level(block_probability(step_ms, blocks.block_steps, per_day));
-    let threshold = level(calibration.score_budget_per_day);
-    let budget = budget_probability(step_ms, calibration.score_budget_per_day);
+    let level = |of: &Tail, per_day| of.level(block_probability(step_ms, blocks.block_steps, per_day));
+    let per_day = calibration.score_budget_per_day;
+    let budget = budget_probability(step_ms, per_day);
     let provisional = budget * (tail.samples as f64) < 1.0;
+    let score = raw / level(&blocks.block_tail, per_day);
     let factor = state.rate.factor();
-    let score = raw / threshold;
+    let over = alarm / level(&blocks.alarm_block_tail, per_day);
     // The alarm's own scale: the budgeted probability is where the moving threshold is.
-    let tail_probability = tail.probability(score / factor * tail.level(budget));
-    let crossing = state.rate.push(score > factor, step_ms, calibration.score_budget_per_day, !provisional);
+    let tail_probability = tail.probability(over / factor * tail.level(budget));
+    let crossing = state.rate.push(over > factor, step_ms, per_day, !provisional);
     realised.crossings += u64::from(crossing == Crossing::New);
     let per_day = calibration.alert_budget_per_day;
-    let alert = raw > level(per_day) * state.alert_rate.factor();
+    let alert = alarm > level(&blocks.alarm_block_tail, per_day) * state.alert_rate.factor();
     let enough = budget_probability(step_ms, per_day) * (tail.samples as f64) >= 1.0;
     let crossing = state.alert_rate.push(alert, step_ms, per_day, enough);
     realised.alert_crossings += u64::from(crossing == Crossing::New);

@@ -39,6 +39,9 @@ pub struct Recipe {
     pub worst_share: f64,
     /// Weight of the newest instant score in each mean; 0 leaves the mean out.
     pub paces: [f64; MEANS],
+    /// How many of the means, from the first, alarms come from: the slow ones linger after a repair, and would
+    /// count as one false alarm an hour.
+    pub alarm_means: usize,
 }
 
 impl Default for Recipe {
@@ -55,6 +58,7 @@ impl Default for Recipe {
             error_per_feature: true,
             worst_share: 0.25,
             paces: [0.8, 0.3, 0.1, 0.04],
+            alarm_means: 2,
         }
     }
 }
@@ -73,7 +77,8 @@ impl Recipe {
             && self.worst_share > 0.0
             && self.worst_share <= 1.0
             && self.paces.iter().all(|p| (0.0..=1.0).contains(p))
-            && self.paces.iter().any(|p| *p > 0.0)
+            && (1..=MEANS).contains(&self.alarm_means)
+            && self.paces[..self.alarm_means].iter().any(|p| *p > 0.0)
     }
 
     /// Zeroes what the recipe does not look at in an image, row-major [CHANNELS x features, STEPS].

@@ -10,7 +10,8 @@
 //! Each part is divided by its held-out 99th percentile, bounded, and the weighted root mean square of the
 //! parts is the feature's ratio. The root mean square of the worst quarter of the symptom features is the
 //! instant score. Four exponential means of it, from one step to about thirty ([`Recipe::paces`]), each over its own
-//! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest.
+//! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest, that
+//! of alarms the largest of the faster ones ([`Recipe::alarm_means`]), which end when the fault does.
 
 use quoll_features::{Direction, FeatureSpec, Role};
 use serde::{Deserialize, Serialize};
@@ -158,7 +159,7 @@ impl Means {
 
 /// The raw score: the largest of the means that have a pace, each over its held-out 99th percentile.
 #[must_use]
-pub fn raw_score(means: &[f64; MEANS], scale: &[f64; MEANS], paces: &[f64; MEANS]) -> f64 {
+pub fn raw_score(means: &[f64], scale: &[f64], paces: &[f64]) -> f64 {
     let counted = means.iter().zip(scale).zip(paces).filter(|(_, pace)| **pace > 0.0);
     counted.map(|((mean, scale), _)| mean / scale).fold(0.0, f64::max)
 }

@@ -129,16 +129,23 @@ pub fn calibrate(
     });
     let block_steps = block_steps(step_ms, means.iter().map(Vec::len).max().unwrap_or(0));
     let mut services = Vec::with_capacity(histories.len());
-    let (mut pooled_scores, mut pooled_blocks) = (Vec::new(), Vec::new());
+    let (mut pooled_alarms, mut pooled_blocks, mut pooled_alarm_blocks) = (Vec::new(), Vec::new(), Vec::new());
+    let blocks = |scores: &[f64]| -> Vec<f64> {
+        scores.chunks(block_steps as usize).map(|block| block.iter().copied().fold(0.0, f64::max)).collect()
+    };
     for (((history, correction), (error_scale, usual)), means) in
         histories.iter().zip(corrections).zip(scales.into_iter().zip(usual)).zip(&means)
     {
-        let mean_scale = std::array::from_fn(|i| shrunk(of_mean(means, i), pooled_mean_scale[i]).max(MEAN_FLOOR));
-        let scores: Vec<f64> = means.iter().map(|m| raw_score(m, &mean_scale, &recipe.paces)).collect();
-        let blocks: Vec<f64> =
-            scores.chunks(block_steps as usize).map(|block| block.iter().copied().fold(0.0, f64::max)).collect();
-        pooled_scores.extend_from_slice(&scores);
-        pooled_blocks.extend_from_slice(&blocks);
+        let mean_scale: [f64; MEANS] =
+            std::array::from_fn(|i| shrunk(of_mean(means, i), pooled_mean_scale[i]).max(MEAN_FLOOR));
+        let largest = |count: usize| -> Vec<f64> {
+            means.iter().map(|m| raw_score(&m[..count], &mean_scale[..count], &recipe.paces[..count])).collect()
+        };
+        let alarms = largest(recipe.alarm_means);
+        let (own_blocks, own_alarm_blocks) = (blocks(&largest(MEANS)), blocks(&alarms));
+        pooled_alarms.extend_from_slice(&alarms);
+        pooled_blocks.extend_from_slice(&own_blocks);
+        pooled_alarm_blocks.extend_from_slice(&own_alarm_blocks);
         services.push(ServiceProfile {
             namespace: history.service.namespace.as_deref().map(str::to_owned),
             name: history.service.name.to_string(),
@@ -149,8 +156,9 @@ pub fn calibrate(
                 error_scale,
                 usual,
                 mean_scale,
-                tail: Tail::fit(scores),
-                block_tail: Tail::fit(blocks),
+                tail: Tail::fit(alarms),
+                block_tail: Tail::fit(own_blocks),
+                alarm_block_tail: Tail::fit(own_alarm_blocks),
                 block_steps,
             },
         });
@@ -164,8 +172,9 @@ pub fn calibrate(
         error_scale: pooled_scale,
         usual: pooled_usual,
         mean_scale: pooled_mean_scale,
-        tail: Tail::fit(pooled_scores),
+        tail: Tail::fit(pooled_alarms),
         block_tail: Tail::fit(pooled_blocks),
+        alarm_block_tail: Tail::fit(pooled_alarm_blocks),
         block_steps,
     };
     Ok(Calibration {

@@ -195,7 +195,8 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
 #[test]
 fn a_killed_training_goes_on_from_its_last_checkpoint_and_ends_with_the_same_bits() {
     let steps = shop(100, 4);
-    let (features, options) = (features(), TrainOptions::default());
+    let (features, options) =
+        (features(), TrainOptions { min_updates: 80, max_updates: 80, ..TrainOptions::default() });
     let whole = train_for(&steps, &features, PRESET, &options, &mut |_| ()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let checkpoint = Checkpoint { every_updates: 20, ..Checkpoint::of_model(dir.path()) };
