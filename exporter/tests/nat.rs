@@ -5,7 +5,6 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
 use std::thread;
 
 use common::{Agent, Namespaces, Page, can_load};
@@ -15,20 +14,6 @@ const EDGE: (&str, &str) = ("web", "api");
 const CONNECTIONS: usize = 50;
 /// Nobody has this address; a rule leads on to the server.
 const VIRTUAL: &str = "10.96.0.1:80";
-
-/// Has `nft` read rules in one of the namespaces.
-fn rules(namespaces: &Namespaces, end: usize, text: String) {
-    let apply = move || {
-        let mut nft = Command::new("nft")
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("nft is missing: scripts/setup installs it");
-        nft.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        assert!(nft.wait().unwrap().success(), "{text}");
-    };
-    namespaces.inside(end, apply);
-}
 
 /// Both ends under the names that their own addresses have.
 fn both_ends(page: &Page, metric: &str) -> [f64; 2] {
@@ -48,10 +33,9 @@ fn a_virtual_address_and_a_masquerade_are_seen_through_from_both_sides() {
     namespaces.ip(1, &format!("route add 10.96.0.0/16 via {server}"));
     let listener = namespaces.inside(0, move || TcpListener::bind(SocketAddr::new(server, 0)).unwrap());
     let port = listener.local_addr().unwrap().port();
-    rules(
-        &namespaces,
+    namespaces.nft(
         1,
-        format!(
+        &format!(
             "table ip nat {{\n\
              chain output {{ type nat hook output priority -100; ip daddr 10.96.0.1 tcp dport 80 dnat to {server}:{port}; }}\n\
              chain postrouting {{ type nat hook postrouting priority 100; ip daddr {server} snat to {masquerade}; }}\n\

@@ -50,17 +50,15 @@ struct Shop {
     _folder: tempfile::TempDir,
 }
 
-/// The shop's binary, beside the exporter's own.
+/// The shop's binary, beside the exporter's own; built anew where its sources changed.
 fn microsim() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_quoll-exporter")).with_file_name("quoll-microsim");
-    if !binary.is_file() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "-p", "quoll-microsim"]);
-        if binary.parent().unwrap().ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--locked", "-p", "quoll-microsim"]);
+    if binary.parent().unwrap().ends_with("release") {
+        build.arg("--release");
     }
+    assert!(build.status().unwrap().success());
     binary
 }
 
@@ -152,8 +150,8 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
     let shop = Shop::start();
     thread::sleep(Duration::from_secs(2));
     shop.broken("leaf", "errors", 1.0);
-    shop.broken("leaf", "crash", 0.7);
-    shop.broken("shared", "hang", 0.7);
+    shop.broken("leaf", "crash", 1.0);
+    shop.broken("shared", "hang", 1.0);
     thread::sleep(Duration::from_secs(1));
     shop.ask("POST", "/faults", "{\"service\": \"front\", \"kind\": \"crash\", \"seconds\": 600}");
     let witness = shop.at_rest();
@@ -175,10 +173,16 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
             let difference = (seen - witnessed).abs();
             assert!(difference <= share * witnessed, "{callee}, {what}: {seen} seen, {witnessed} made");
         };
-        assert!(answered > 200.0, "{callee}: only {answered} requests");
+        assert!(answered > 100.0, "{callee}: only {answered} requests");
         within("2xx", page.requests(edge, "client", "2xx"), responses("ok"), 0.001);
         within("5xx", page.requests(edge, "client", "5xx"), responses("server_error"), 0.001);
-        within("unanswered", page.requests(edge, "client", "none"), unanswered, 0.001);
+        // What was handed to a connection that broke may not have gone out: the shop itself cannot tell.
+        let none = page.requests(edge, "client", "none");
+        let surely = unanswered - own("/broken");
+        assert!(
+            (surely..=unanswered).contains(&none),
+            "{callee}, unanswered: {none} seen, {surely} to {unanswered} made"
+        );
         within("connects", seen("tcp_connects_total"), own("/connects") + failed, 0.001);
         within("refused", reason("refused"), own("/connect_failures"), 0.001);
         within("timed out", reason("timeout"), own("/connect_timeouts"), 0.001);
@@ -195,5 +199,5 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
         kinds[2] += own("/connect_failures");
         assert_eq!(page.get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
     }
-    assert!(kinds.iter().all(|count| *count > 10.0), "not every fault was felt: {kinds:?}");
+    assert!(kinds.iter().all(|count| *count > 0.0), "not every fault was felt: {kinds:?}");
 }

@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | Docker | `/var/lib/docker/containers/ID/config.v2.json` | `Name`, `Config.Image`, `Config.Labels` |
 //! | containerd | `/run/containerd/io.containerd.runtime.v2.task/NAMESPACE/ID/config.json` | annotations `io.kubernetes.cri.*`, `nerdctl/name` |
-//! | CRI-O, Podman | `/var/lib/containers/storage/overlay-containers/ID/userdata/config.json`, `/run/containers/...` | annotations `io.kubernetes.*`, `io.container.manager` |
+//! | CRI-O | `/var/lib/containers/storage/overlay-containers/ID/userdata/config.json`, `/run/containers/...` | annotations `io.kubernetes.*` |
+//! | Podman | `/var/lib/containers/storage/overlay-containers/containers.json`, `/run/containers/...` | the entry's `metadata`, which is JSON itself (containers/podman `libpod/storage.go`, `RuntimeContainerMetadata`) |
 //!
 //! Labels of Compose (`com.docker.compose.service`, `.project`) and of images
 //! (`org.opencontainers.image.version`) go before what the runtime made up.
@@ -60,7 +61,12 @@ fn find_below(root: &Path, id: &str) -> Container {
             .chain(storage)
             .find_map(|path| from_annotations(read(root.join(path))?.get("annotations")?))
     };
-    docker().or_else(bundles).unwrap_or_else(|| Container {
+    let podman = || {
+        let lists =
+            ["var/lib", "run"].map(|place| format!("{place}/containers/storage/overlay-containers/containers.json"));
+        lists.into_iter().find_map(|path| from_storage(&read(root.join(path))?, id))
+    };
+    docker().or_else(bundles).or_else(podman).unwrap_or_else(|| Container {
         namespace: None,
         name: Arc::from(id.get(..SHORT_ID).unwrap_or(id)),
         image: None,
@@ -92,6 +98,13 @@ fn from_annotations(annotations: &Value) -> Option<Container> {
         one_of(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "com.docker.compose.project"]);
     let image = one_of(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "nerdctl/image"]);
     Some(container(namespace, name, image, one_of(&["org.opencontainers.image.version"])))
+}
+
+/// An entry of the list that Podman keeps of its containers.
+fn from_storage(list: &Value, id: &str) -> Option<Container> {
+    let own = list.as_array()?.iter().find(|one| text(one, "id") == Some(id))?;
+    let metadata: Value = serde_json::from_str(text(own, "metadata")?).ok()?;
+    Some(container(None, text(&metadata, "name")?, text(&metadata, "image-name"), None))
 }
 
 fn container(namespace: Option<&str>, name: &str, image: Option<&str>, version: Option<&str>) -> Container {
@@ -146,6 +159,17 @@ mod tests {
         let pod = r#"{"annotations": {"io.kubernetes.pod.name": "db-0", "io.kubernetes.pod.namespace": "shop",
             "io.kubernetes.cri-o.ImageName": "quay.io/db@sha256:12"}}"#;
         assert_eq!(of(&with(crio, pod)), [Some("shop"), Some("db"), Some("quay.io/db@sha256:12"), None]);
+    }
+
+    #[test]
+    fn podmans_containers_have_the_names_and_images_of_its_list() {
+        let list = "var/lib/containers/storage/overlay-containers/containers.json";
+        let others = r#"{"id": "00", "names": ["db"], "metadata": "{\"name\": \"db\"}"}"#;
+        let own = r#"{"id": "ID", "names": ["web"], "metadata":
+            "{\"image-name\":\"docker.io/library/nginx:1.27\",\"image-id\":\"ab\",\"name\":\"web\"}"}"#;
+        let found = with(list, &format!("[{others}, {}]", own.replace("ID", ID)));
+        assert_eq!(of(&found), [None, Some("web"), Some("docker.io/library/nginx:1.27"), Some("1.27")]);
+        assert_eq!(&*with(list, &format!("[{others}]")).name, "3f2a9c1be04d");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -284,6 +284,15 @@ impl Namespaces {
     /// Runs `ip` with some arguments in one of the namespaces.
     pub fn ip(&self, end: usize, arguments: &str) {
         run(&format!("ip -n {} {arguments}", self.names[end]));
+    }
+
+    /// Has `nft` read rules in one of the namespaces.
+    pub fn nft(&self, end: usize, rules: &str) {
+        let path = format!("--net={}", self.path(end));
+        let mut nft =
+            Command::new("nsenter").args([path.as_str(), "nft", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+        assert!(nft.wait().unwrap().success(), "nft (scripts/setup installs it) does not take: {rules}");
     }
 
     fn path(&self, end: usize) -> String {
