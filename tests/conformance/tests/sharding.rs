@@ -18,6 +18,8 @@ use serde_json::Value;
 const FAULT_AT: i64 = 90;
 const FAULT_SECONDS: i64 = 60;
 const LAST: i64 = FAULT_AT + FAULT_SECONDS + 40;
+/// Long enough for an incident.
+const SHORT: i64 = FAULT_AT + 25;
 
 const FAST: &str = "remote_write: { min_backoff: 10ms, max_backoff: 100ms }\n";
 
@@ -32,6 +34,27 @@ fn at_second(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
     }
     if second > FAULT_AT + FAULT_SECONDS {
         series.retain(|(labels, _, _)| !labels.iter().any(|(_, value)| value == "store"));
+    }
+    series
+}
+
+/// The same with more services behind `front`: vmagent's shares depend on the leaves' addresses, and among so many
+/// each leaf has some.
+fn wide(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
+    let mut series = at_second(second, timestamp_ms);
+    for number in 0..12 {
+        let name = format!("page-{number}");
+        let label = |name: &'static str, value: &str| (name, value.to_owned());
+        let memory = vec![label("__name__", "quoll_memory_working_set_bytes"), label("service_name", &name)];
+        series.push((memory, timestamp_ms, 1e7 + ((second * 17 + number) % 31) as f64 * 1e4));
+        let calls = vec![
+            label("__name__", "quoll_http_request_duration_seconds_count"),
+            label("client", "front"),
+            label("reporter", "client"),
+            label("server", &name),
+            label("status_class", "2xx"),
+        ];
+        series.push((calls, timestamp_ms, (second * (10 + number)) as f64));
     }
     series
 }
@@ -104,16 +127,16 @@ fn inferred(view: &Value) -> Value {
     view
 }
 
-/// What one process makes of the stream.
-fn whole(start_ms: i64) -> (Value, Recorded) {
+/// What one process makes of a stream.
+fn whole(start_ms: i64, seconds: i64, stream: fn(i64, i64) -> Vec<(Labels, i64, f64)>) -> (Value, Recorded) {
     let directory = tempfile::tempdir().unwrap();
     let (port, recorded) = recorder();
     let scorer = Scorer::start(directory.path(), Some(port), &format!("{}{FAST}{INCIDENTS}", scoring()));
-    for second in 0..LAST {
-        let series = at_second(second, start_ms + second * 1000);
+    for second in 0..seconds {
+        let series = stream(second, start_ms + second * 1000);
         assert_eq!(scorer.post(&V1, &request(&series)).0, 204);
     }
-    let view = tick_at(&scorer, start_ms + (LAST - 3) * 1000);
+    let view = tick_at(&scorer, start_ms + (seconds - 3) * 1000);
     drain(&scorer);
     (view, recorded.lock().unwrap().clone())
 }
@@ -138,7 +161,7 @@ fn assert_same(found: &Recorded, wanted: &Recorded, until_ms: i64) {
 #[test]
 fn two_leaves_and_a_root_write_what_one_process_writes_though_each_is_killed() {
     let start_ms = start_ms();
-    let (view, written) = whole(start_ms);
+    let (view, written) = whole(start_ms, LAST, at_second);
     let has = |name: &str| written.keys().any(|(labels, _)| labels.contains(&format!("__name__={name:?}")));
     for name in ["quoll_anomaly_score", "quoll_feature_value", "quoll_root_cause_probability", "quoll_symptom"] {
         assert!(has(name), "{name} is among what one process writes");
@@ -200,6 +223,8 @@ fn vmagent_in_front_that_shards_by_url_changes_nothing() {
     std::fs::write(&rules, relabelling("quoll")).unwrap();
     let more = [
         &format!("-remoteWrite.url={}", shards.leaves[1].url("/api/v1/write")),
+        // Several would overtake one another with a stream that is faster than time.
+        "-remoteWrite.queues=1",
         "-remoteWrite.shardByURL",
         "-remoteWrite.shardByURL.labels=quoll_owner",
         &format!("-remoteWrite.relabelConfig={}", rules.display()),
@@ -208,19 +233,21 @@ fn vmagent_in_front_that_shards_by_url_changes_nothing() {
     let Some(agent) = Vmagent::start_newest(&directory.path().join("agent"), "{}\n", &first, &more) else { return };
 
     let start_ms = start_ms();
-    let (_, written) = whole(start_ms);
+    let (_, written) = whole(start_ms, SHORT, wide);
     let http: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    for second in 0..LAST {
+    for second in 0..SHORT {
         let mut post = http.post(&format!("http://127.0.0.1:{}/api/v1/write", agent.port));
         for (name, value) in V1 {
             post = post.header(name, value);
         }
-        let body = request(&at_second(second, start_ms + second * 1000));
+        let body = request(&wide(second, start_ms + second * 1000));
         assert_eq!(post.send(&body[..]).unwrap().status().as_u16(), 204);
     }
-    let last_ms = start_ms + (LAST - 8) * 1000;
+    let last_ms = start_ms + (SHORT - 8) * 1000;
     let _ = tick_at(&shards.root, last_ms);
     shards.drain();
+    let incident = |(labels, _): &&(String, i64)| labels.contains("quoll_root_cause_probability");
+    assert!(written.keys().any(|key| incident(&key)), "there was an incident");
     let mut union = Recorded::new();
     for (_, recorded) in &recorders {
         union.extend(recorded.lock().unwrap().clone());

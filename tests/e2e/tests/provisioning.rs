@@ -11,7 +11,9 @@ use support::{files, is_known, known_metrics, metrics_of, printed_metrics, root,
 
 #[test]
 fn promtool_accepts_the_configuration_and_the_rules() {
-    succeeds("promtool", &["check", "config", "provisioning/prometheus/prometheus.yml"]);
+    for file in ["provisioning/prometheus/prometheus.yml", "provisioning/sharding/prometheus.yml"] {
+        succeeds("promtool", &["check", "config", file]);
+    }
     for rules in files("provisioning/prometheus/rules", ".rules.yml") {
         succeeds("promtool", &["check", "rules", &rules]);
     }
@@ -66,7 +68,8 @@ fn the_scorer_accepts_its_file_and_the_demos_copy() {
     config::write(&target, &copy.text()).unwrap();
     if let Some(scorer) = support::product("quoll-scorer") {
         let scorer = scorer.to_str().unwrap();
-        for file in ["provisioning/scorer/scorer.yaml", target.to_str().unwrap()] {
+        let sharded = ["provisioning/sharding/leaf.yaml", "provisioning/sharding/root.yaml"];
+        for file in ["provisioning/scorer/scorer.yaml", target.to_str().unwrap()].into_iter().chain(sharded) {
             succeeds(scorer, &["check", "--config", file]);
         }
     }
@@ -74,8 +77,29 @@ fn the_scorer_accepts_its_file_and_the_demos_copy() {
 
 /// What the keep rule lets through to the scorer.
 fn sent_to_the_scorer() -> BTreeSet<String> {
-    let document = Document::read(&root().join("provisioning"), "prometheus/prometheus.yml").unwrap();
-    let index = document.index_of("/remote_write", "name", "quoll-scorer").unwrap();
+    kept("prometheus/prometheus.yml", "quoll-scorer")
+}
+
+#[test]
+fn leaves_are_sent_what_the_scorer_is_sent_by_the_rules_that_say_whose_it_is() {
+    let rules = std::fs::read_to_string(root().join("provisioning/sharding/relabel/quoll.yml")).unwrap();
+    let rules: Vec<&str> = rules.lines().filter(|line| !line.starts_with('#')).collect();
+    let file = std::fs::read_to_string(root().join("provisioning/sharding/prometheus.yml")).unwrap();
+    let inside: String = file.lines().map(|line| format!("{}\n", line.trim_start_matches("      "))).collect();
+    assert_eq!(
+        inside.matches(&rules.join("\n")).count(),
+        2,
+        "both leaves have provisioning/sharding/relabel/quoll.yml"
+    );
+    for leaf in ["quoll-leaf-a", "quoll-leaf-b"] {
+        assert_eq!(kept("sharding/prometheus.yml", leaf), sent_to_the_scorer(), "{leaf}");
+    }
+}
+
+/// What the keep rule of one `remote_write` lets through.
+fn kept(file: &str, name: &str) -> BTreeSet<String> {
+    let document = Document::read(&root().join("provisioning"), file).unwrap();
+    let index = document.index_of("/remote_write", "name", name).unwrap();
     let rules = format!("/remote_write/{index}/write_relabel_configs");
     let keep = document.index_of(&rules, "action", "keep").unwrap();
     let regex = document.get(&format!("{rules}/{keep}/regex")).and_then(|regex| regex.as_str()).unwrap();
