@@ -127,8 +127,11 @@ fn inferred(view: &Value) -> Value {
     view
 }
 
+/// What is sent at a second, with this timestamp.
+type Stream = fn(i64, i64) -> Vec<(Labels, i64, f64)>;
+
 /// What one process makes of a stream.
-fn whole(start_ms: i64, seconds: i64, stream: fn(i64, i64) -> Vec<(Labels, i64, f64)>) -> (Value, Recorded) {
+fn whole(start_ms: i64, seconds: i64, stream: Stream) -> (Value, Recorded) {
     let directory = tempfile::tempdir().unwrap();
     let (port, recorded) = recorder();
     let scorer = Scorer::start(directory.path(), Some(port), &format!("{}{FAST}{INCIDENTS}", scoring()));
