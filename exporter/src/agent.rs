@@ -69,6 +69,21 @@ const EDGES_LIMITED: Metric = Metric {
     kind: Kind::Counter,
     labels: "",
 };
+const UNTIMED: Metric = Metric {
+    name: "quoll_exporter_requests_untimed_total",
+    help: "Requests that were seen and are in no histogram, by reason: pipelined (in a row that could not be told apart), \
+           unrecognised (the answer was not recognised), no_room (too many connections), edge_full (too many protocols and \
+           statuses on one edge).",
+    kind: Kind::Counter,
+    labels: "protocol, reason",
+};
+const UNPARSED: Metric = Metric {
+    name: "quoll_exporter_connections_unparsed_total",
+    help: "Connections whose requests are not looked at any further, by reason: encrypted, or lost (what they say is not \
+           understood).",
+    kind: Kind::Counter,
+    labels: "protocol, reason",
+};
 const RELOADED: Metric = Metric {
     name: "quoll_exporter_config_last_reload_success",
     help: "Whether the configuration's files could be used when they were last read; if not, the last good ones are in force.",
@@ -77,8 +92,8 @@ const RELOADED: Metric = Metric {
 };
 
 /// Families about the exporter itself.
-pub const SELF_METRICS: [&Metric; 7] =
-    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED, &EDGES_LIMITED, &RELOADED];
+pub const SELF_METRICS: [&Metric; 9] =
+    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED, &EDGES_LIMITED, &UNTIMED, &UNPARSED, &RELOADED];
 
 /// Where to read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -205,8 +220,7 @@ impl Agent {
         let (rules_file, rules) = config.check()?;
         let mut collectors = collectors::all();
         collectors.retain(|collector| !config.disable.iter().any(|name| name == collector.name()));
-        let with_requests = collectors.iter().any(|collector| collector.name() == "http");
-        let source = open_source(config.source, *settings, with_requests)?;
+        let source = open_source(config.source, *settings)?;
         collectors.retain(|collector| collector.needs(source.kind()).is_some());
         let translations = if config.follow_nat { follow_translations() } else { Translations::none() };
         let kept = give_up_capabilities(source.as_ref(), &collectors)?;
@@ -377,8 +391,10 @@ impl Agent {
         self.shown = Arc::new(Shown::new(&new.limits));
         self.is_reloaded = true;
         // What only a restart brings into force stays as it was, so that it is said again while it differs.
-        let Config { listen, web_config_file, source, disable, max_connections, follow_nat, .. } = self.config.clone();
-        self.config = Config { listen, web_config_file, source, disable, max_connections, follow_nat, ..new };
+        let Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, .. } =
+            self.config.clone();
+        self.config =
+            Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, ..new };
         tracing::info!("the configuration was read and is in force");
     }
 
@@ -424,6 +440,19 @@ impl Agent {
             family.sample(&labels, self.limiter.limited(metric.name) as f64);
         }
         page.family(&EDGES_LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
+        let mut family = page.family(&UNTIMED);
+        let limited = self.edges.requests_limited();
+        let labels = |protocol, reason| Labels::new(&[("protocol", Some(protocol)), ("reason", Some(reason))]);
+        if limited > 0 {
+            family.sample(&labels("any", "edge_full"), limited as f64);
+        }
+        for (protocol, reason, count) in self.source.untimed() {
+            family.sample(&labels(protocol.name(), reason), count as f64);
+        }
+        let mut family = page.family(&UNPARSED);
+        for (protocol, reason, count) in self.source.unparsed() {
+            family.sample(&labels(protocol.name(), reason), count as f64);
+        }
         page.family(&RELOADED).sample(&Labels::default(), f64::from(u8::from(self.is_reloaded)));
         page
     }
@@ -478,12 +507,12 @@ fn give_up_capabilities(source: &dyn Source, collectors: &[Box<dyn Collector>]) 
     Ok(kept)
 }
 
-fn open_source(choice: SourceChoice, settings: Settings, with_requests: bool) -> anyhow::Result<Box<dyn Source>> {
+fn open_source(choice: SourceChoice, settings: Settings) -> anyhow::Result<Box<dyn Source>> {
     if choice != SourceChoice::Procfs {
         if let Some(warning) = privileges::prepare_memlock(&settings) {
             tracing::warn!("{warning}");
         }
-        match EbpfSource::start(settings, with_requests) {
+        match EbpfSource::start(settings) {
             Ok(source) => return Ok(Box::new(source)),
             Err(error) => {
                 tracing::debug!("eBPF: {error}");

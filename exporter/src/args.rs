@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::agent::{SELF_METRICS, SourceChoice};
 use crate::collectors;
-use crate::config::Config;
+use crate::config::{Config, ProtocolName};
 use crate::directory::PlainProcesses;
 use crate::exposition::Kind;
 use crate::privileges::{self, Needs};
@@ -48,6 +48,9 @@ pub struct Args {
     /// Switch a collector off; may be given several times
     #[arg(long, value_name = "COLLECTOR")]
     pub disable: Vec<String>,
+    /// Protocols whose requests are looked at; may be given several times [default: all]
+    #[arg(long, value_enum, value_name = "PROTOCOL", value_delimiter = ',')]
+    pub protocols: Vec<ProtocolName>,
     /// Open connections followed at once [default: 65536]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
@@ -116,6 +119,7 @@ impl Args {
         set(&mut config.plain_processes, self.plain_processes.as_ref());
         set(&mut config.follow_nat, self.follow_nat.as_ref());
         set(&mut config.disable, list(&self.disable).as_ref());
+        set(&mut config.protocols, (!self.protocols.is_empty()).then_some(&self.protocols));
         set(&mut config.max_connections, self.max_connections.as_ref());
         set(&mut config.idle_after_seconds, self.idle_after.as_ref());
         set(&mut config.gone_after_seconds, self.gone_after.as_ref());

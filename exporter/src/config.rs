@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quoll_ebpf_abi::protocols::{Protocol, Protocols};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,6 +64,39 @@ pub enum ConfigError {
     },
 }
 
+/// A protocol, as settings name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProtocolName {
+    /// HTTP/1.0 and 1.1.
+    Http,
+    /// PostgreSQL.
+    Postgresql,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// Redis and what speaks like it.
+    Redis,
+    /// DNS.
+    Dns,
+}
+
+impl ProtocolName {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Http, Self::Postgresql, Self::Mysql, Self::Redis, Self::Dns];
+
+    /// As the kernel side knows it.
+    #[must_use]
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Http => Protocol::Http1,
+            Self::Postgresql => Protocol::Postgres,
+            Self::Mysql => Protocol::Mysql,
+            Self::Redis => Protocol::Redis,
+            Self::Dns => Protocol::Dns,
+        }
+    }
+}
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +109,8 @@ pub struct Config {
     pub source: SourceChoice,
     /// Collectors that are off.
     pub disable: Vec<String>,
+    /// Protocols whose requests are looked at.
+    pub protocols: Vec<ProtocolName>,
     /// Open connections followed at once.
     pub max_connections: u32,
     /// Which processes are named by their executable.
@@ -102,6 +138,7 @@ impl Default for Config {
             web_config_file: None,
             source: SourceChoice::Auto,
             disable: Vec::new(),
+            protocols: ProtocolName::ALL.to_vec(),
             max_connections: Settings::default().connections,
             plain_processes: PlainProcesses::default(),
             follow_nat: true,
@@ -175,11 +212,19 @@ impl Config {
             config: self.clone(),
             settings: Settings {
                 connections,
-                http_connections: defaults.http_connections.min(connections),
+                exchanges: defaults.exchanges.min(connections),
+                protocols: self.shown_protocols(),
                 ..defaults
             },
             command_line: None,
         }
+    }
+
+    /// What the kernel side looks at.
+    #[must_use]
+    pub fn shown_protocols(&self) -> Protocols {
+        let wished: Vec<_> = self.protocols.iter().map(|name| name.protocol()).collect();
+        Protocols::of(&collectors::shown_protocols(&wished, |name| !self.disable.iter().any(|off| off == name)))
     }
 
     /// When edges end.
@@ -199,6 +244,7 @@ impl Config {
             ("web_config_file", self.web_config_file == new.web_config_file),
             ("source", self.source == new.source),
             ("disable", self.disable == new.disable),
+            ("protocols", self.protocols == new.protocols),
             ("max_connections", self.max_connections == new.max_connections),
             ("follow_nat", self.follow_nat == new.follow_nat),
         ];

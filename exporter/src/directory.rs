@@ -466,6 +466,7 @@ services:
             local,
             remote,
             role,
+            is_datagram: false,
             preexisting: false,
             phase: Phase::Open,
             connect_seconds: None,

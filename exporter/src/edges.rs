@@ -19,10 +19,11 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt};
-use quoll_ebpf_abi::HttpStats;
-use quoll_ebpf_abi::http::CLASSES;
+use quoll_ebpf_abi::RequestStats;
+use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::requests::CLASSES;
 
-use crate::collectors::{http, tcp};
+use crate::collectors::{requests, tcp};
 use crate::directory::{Directory, Ends, GONE_AFTER};
 use crate::histogram::Histogram;
 use crate::service::Service;
@@ -70,8 +71,12 @@ pub struct EdgeTotals {
     pub has_counters: bool,
     /// Open now.
     pub active: u64,
-    /// Requests by status class.
-    pub requests: [Option<Box<Histogram>>; CLASSES],
+    /// Whether there was any connection, and not datagrams only.
+    pub has_connections: bool,
+    /// Requests by protocol and status.
+    pub requests: Vec<(Protocol, [Option<Box<Histogram>>; CLASSES])>,
+    /// Connections that left HTTP by switching protocols.
+    pub upgrades: u64,
     /// When it was last part of a report.
     moved: Instant,
 }
@@ -90,31 +95,59 @@ impl EdgeTotals {
             retransmits: 0,
             has_counters: false,
             active: 0,
-            requests: [const { None }; CLASSES],
+            has_connections: false,
+            requests: Vec::new(),
+            upgrades: 0,
             moved: Instant::now(),
         }
     }
 
-    /// Adds what grew between two totals of one connection.
-    fn grow(&mut self, before: &Past, after: &Counters) {
+    /// Adds what grew between two totals of one connection. Gives how many requests found no room.
+    fn grow(&mut self, before: &Past, after: &Counters) -> u64 {
         self.has_counters = true;
         self.sent_bytes += after.sent_bytes.saturating_sub(before.sent_bytes);
         self.received_bytes += after.received_bytes.saturating_sub(before.received_bytes);
         self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
-        let Some(after) = &after.http else { return };
-        let nothing = HttpStats::default();
-        let before = before.http.as_deref().unwrap_or(&nothing);
+        let Some(after) = &after.requests else { return 0 };
+        let before = before.requests.as_deref().unwrap_or(&RequestStats::NONE);
+        self.upgrades += u64::from(after.upgraded.saturating_sub(before.upgraded));
+        let Some(protocol) = Protocol::of(after.protocol) else { return 0 };
+        let mut limited = 0;
         for class in 0..CLASSES {
+            if after.counts[class] == before.counts[class] {
+                continue;
+            }
             let grown = after.counts[class].iter().zip(&before.counts[class]);
             let grown = grown.map(|(after, before)| u64::from(after.wrapping_sub(*before)));
-            if after.counts[class] != before.counts[class] {
-                let sum = after.sum_ns[class].saturating_sub(before.sum_ns[class]) as f64 / 1e9;
-                let histogram = &mut self.requests[class];
-                histogram.get_or_insert_with(|| Box::new(Histogram::new(http::BOUNDS))).add(grown, sum);
+            let sum = after.sum_ns[class].saturating_sub(before.sum_ns[class]) as f64 / 1e9;
+            match self.histogram(protocol, class) {
+                Some(histogram) => histogram.add(grown, sum),
+                None => limited += grown.sum::<u64>(),
             }
         }
+        limited
+    }
+
+    /// Where requests of a protocol and status are counted; `None` where the edge has too many of these.
+    fn histogram(&mut self, protocol: Protocol, class: usize) -> Option<&mut Histogram> {
+        let open = self.requests.iter().flat_map(|(_, classes)| classes).flatten().count();
+        let place = match self.requests.iter().position(|(known, _)| *known == protocol) {
+            Some(place) => place,
+            None => {
+                self.requests.push((protocol, [const { None }; CLASSES]));
+                self.requests.len() - 1
+            }
+        };
+        let slot = &mut self.requests[place].1[class];
+        if slot.is_none() && open < MAX_HISTOGRAMS {
+            *slot = Some(Box::new(Histogram::new(requests::BOUNDS)));
+        }
+        slot.as_deref_mut()
     }
 }
+
+/// Histograms of requests of one edge and reporter: each has twelve series, and together they stay within 60.
+pub const MAX_HISTOGRAMS: usize = 5;
 
 /// Totals of an open connection when it was last reported; most carry no requests.
 #[derive(Debug, Default)]
@@ -122,7 +155,7 @@ struct Past {
     sent_bytes: u64,
     received_bytes: u64,
     retransmits: u32,
-    http: Option<Box<HttpStats>>,
+    requests: Option<Box<RequestStats>>,
 }
 
 impl Past {
@@ -131,10 +164,10 @@ impl Past {
         self.sent_bytes = counters.sent_bytes;
         self.received_bytes = counters.received_bytes;
         self.retransmits = counters.retransmits;
-        if let Some(stats) = counters.http {
-            match &mut self.http {
+        if let Some(stats) = counters.requests {
+            match &mut self.requests {
                 Some(known) => **known = stats,
-                None => self.http = Some(Box::new(stats)),
+                None => self.requests = Some(Box::new(stats)),
             }
         }
     }
@@ -229,6 +262,7 @@ struct Book {
     index: HashMap<EdgeKey, u32>,
     totals: Vec<(EdgeKey, EdgeTotals)>,
     limited: u64,
+    requests_limited: u64,
     routes: HashMap<Route, Destination>,
     /// The directory's version that `routes` are of.
     routes_version: u64,
@@ -249,6 +283,7 @@ impl Edges {
             index: HashMap::new(),
             totals: Vec::new(),
             limited: 0,
+            requests_limited: 0,
             routes: HashMap::new(),
             routes_version: 0,
         };
@@ -270,6 +305,12 @@ impl Edges {
     #[must_use]
     pub fn limited(&self) -> u64 {
         self.book.limited
+    }
+
+    /// Requests that are in no histogram since their edge has too many protocols and statuses.
+    #[must_use]
+    pub fn requests_limited(&self) -> u64 {
+        self.book.requests_limited
     }
 
     /// Open connections are named anew at the next look.
@@ -348,6 +389,7 @@ impl Edges {
             Phase::Failed(failure) => {
                 if let Some(totals) = book.find(report, directory).edge.and_then(|edge| book.totals_of(edge)) {
                     totals.moved = *now;
+                    totals.has_connections = true;
                     totals.connects += 1;
                     totals.failures[failure as usize] += 1;
                 }
@@ -363,6 +405,9 @@ impl Edges {
                 let Some(totals) = book.advance(known, is_new, report, directory, *rules_changed) else { return };
                 totals.moved = *now;
                 if is_repeated {
+                    return;
+                }
+                if report.is_datagram {
                     return;
                 }
                 totals.active += 1;
@@ -416,21 +461,22 @@ impl Book {
             known.edge = found.edge;
             known.is_complete = found.is_complete;
         }
-        let totals = known.edge.and_then(|edge| self.totals_of(edge));
+        let totals = known.edge.and_then(|edge| self.totals.get_mut(edge as usize)).map(|(_, totals)| totals);
         let Some(totals) = totals else {
             if let Some(counters) = &report.counters {
                 known.past.renew(counters);
             }
             return None;
         };
-        if is_new && !report.preexisting {
+        totals.has_connections |= !report.is_datagram;
+        if is_new && !report.preexisting && !report.is_datagram {
             totals.connects += 1;
             if let Some(seconds) = report.connect_seconds {
                 totals.connect_seconds.observe(seconds);
             }
         }
         if let Some(counters) = &report.counters {
-            totals.grow(&known.past, counters);
+            self.requests_limited += totals.grow(&known.past, counters);
             if !matches!(report.phase, Phase::Ended { .. }) {
                 known.past.renew(counters);
             }
@@ -515,6 +561,7 @@ mod tests {
             local: endpoint(address("127.77.0.1"), 4000),
             remote: endpoint(address("127.77.0.2"), 80),
             role: Some(Role::Client),
+            is_datagram: false,
             preexisting: false,
             phase,
             connect_seconds: Some(0.001),

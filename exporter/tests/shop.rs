@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::{Agent, Page, can_load, http, loopback};
 use quoll_exporter::agent::SourceChoice;
-use quoll_exporter::collectors::http::BOUNDS;
+use quoll_exporter::collectors::requests::BOUNDS;
 use serde_json::Value;
 
 /// front calls mid, which calls leaf and shared, and does without either where it fails.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::{Agent, Page, can_load, connect, loopback};
 use quoll_exporter::agent::SourceChoice;
-use quoll_exporter::collectors::http::BOUNDS;
+use quoll_exporter::collectors::requests::BOUNDS;
 
 const EDGE: (&str, &str) = ("wrk", "nginx");
 const PROBE: (&str, &str) = ("probe", "nginx");
@@ -170,7 +170,7 @@ fn requests_bytes_and_latencies_agree_with_nginx_and_wrk() {
     let edge = |metric: &str| ["wrk", "unknown"].map(|client| page.edge(metric, (client, "nginx"), "server"));
     assert_within("bytes sent", edge("tcp_sent_bytes_total").iter().sum(), sent, 0.01);
     assert_within("bytes received", edge("tcp_received_bytes_total").iter().sum(), received, 0.01);
-    assert_eq!(page.get("exporter_events_dropped_total{event=\"http\"}"), 0.0);
+    assert_eq!(page.get("exporter_events_dropped_total{event=\"request\"}"), 0.0);
     let client = page.requests(EDGE, "client", "2xx");
     assert_within("requests at the client", client, answered, 0.001);
 

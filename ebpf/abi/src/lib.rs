@@ -5,19 +5,22 @@
 //! without checks beyond their length. Both sides are always built from the same source: there is
 //! no versioning, and a change of a record needs no care beyond that.
 //!
-//! [`http`] is the pure part of the request detector; it lives here so that it can be tested on the
-//! host while it runs in the kernel.
+//! [`protocols`] and [`requests`] are the pure part of the request detector; they live here so that they can be
+//! tested on the host while they run in the kernel.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod http;
 mod offsets;
+pub mod protocols;
 mod records;
+pub mod requests;
 
 pub use offsets::Offsets;
 pub use records::{
-    COUNTERS, Connection, ConnectionHttpRecord, ConnectionRecord, FLAG_PREEXISTING, FLAG_REQUEST_OUTGOING, HttpStats,
-    LOST_CONNECTIONS, LOST_HTTP, LOST_LISTENERS, LOST_RECORDS, Listener, ListenerRecord, PeerIdentity, ROLE_CLIENT,
-    ROLE_SERVER, ROLE_UNKNOWN, TcpTuple, tcp_state,
+    COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery, DatagramQueryKey,
+    FLAG_LISTENED, FLAG_PREEXISTING, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, Listener,
+    ListenerRecord, PeerIdentity, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SKIPPED_SLOTS, TcpTuple, skipped_slot,
+    skipped_unparsed, skipped_untimed, tcp_state,
 };
+pub use requests::RequestStats;

@@ -1,6 +1,7 @@
 //! The records themselves.
 
-use crate::http::{BUCKETS, CLASSES};
+use crate::protocols::PROTOCOLS;
+use crate::requests::{RequestStats, Unparsed, Untimed};
 
 /// The other end decides: sockets that were there before us do not say who called whom.
 pub const ROLE_UNKNOWN: u8 = 0;
@@ -11,8 +12,8 @@ pub const ROLE_SERVER: u8 = 2;
 
 /// The connection was established before the programs were attached.
 pub const FLAG_PREEXISTING: u8 = 1;
-/// The request in flight was sent, not received, on this socket.
-pub const FLAG_REQUEST_OUTGOING: u8 = 2;
+/// Somebody listened at the local port when the connection was found.
+pub const FLAG_LISTENED: u8 = 2;
 
 /// Slots of the per-CPU array of losses.
 pub const COUNTERS: u32 = 4;
@@ -20,8 +21,8 @@ pub const COUNTERS: u32 = 4;
 pub const LOST_RECORDS: u32 = 0;
 /// A connection began and the connection map was full.
 pub const LOST_CONNECTIONS: u32 = 1;
-/// A response was seen and the request map was full.
-pub const LOST_HTTP: u32 = 2;
+/// A request was seen and the map of exchanges was full.
+pub const LOST_REQUESTS: u32 = 2;
 /// A listener appeared and the listener map was full.
 pub const LOST_LISTENERS: u32 = 3;
 
@@ -56,8 +57,6 @@ pub struct Connection {
     pub established_ns: u64,
     /// When this end closed while the peer had not; 0 until then.
     pub closing_ns: u64,
-    /// When the HTTP request in flight began; 0 where none is.
-    pub request_ns: u64,
     /// The socket's own cgroup: inode of its directory in the unified hierarchy.
     pub cgroup_id: u64,
     /// Cgroup of the socket at the other end, where that is on this node; else 0.
@@ -74,8 +73,6 @@ pub struct Connection {
     pub process: u32,
     /// Smoothed round-trip time when the connection stopped being established; 0 before.
     pub srtt_us: u32,
-    /// Where the other direction's sequence number stood when the request in flight began.
-    pub request_mark: u32,
     /// Own port.
     pub local_port: u16,
     /// The peer's port.
@@ -87,11 +84,11 @@ pub struct Connection {
     /// `FLAG_` bits.
     pub flags: u8,
     /// Always 0.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 6],
 }
 
 /// A connection with its counters: as it is (from the iterator) or as it ended (from the ring).
-/// Where `has_http` is 1, a [`HttpStats`] follows at once.
+/// Where `has_requests` is 1, a [`RequestStats`] follows at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -116,32 +113,21 @@ pub struct ConnectionRecord {
     pub state: u8,
     /// 1 where the connection ended.
     pub ended: u8,
-    /// 1 where a [`HttpStats`] follows.
-    pub has_http: u8,
+    /// 1 where a [`RequestStats`] follows.
+    pub has_requests: u8,
     /// Always 0.
     pub reserved: u8,
-}
-
-/// HTTP requests of one connection since it began.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct HttpStats {
-    /// Summed duration per status class.
-    pub sum_ns: [u64; CLASSES],
-    /// Requests per status class and bucket of duration; not cumulative.
-    pub counts: [[u32; BUCKETS]; CLASSES],
 }
 
 /// The record of a connection that carried requests, as it stands in the ring.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct ConnectionHttpRecord {
-    /// With `has_http` set.
+pub struct ConnectionRequestsRecord {
+    /// With `has_requests` set.
     pub record: ConnectionRecord,
     /// Its requests.
-    pub http: HttpStats,
+    pub requests: RequestStats,
 }
 
 /// A listening socket; the map's key is the address of its `struct sock`.
@@ -212,4 +198,81 @@ pub struct PeerIdentity {
     pub netns: u32,
     /// Process that called `connect`.
     pub process: u32,
+}
+
+/// Slots of the array of what was not timed: eight reasons per protocol.
+pub const SKIPPED_SLOTS: u32 = 8 * PROTOCOLS as u32;
+
+/// The slot of a protocol's reason.
+#[inline(always)]
+#[must_use]
+pub const fn skipped_slot(protocol: u8, reason: u32) -> u32 {
+    protocol as u32 * 8 + reason
+}
+
+/// The reason's place among a protocol's slots.
+#[inline(always)]
+#[must_use]
+pub const fn skipped_untimed(why: Untimed) -> u32 {
+    why as u32
+}
+
+/// The same for connections.
+#[inline(always)]
+#[must_use]
+pub const fn skipped_unparsed(why: Unparsed) -> u32 {
+    4 + why as u32
+}
+
+/// Two peers that exchange datagrams, as one of them sees it.
+///
+/// Who asks has many sockets of which only the peer's port matters; who answers, one socket and many peers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct DatagramFlow {
+    /// The socket's own cgroup.
+    pub cgroup_id: u64,
+    /// Inode of the socket's network namespace.
+    pub netns: u32,
+    /// Process that made the call.
+    pub process: u32,
+    /// Own address; all zero for any.
+    pub local_address: [u8; 16],
+    /// The peer's.
+    pub remote_address: [u8; 16],
+    /// Own port; 0 for who asks.
+    pub local_port: u16,
+    /// The peer's port; 0 for who answers.
+    pub remote_port: u16,
+    /// `ROLE_CLIENT` or `ROLE_SERVER`.
+    pub role: u16,
+    /// Always 0.
+    pub reserved: u16,
+}
+
+/// Names a query that waits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct DatagramQueryKey {
+    /// Address of the `struct sock`.
+    pub socket: u64,
+    /// Chosen by who asks.
+    pub id: u16,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A query that waits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct DatagramQuery {
+    /// Whose it is.
+    pub flow: DatagramFlow,
+    /// When it was first seen, `CLOCK_MONOTONIC`.
+    pub began_ns: u64,
 }

@@ -10,13 +10,13 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use quoll_ebpf_abi::{
-    Connection, ConnectionHttpRecord, ConnectionRecord, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, Listener,
+    Connection, ConnectionRecord, ConnectionRequestsRecord, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, Listener,
     PeerIdentity, ROLE_CLIENT, ROLE_SERVER, TcpTuple, tcp_state,
 };
 
-use crate::http;
 use crate::kernel::{Access, Socket};
-use crate::maps::{CLIENTS, CONNECTIONS, ENDED, HTTP, LISTENERS, count_loss};
+use crate::maps::{CLIENTS, CONNECTIONS, ENDED, LISTENED, LISTENERS, count_loss};
+use crate::protocols;
 
 /// `BPF_RB_NO_WAKEUP`: a wake-up per connection costs more than all the rest.
 const NO_WAKEUP: u64 = 1;
@@ -28,7 +28,7 @@ pub fn now_ns() -> u64 {
 }
 
 #[inline(always)]
-fn current_process() -> u32 {
+pub fn current_process() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
@@ -194,23 +194,22 @@ fn on_closed<A: Access>(socket: Socket<A>, old: u8) {
     let Some(connection) = CONNECTIONS.get_ptr(&socket.0) else { return };
     // SAFETY: as in `on_connected`; the copy is taken before the entry is removed.
     let connection = unsafe { *connection };
-    http::on_end(Socket::at(socket.0), &connection);
-    match HTTP.get_ptr(&socket.0) {
+    match protocols::on_end(Socket::at(socket.0), &connection) {
         Some(stats) => {
-            match ENDED.reserve::<ConnectionHttpRecord>(0) {
+            match ENDED.reserve::<ConnectionRequestsRecord>(0) {
                 Some(mut entry) => {
                     let target = entry.as_mut_ptr();
                     // SAFETY: the reservation is large enough for both, and `stats` stays valid
                     // until it is removed below.
                     unsafe {
                         fill(&mut (*target).record, socket, &connection, old, true);
-                        (*target).http = *stats;
+                        (*target).requests = *stats;
                     }
                     entry.submit(NO_WAKEUP);
                 }
                 None => count_loss(LOST_RECORDS),
             }
-            let _ = HTTP.remove(&socket.0);
+            protocols::forget(Socket::at(socket.0));
         }
         None => match ENDED.reserve::<ConnectionRecord>(0) {
             Some(mut entry) => {
@@ -231,7 +230,7 @@ pub fn fill<A: Access>(
     socket: Socket<A>,
     connection: &Connection,
     state: u8,
-    has_http: bool,
+    has_requests: bool,
 ) {
     record.socket = socket.0;
     record.now_ns = now_ns();
@@ -244,7 +243,7 @@ pub fn fill<A: Access>(
     record.error = socket.error();
     record.state = state;
     record.ended = 1;
-    record.has_http = has_http as u8;
+    record.has_requests = has_requests as u8;
     record.reserved = 0;
 }
 
@@ -255,4 +254,5 @@ pub fn remember_listener<A: Access>(socket: Socket<A>, process: u32) {
     if LISTENERS.insert(&socket.0, &listener, 0).is_err() {
         count_loss(LOST_LISTENERS);
     }
+    let _ = LISTENED.insert(&[listener.netns, socket.local_port() as u32], &1, 0);
 }

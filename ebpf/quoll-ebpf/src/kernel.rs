@@ -67,9 +67,10 @@ pub fn read<T: Default + Copy>(base: u64, offset: u32) -> T {
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
 }
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 /// `enum sock_flags`, `include/net/sock.h`: set by `tcp_fin()` and nowhere else for TCP.
 const SOCK_DONE: u64 = 1 << 1;
 
@@ -142,6 +143,12 @@ impl<A: Access> Socket<A> {
         let family: u16 = A::get(address, offset!(sock_family));
         let protocol: u16 = A::get(address, offset!(sock_protocol));
         ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP).then_some(Self(address, PhantomData))
+    }
+
+    /// Whether it is one of UDP; TCP's are known by [`crate::maps::CONNECTIONS`].
+    #[inline(always)]
+    pub fn is_udp(self) -> bool {
+        read::<u16>(self.0, offset!(sock_protocol)) == IPPROTO_UDP
     }
 
     #[inline(always)]

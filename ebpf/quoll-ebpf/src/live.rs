@@ -16,12 +16,14 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use quoll_ebpf_abi::{
-    Connection, ConnectionRecord, FLAG_PREEXISTING, LOST_CONNECTIONS, Listener, ListenerRecord, tcp_state,
+    Connection, ConnectionRecord, FLAG_LISTENED, FLAG_PREEXISTING, LOST_CONNECTIONS, Listener, ListenerRecord,
+    tcp_state,
 };
 
 use crate::connections::{established, fill, remember_listener};
 use crate::kernel::{Probed, Socket, offset, read};
-use crate::maps::{CONNECTIONS, HTTP, count_loss};
+use crate::maps::{CONNECTIONS, LISTENED, count_loss};
+use crate::protocols;
 
 /// `struct bpf_iter_meta`
 #[repr(C)]
@@ -47,6 +49,8 @@ pub struct TaskFile {
     file: *const c_void,
 }
 
+/// `-EEXIST`
+pub const EEXIST: i32 = -17;
 /// `BPF_NOEXIST`
 const ONLY_NEW: u64 = 1;
 /// File type bits of an inode's mode, and the one of sockets (`include/uapi/linux/stat.h`).
@@ -72,7 +76,7 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     }
     // SAFETY: both are checked, and the kernel checked their sizes when the iterator was attached.
     let (socket, connection) = unsafe { (Socket::at(*key), *value) };
-    let stats = HTTP.get_ptr(&socket.0);
+    let stats = protocols::stats(socket);
     let mut record = ConnectionRecord::default();
     fill(&mut record, socket, &connection, socket.state(), stats.is_some());
     record.ended = 0;
@@ -125,9 +129,17 @@ pub extern "C" fn open_sockets(ctx: *mut TaskFile) -> i32 {
     match socket.state() {
         tcp_state::LISTEN => remember_listener(socket, process),
         tcp_state::ESTABLISHED | tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::CLOSE_WAIT => {
-            let connection = Connection { process, flags: FLAG_PREEXISTING, ..established(socket) };
-            // -EEXIST: it was made after we attached, and is followed already.
-            const EEXIST: i32 = -17;
+            let known = established(socket);
+            // The walk is made twice; now all listeners are known.
+            if LISTENED.get_ptr(&[known.netns, known.local_port as u32]).is_some()
+                && let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0)
+            {
+                // SAFETY: the entry stays valid while this program runs; nobody else writes the flags.
+                unsafe { (*connection).flags |= FLAG_LISTENED }
+                return 0;
+            }
+            let connection = Connection { process, flags: FLAG_PREEXISTING, ..known };
+            // Else it was made after we attached, or in the first walk, and is followed already.
             if let Err(error) = CONNECTIONS.insert(&socket.0, &connection, ONLY_NEW)
                 && error != EEXIST
             {

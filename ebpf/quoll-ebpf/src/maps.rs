@@ -4,16 +4,54 @@
 //! kernel may deadlock when a tracing program allocates.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use quoll_ebpf_abi::{COUNTERS, Connection, HttpStats, Listener, PeerIdentity, TcpTuple};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use quoll_ebpf_abi::protocols::{Exchange, HEADER};
+
+use quoll_ebpf_abi::{
+    COUNTERS, Connection, DatagramFlow, DatagramQuery, DatagramQueryKey, Listener, PeerIdentity, RequestStats,
+    SKIPPED_SLOTS, TcpTuple,
+};
+
+use crate::syscalls::Data;
 
 /// Connecting and connected sockets by the address of their `struct sock`.
 #[map]
 pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
 
-/// Requests per socket; only sockets that carried a request have an entry.
+/// Requests per socket; only sockets on which a message was recognised have an entry.
 #[map]
-pub static HTTP: HashMap<u64, HttpStats> = HashMap::with_max_entries(32_768, 0);
+pub static EXCHANGES: HashMap<u64, Exchange> = HashMap::with_max_entries(32_768, 0);
+
+/// Answered datagrams per pair of peers.
+#[map]
+pub static DATAGRAM_FLOWS: HashMap<DatagramFlow, RequestStats> = HashMap::with_max_entries(4_096, 0);
+
+/// Datagrams that wait for their answer; user space takes out those that wait in vain.
+#[map]
+pub static DATAGRAM_QUERIES: HashMap<DatagramQueryKey, DatagramQuery> = HashMap::with_max_entries(8_192, 0);
+
+/// By process: whether it has connections whose messages are followed from call to call.
+#[map]
+pub static FOLLOWED: Array<u32> = Array::with_max_entries(FOLLOWED_SLOTS, 0);
+pub const FOLLOWED_SLOTS: u32 = 1 << 14;
+
+/// Ports that are listened at, by network namespace.
+#[map]
+pub static LISTENED: LruHashMap<[u32; 2], u8> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Working memory: a program's stack may not be indexed.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+pub struct Scratch {
+    /// First bytes of a call.
+    pub head: [u8; 2 * HEADER],
+    /// Of a [`quoll_ebpf_abi::protocols::Walk`].
+    pub walk: [u8; 2 * HEADER],
+    /// The call at hand.
+    pub data: Data,
+}
 
 /// Listening sockets by the address of their `struct sock`.
 #[map]
@@ -30,6 +68,19 @@ pub static ENDED: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// What was lost, by the `LOST_` constants.
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// What was seen and not timed; see [`quoll_ebpf_abi::skipped_slot`].
+#[map]
+pub static SKIPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(SKIPPED_SLOTS, 0);
+
+/// Counts what was not timed.
+#[inline(always)]
+pub fn count_skipped(slot: u32, count: u32) {
+    if let Some(slot) = SKIPPED.get_ptr_mut(slot) {
+        // SAFETY: as in `count_loss`.
+        unsafe { *slot += count as u64 }
+    }
+}
 
 /// Counts one loss.
 #[inline(always)]

@@ -4,10 +4,15 @@
 //! working: its families are missing from the page, `quoll_exporter_collector_success` is 0 for it, and
 //! the log says why.
 
+pub mod db;
+pub mod dns;
 pub mod http;
 pub mod listeners;
+pub mod requests;
 pub mod resources;
 pub mod tcp;
+
+use quoll_ebpf_abi::protocols::Protocol;
 
 use crate::directory::Directory;
 use crate::edges::Edges;
@@ -52,9 +57,19 @@ pub fn all() -> Vec<Box<dyn Collector>> {
     vec![
         Box::new(tcp::Tcp),
         Box::new(http::Http),
+        Box::new(db::Db),
+        Box::new(dns::Dns),
         Box::new(listeners::Listeners::default()),
         Box::new(resources::Resources::default()),
     ]
+}
+
+/// The protocols that are looked at: of those wished for, the ones that a collector shows.
+#[must_use]
+pub fn shown_protocols(wished: &[Protocol], is_on: impl Fn(&str) -> bool) -> Vec<Protocol> {
+    let shown = [("http", http::PROTOCOLS), ("db", db::PROTOCOLS), ("dns", dns::PROTOCOLS)];
+    let shown = shown.into_iter().filter(|(name, _)| is_on(name)).flat_map(|(_, protocols)| protocols.iter().copied());
+    shown.filter(|protocol| wished.contains(protocol)).collect()
 }
 
 /// `service_namespace` and `service_name`.

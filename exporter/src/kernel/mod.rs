@@ -10,13 +10,16 @@ mod targets;
 
 use std::io::{self, Read};
 
-use aya::maps::{Map, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::{
-    COUNTERS, Connection, ConnectionHttpRecord, ConnectionRecord, HttpStats, LOST_CONNECTIONS, LOST_HTTP,
-    LOST_LISTENERS, LOST_RECORDS, Listener, ListenerRecord,
+    COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery, DatagramQueryKey,
+    LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, Listener, ListenerRecord, RequestStats,
+    SKIPPED_SLOTS, skipped_slot,
 };
+
+use quoll_ebpf_abi::protocols::{Exchange, Protocol, Protocols};
 
 use crate::btf::{Btf, BtfError};
 use crate::memory;
@@ -32,8 +35,10 @@ const READ_BYTES: usize = 64 * 1024;
 pub struct Settings {
     /// Open connections followed at once; about 170 bytes each.
     pub connections: u32,
-    /// Open connections with HTTP requests; about 300 bytes each.
-    pub http_connections: u32,
+    /// Open connections with requests; about 550 bytes each.
+    pub exchanges: u32,
+    /// Protocols whose requests are looked at; none of them leaves the system calls alone.
+    pub protocols: Protocols,
     /// Listening sockets.
     pub listeners: u32,
     /// Size of the ring of ended connections, a power of two and of pages.
@@ -44,7 +49,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connections: 65_536, http_connections: 32_768, listeners: 4_096, ring_bytes: 4 << 20, raw_only: false }
+        Self {
+            connections: 65_536,
+            exchanges: 32_768,
+            protocols: Protocols::of(&Protocol::ALL),
+            listeners: 4_096,
+            ring_bytes: 4 << 20,
+            raw_only: false,
+        }
     }
 }
 
@@ -55,7 +67,7 @@ impl Settings {
     pub fn kernel_bytes(&self) -> u64 {
         let map = |entries: u32, value: usize| u64::from(entries) * (value as u64 + 72);
         map(self.connections, size_of::<Connection>())
-            + map(self.http_connections, size_of::<HttpStats>())
+            + map(self.exchanges, size_of::<Exchange>())
             + map(self.listeners, size_of::<Listener>())
             + u64::from(self.ring_bytes)
     }
@@ -106,7 +118,7 @@ pub struct Reported {
     /// The connection and its counters.
     pub record: ConnectionRecord,
     /// Its requests, if it carried any.
-    pub http: Option<HttpStats>,
+    pub requests: Option<RequestStats>,
 }
 
 /// What the kernel side lost since it was loaded.
@@ -117,7 +129,7 @@ pub struct Losses {
     /// Connections that were not followed since the map was full.
     pub connections: u64,
     /// Responses that were not counted since the map was full.
-    pub http: u64,
+    pub requests: u64,
     /// Listeners that were not followed since the map was full.
     pub listeners: u64,
 }
@@ -126,8 +138,11 @@ pub struct Losses {
 pub struct Kernel {
     /// Holds the programs and their links; dropping it detaches them.
     _ebpf: Ebpf,
-    ended: RingBuf<aya::maps::MapData>,
-    lost: PerCpuArray<aya::maps::MapData, u64>,
+    ended: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    skipped: PerCpuArray<MapData, u64>,
+    flows: HashMap<MapData, [u8; size_of::<DatagramFlow>()], [u8; size_of::<RequestStats>()]>,
+    queries: HashMap<MapData, [u8; size_of::<DatagramQueryKey>()], [u8; size_of::<DatagramQuery>()]>,
     connections: MapIterator,
     listeners: MapIterator,
     buffer: Vec<u8>,
@@ -135,11 +150,10 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads, attaches, and takes up the connections and listeners that are there already.
-    /// `http` decides whether system calls are looked at.
     ///
     /// # Errors
     /// One variant of [`KernelError`] per cause; nothing stays attached.
-    pub fn load(settings: Settings, http: bool) -> Result<Self, KernelError> {
+    pub fn load(settings: Settings) -> Result<Self, KernelError> {
         // A new loader reads all of the kernel's types by itself, some 25 MB. Nothing here needs them,
         // so they go before anything else comes.
         let mut loader = EbpfLoader::new();
@@ -152,14 +166,15 @@ impl Kernel {
         let mut ebpf = loader
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .map_max_entries("CONNECTIONS", settings.connections)
-            .map_max_entries("HTTP", settings.http_connections)
+            .override_global("PROTOCOLS", bytemuck::bytes_of(&settings.protocols), true)
+            .map_max_entries("EXCHANGES", settings.exchanges)
             .map_max_entries("LISTENERS", settings.listeners)
             .map_max_entries("ENDED", settings.ring_bytes)
             .load(OBJECT)?;
 
         let typed = (!settings.raw_only).then_some(&types);
         attach_tracepoint(&mut ebpf, typed, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
-        if http {
+        if settings.protocols.bits != 0 {
             attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
         }
         let connections = attach_map_iterator(&mut ebpf, &types, "live_connections", "CONNECTIONS")?;
@@ -173,16 +188,19 @@ impl Kernel {
 
         let ended = take_map(&mut ebpf, "ENDED")?;
         let lost = take_map(&mut ebpf, "LOST")?;
-        Ok(Self { ended, lost, _ebpf: ebpf, connections, listeners, buffer: Vec::new() })
+        let skipped = take_map(&mut ebpf, "SKIPPED")?;
+        let flows = take_map(&mut ebpf, "DATAGRAM_FLOWS")?;
+        let queries = take_map(&mut ebpf, "DATAGRAM_QUERIES")?;
+        Ok(Self { ended, lost, skipped, flows, queries, _ebpf: ebpf, connections, listeners, buffer: Vec::new() })
     }
 
     /// Hands over every connection that ended since the last call.
     pub fn drain_ended(&mut self, mut receive: impl FnMut(Reported)) {
         while let Some(item) = self.ended.next() {
-            if let Ok(both) = bytemuck::try_pod_read_unaligned::<ConnectionHttpRecord>(&item) {
-                receive(Reported { record: both.record, http: Some(both.http) });
+            if let Ok(both) = bytemuck::try_pod_read_unaligned::<ConnectionRequestsRecord>(&item) {
+                receive(Reported { record: both.record, requests: Some(both.requests) });
             } else if let Ok(record) = bytemuck::try_pod_read_unaligned(&item) {
-                receive(Reported { record, http: None });
+                receive(Reported { record, requests: None });
             }
         }
     }
@@ -221,6 +239,47 @@ impl Kernel {
         Ok(records.iter().map(|record| bytemuck::pod_read_unaligned(record)).collect())
     }
 
+    /// Everything counted of datagrams, by the pair of peers.
+    pub fn datagram_flows(&self) -> Vec<(DatagramFlow, RequestStats)> {
+        let all = self.flows.iter().flatten();
+        all.map(|(flow, stats)| (bytemuck::pod_read_unaligned(&flow), bytemuck::pod_read_unaligned(&stats))).collect()
+    }
+
+    /// Forgets a pair; what it counts from now on begins at zero.
+    pub fn forget_flow(&mut self, flow: &DatagramFlow) {
+        let mut key = [0; size_of::<DatagramFlow>()];
+        key.copy_from_slice(bytemuck::bytes_of(flow));
+        // It may be gone already.
+        let _ = self.flows.remove(&key);
+    }
+
+    /// Takes out the queries that wait for longer than `patience_ns`, each with how long it waited.
+    pub fn take_unanswered(&mut self, patience_ns: u64) -> Vec<(DatagramFlow, u64)> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        let waits = |query: &DatagramQuery| now_ns.saturating_sub(query.began_ns);
+        let all = self.queries.iter().flatten();
+        let all = all.map(|(key, query)| (key, bytemuck::pod_read_unaligned::<DatagramQuery>(&query)));
+        let late: Vec<_> = all.filter(|(_, query)| waits(query) > patience_ns).collect();
+        // One whose answer came at this moment is gone, and counted.
+        late.iter()
+            .filter(|(key, _)| self.queries.remove(key).is_ok())
+            .map(|(_, query)| (query.flow, waits(query)))
+            .collect()
+    }
+
+    /// What was seen and not timed: the protocol, the place of the reason ([`quoll_ebpf_abi::skipped_untimed`],
+    /// [`quoll_ebpf_abi::skipped_unparsed`]), and how many.
+    #[must_use]
+    pub fn skipped(&self) -> Vec<(Protocol, u32, u64)> {
+        let count = |slot: u32| -> u64 {
+            debug_assert!(slot < SKIPPED_SLOTS);
+            self.skipped.get(&slot, 0).map(|values| values.iter().sum()).unwrap_or_default()
+        };
+        let slots = Protocol::ALL.into_iter().flat_map(|protocol| (0..8).map(move |reason| (protocol, reason)));
+        slots.map(|(protocol, reason)| (protocol, reason, count(skipped_slot(protocol as u8, reason)))).collect()
+    }
+
     /// Whether everything that is done for life works with the capabilities in effect now.
     #[must_use]
     pub fn can_be_read(&self) -> bool {
@@ -237,7 +296,7 @@ impl Kernel {
         Losses {
             records: count(LOST_RECORDS),
             connections: count(LOST_CONNECTIONS),
-            http: count(LOST_HTTP),
+            requests: count(LOST_REQUESTS),
             listeners: count(LOST_LISTENERS),
         }
     }
@@ -248,14 +307,14 @@ fn take_records(bytes: &[u8], receive: &mut impl FnMut(Reported)) -> usize {
     let mut rest = bytes;
     while let Some((head, tail)) = rest.split_at_checked(size_of::<ConnectionRecord>()) {
         let record: ConnectionRecord = bytemuck::pod_read_unaligned(head);
-        let mut http = None;
+        let mut requests = None;
         let mut after = tail;
-        if record.has_http == 1 {
-            let Some((stats, tail)) = tail.split_at_checked(size_of::<HttpStats>()) else { break };
-            http = Some(bytemuck::pod_read_unaligned(stats));
+        if record.has_requests == 1 {
+            let Some((stats, tail)) = tail.split_at_checked(size_of::<RequestStats>()) else { break };
+            requests = Some(bytemuck::pod_read_unaligned(stats));
             after = tail;
         }
-        receive(Reported { record, http });
+        receive(Reported { record, requests });
         rest = after;
     }
     bytes.len() - rest.len()
@@ -313,16 +372,19 @@ fn attach_map_iterator(
         .map_err(|source| KernelError::Iterator { program: name, source })
 }
 
-/// Runs the task-file iterator once; it writes nothing, but fills the maps.
+/// Runs the task-file iterator; it writes nothing, but fills the maps.
 fn take_up_open_sockets(ebpf: &mut Ebpf, types: &aya::Btf) -> Result<(), KernelError> {
     const NAME: &str = "open_sockets";
     let failed = |source| KernelError::Program { program: NAME, source: Box::new(source) };
     let program = load_iterator(ebpf, types, NAME, "task_file")?;
-    let id = program.attach().map_err(failed)?;
-    let link = program.take_link(id).map_err(failed)?;
     let iterator = |source| KernelError::Iterator { program: NAME, source };
-    let mut file = link.into_file().map_err(|error| iterator(io::Error::other(error)))?;
-    io::copy(&mut file, &mut io::sink()).map_err(iterator)?;
+    // Twice: at whose ports somebody listens is known after the first time.
+    for _ in 0..2 {
+        let id = program.attach().map_err(failed)?;
+        let link = program.take_link(id).map_err(failed)?;
+        let mut file = link.into_file().map_err(|error| iterator(io::Error::other(error)))?;
+        io::copy(&mut file, &mut io::sink()).map_err(iterator)?;
+    }
     Ok(())
 }
 
@@ -342,12 +404,12 @@ mod tests {
     #[test]
     fn records_are_taken_whole_however_the_reads_cut_them() {
         let plain = ConnectionRecord { socket: 1, ..Default::default() };
-        let record = ConnectionRecord { socket: 2, has_http: 1, ..Default::default() };
-        let both = ConnectionHttpRecord { record, http: HttpStats::default() };
+        let record = ConnectionRecord { socket: 2, has_requests: 1, ..Default::default() };
+        let both = ConnectionRequestsRecord { record, requests: RequestStats::default() };
         let bytes = [bytemuck::bytes_of(&plain), bytemuck::bytes_of(&both), bytemuck::bytes_of(&plain)].concat();
         for cut in 0..=bytes.len() {
             let mut seen = Vec::new();
-            let mut receive = |reported: Reported| seen.push((reported.record.socket, reported.http.is_some()));
+            let mut receive = |reported: Reported| seen.push((reported.record.socket, reported.requests.is_some()));
             let taken = take_records(&bytes[..cut], &mut receive);
             assert_eq!(taken + take_records(&bytes[taken..], &mut receive), bytes.len());
             assert_eq!(seen, [(1, false), (2, true), (1, false)], "cut at {cut}");

@@ -186,6 +186,7 @@ mod tests {
             local,
             remote,
             role: Some(role),
+            is_datagram: false,
             preexisting: false,
             phase: Phase::Open,
             connect_seconds: None,

@@ -2,11 +2,19 @@
 
 use std::collections::HashMap;
 
-use quoll_ebpf_abi::{ConnectionRecord, FLAG_PREEXISTING, HttpStats, ROLE_CLIENT, ROLE_SERVER, tcp_state};
+use std::hash::{BuildHasher, RandomState};
+
+use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::requests::{CLASS_NONE, UNPARSED_NAMES, UNTIMED_NAMES, Unparsed, Untimed};
+use quoll_ebpf_abi::{
+    ConnectionRecord, DatagramFlow, FLAG_PREEXISTING, ROLE_CLIENT, ROLE_SERVER, RequestStats, skipped_unparsed,
+    skipped_untimed, tcp_state,
+};
 
 use super::introduce::Holders;
 use super::{
-    ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Source, SourceKind, endpoint,
+    ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Skipped, Source, SourceKind,
+    endpoint,
 };
 use crate::inventory::Inventory;
 use crate::kernel::{Kernel, KernelError, Settings};
@@ -20,15 +28,71 @@ pub struct EbpfSource {
     /// Who holds the other end of old connections, with the look that last saw them.
     introduced: HashMap<ConnectionId, (Owner, u32, u64)>,
     look: u64,
+    /// Pairs of peers that exchange datagrams.
+    datagrams: HashMap<DatagramFlow, Datagrams>,
+    hasher: RandomState,
 }
+
+/// What is remembered of a pair.
+#[derive(Default)]
+struct Datagrams {
+    /// As the kernel side last had them.
+    answered: RequestStats,
+    /// Those that waited in vain.
+    unanswered: RequestStats,
+    /// Looks without anything new.
+    calm: u32,
+}
+
+/// A query without an answer for so long got none: a resolver's own patience (`resolv.conf(5)`, `timeout`).
+const PATIENCE_NS: u64 = 5_000_000_000;
+/// A pair with nothing new for so many looks is forgotten.
+const CALM_LOOKS: u32 = 20;
 
 impl EbpfSource {
     /// Loads and attaches the programs.
     ///
     /// # Errors
     /// [`KernelError`].
-    pub fn start(settings: Settings, http: bool) -> Result<Self, KernelError> {
-        Kernel::load(settings, http).map(|kernel| Self { kernel, introduced: HashMap::new(), look: 0 })
+    pub fn start(settings: Settings) -> Result<Self, KernelError> {
+        Kernel::load(settings).map(|kernel| Self {
+            kernel,
+            introduced: HashMap::new(),
+            look: 0,
+            datagrams: HashMap::new(),
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Reports what was asked and answered by datagrams.
+    fn datagrams(&mut self, receive: &mut dyn FnMut(Report)) {
+        for (flow, waited_ns) in self.kernel.take_unanswered(PATIENCE_NS) {
+            let known = self.datagrams.entry(flow).or_default();
+            known.unanswered.observe(CLASS_NONE, waited_ns);
+            known.calm = 0;
+        }
+        for (flow, answered) in self.kernel.datagram_flows() {
+            let known = self.datagrams.entry(flow).or_default();
+            if known.answered != answered {
+                known.answered = answered;
+                known.calm = 0;
+            }
+        }
+        let (hasher, kernel) = (&self.hasher, &mut self.kernel);
+        self.datagrams.retain(|flow, known| {
+            known.calm += 1;
+            let is_over = known.calm > CALM_LOOKS;
+            let none = CLASS_NONE as usize;
+            let mut total = known.answered;
+            total.sum_ns[none] = known.unanswered.sum_ns[none];
+            total.counts[none] = known.unanswered.counts[none];
+            total.protocol = Protocol::Dns as u8;
+            receive(datagram_report(ConnectionId(hasher.hash_one(flow), 0), flow, total, is_over));
+            if is_over {
+                kernel.forget_flow(flow);
+            }
+            !is_over
+        });
     }
 }
 
@@ -38,7 +102,7 @@ impl Source for EbpfSource {
     }
 
     fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
-        self.kernel.drain_ended(|reported| receive(report(&reported.record, reported.http)));
+        self.kernel.drain_ended(|reported| receive(report(&reported.record, reported.requests)));
     }
 
     fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
@@ -54,7 +118,7 @@ impl Source for EbpfSource {
         self.look += 1;
         let (look, introduced) = (self.look, &mut self.introduced);
         self.kernel.live_connections(|reported| {
-            let mut report = report(&reported.record, reported.http);
+            let mut report = report(&reported.record, reported.requests);
             if is_stranger(&reported.record) {
                 if let Some((owner, process, seen)) = introduced.get_mut(&report.id) {
                     *seen = look;
@@ -69,6 +133,7 @@ impl Source for EbpfSource {
             receive(report);
         })?;
         introduced.retain(|_, (.., seen)| *seen == look);
+        self.datagrams(receive);
         Ok(())
     }
 
@@ -97,9 +162,47 @@ impl Source for EbpfSource {
         vec![
             ("connection_end", losses.records),
             ("connection", losses.connections),
-            ("http", losses.http),
+            ("request", losses.requests),
             ("listener", losses.listeners),
         ]
+    }
+
+    fn untimed(&self) -> Vec<Skipped> {
+        let reasons = [Untimed::Pipelined, Untimed::Unrecognised, Untimed::NoRoom].map(skipped_untimed);
+        self.skipped(&reasons, &UNTIMED_NAMES)
+    }
+
+    fn unparsed(&self) -> Vec<Skipped> {
+        self.skipped(&[Unparsed::Encrypted, Unparsed::Lost].map(skipped_unparsed), &UNPARSED_NAMES)
+    }
+}
+
+impl EbpfSource {
+    fn skipped(&self, places: &[u32], names: &[&'static str]) -> Vec<Skipped> {
+        let name = |place: u32| Some(names[places.iter().position(|known| *known == place)?]);
+        let all = self.kernel.skipped().into_iter();
+        all.filter(|(.., count)| *count > 0)
+            .filter_map(|(protocol, place, count)| Some((protocol, name(place)?, count)))
+            .collect()
+    }
+}
+
+fn datagram_report(id: ConnectionId, flow: &DatagramFlow, total: RequestStats, is_over: bool) -> Report {
+    Report {
+        id,
+        owner: Owner { cgroup_id: flow.cgroup_id, netns: flow.netns },
+        peer: None,
+        processes: [flow.process, 0],
+        local: endpoint(flow.local_address, flow.local_port),
+        remote: endpoint(flow.remote_address, flow.remote_port),
+        role: Some(if flow.role == u16::from(ROLE_CLIENT) { Role::Client } else { Role::Server }),
+        is_datagram: true,
+        preexisting: false,
+        phase: if is_over { Phase::Ended { by_reset: false } } else { Phase::Open },
+        connect_seconds: None,
+        open_seconds: None,
+        rtt_seconds: None,
+        counters: Some(Counters { requests: Some(total), ..Counters::default() }),
     }
 }
 
@@ -108,7 +211,7 @@ fn is_stranger(record: &ConnectionRecord) -> bool {
     record.connection.flags & FLAG_PREEXISTING != 0 && record.connection.peer_netns == 0
 }
 
-fn report(record: &ConnectionRecord, http: Option<HttpStats>) -> Report {
+fn report(record: &ConnectionRecord, requests: Option<RequestStats>) -> Report {
     let connection = &record.connection;
     let role = match connection.role {
         ROLE_CLIENT => Some(Role::Client),
@@ -132,6 +235,7 @@ fn report(record: &ConnectionRecord, http: Option<HttpStats>) -> Report {
         local: endpoint(connection.local_address, connection.local_port),
         remote: endpoint(connection.remote_address, connection.remote_port),
         role,
+        is_datagram: false,
         preexisting: connection.flags & FLAG_PREEXISTING != 0,
         phase,
         connect_seconds: (established && role == Some(Role::Client))
@@ -142,7 +246,7 @@ fn report(record: &ConnectionRecord, http: Option<HttpStats>) -> Report {
             sent_bytes: record.sent_bytes,
             received_bytes: record.received_bytes,
             retransmits: record.retransmits,
-            http,
+            requests,
         }),
     }
 }

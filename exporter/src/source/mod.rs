@@ -9,7 +9,8 @@ pub mod procfs;
 
 use std::net::Ipv6Addr;
 
-use quoll_ebpf_abi::HttpStats;
+use quoll_ebpf_abi::RequestStats;
+use quoll_ebpf_abi::protocols::Protocol;
 
 use crate::inventory::Inventory;
 use crate::net::Endpoint;
@@ -77,7 +78,7 @@ pub struct Counters {
     /// Segments sent again.
     pub retransmits: u32,
     /// Requests.
-    pub http: Option<HttpStats>,
+    pub requests: Option<RequestStats>,
 }
 
 /// One report of one end of a connection.
@@ -97,6 +98,8 @@ pub struct Report {
     pub remote: Endpoint,
     /// Which end this is; unknown for connections that were there before us.
     pub role: Option<Role>,
+    /// It is no connection, but datagrams between two peers; only its requests count.
+    pub is_datagram: bool,
     /// It was there before us, so its totals say nothing about our time.
     pub preexisting: bool,
     /// What it has come to.
@@ -153,6 +156,9 @@ impl SourceKind {
 /// What a source lost, by what it was.
 pub type Losses = Vec<(&'static str, u64)>;
 
+/// How many, of which protocol, and why.
+pub type Skipped = (Protocol, &'static str, u64);
+
 /// A source; used by one thread.
 pub trait Source {
     /// Which it is.
@@ -178,6 +184,16 @@ pub trait Source {
 
     /// What was lost since the start.
     fn losses(&self) -> Losses;
+
+    /// Requests that were seen and not timed since the start.
+    fn untimed(&self) -> Vec<Skipped> {
+        Vec::new()
+    }
+
+    /// Connections whose requests are not looked at any more, since the start.
+    fn unparsed(&self) -> Vec<Skipped> {
+        Vec::new()
+    }
 }
 
 /// The address from its 16 bytes.

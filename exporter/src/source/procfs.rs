@@ -86,6 +86,7 @@ impl Source for ProcfsSource {
                     remote: row.remote,
                     role: Some(if is_server { Role::Server } else { Role::Client }),
                     // Only what appears after the first look was made in our time.
+                    is_datagram: false,
                     preexisting: self.open.get(&id).map_or(!self.has_looked, |known| known.preexisting),
                     phase: Phase::Open,
                     connect_seconds: None,

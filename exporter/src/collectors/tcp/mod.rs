@@ -117,8 +117,12 @@ impl Collector for Tcp {
     }
 
     fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
-        let edges: Vec<(Labels, &EdgeTotals)> =
-            world.edges.iter().map(|(key, totals)| (edge_labels(key), totals)).collect();
+        let edges: Vec<(Labels, &EdgeTotals)> = world
+            .edges
+            .iter()
+            .filter(|(_, totals)| totals.has_connections)
+            .map(|(key, totals)| (edge_labels(key), totals))
+            .collect();
         let mut counter = |metric: &Metric, value: fn(&EdgeTotals) -> Option<u64>| {
             let mut family = page.family(metric);
             for (labels, totals) in &edges {

@@ -1,0 +1,278 @@
+//! One connection's requests and answers.
+//!
+//! About 500 bytes, whatever the peer sends. A duration lasts from the first bytes of a request to the first
+//! bytes of its answer, with PostgreSQL to the end of its answer; each end takes it by its own calls.
+
+use super::{Bytes, HEADER, Lane, Outcome, Protocol, Steps, Walk, http1, postgres};
+use crate::requests::{Answered, CLASS_NONE, Queue, RequestStats, Unparsed, Untimed};
+
+/// This end is the server.
+const FLAG_SERVER: u8 = 1;
+/// Where the messages of answers begin is not known until they are all here.
+const FLAG_LOST: u8 = 2;
+/// Requests of several calls were in flight at once, so a request does not say that all before it is
+/// answered.
+const FLAG_SHARED: u8 = 4;
+/// Nothing is looked at any more.
+const FLAG_UNPARSED: u8 = 8;
+/// Its messages come from the program's TLS library, and what the socket carries is no message.
+const FLAG_DECRYPTED: u8 = 16;
+
+/// What one call moved.
+#[derive(Debug)]
+pub struct Call<'a, B> {
+    /// When it ended, `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+    /// Whether this end sent the bytes.
+    pub is_outgoing: bool,
+    /// How many bytes in all.
+    pub length: u32,
+    /// The first of them; zero beyond `length`.
+    pub head: &'a [u8; HEADER],
+    /// All of them, piece by piece.
+    pub bytes: B,
+    /// Whether they were read in plain from the program's TLS library.
+    pub is_decrypted: bool,
+    /// Sequence number in the direction that an answer takes, if this is a request.
+    pub answer_sequence: u32,
+}
+
+/// What a call counted besides durations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Requests that are not timed, by [`Untimed`].
+    pub untimed: [u32; 2],
+    /// The connection is not looked at any more from now on.
+    pub unparsed: Option<Unparsed>,
+}
+
+/// See the module.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Exchange {
+    /// What was counted.
+    pub stats: RequestStats,
+    /// What is in flight.
+    pub queue: Queue,
+    /// Of requests, and of answers.
+    lanes: [Lane; 2],
+    /// When the request began that is not complete yet; 0 where none is.
+    opened_ns: u64,
+    /// Where the direction of answers stood at the last request.
+    mark: u32,
+    flags: u8,
+    reserved: [u8; 3],
+}
+
+impl Exchange {
+    /// Nothing so far, of no protocol.
+    pub const BLANK: Self = Self {
+        stats: RequestStats::NONE,
+        queue: Queue::NEW,
+        lanes: [Lane::NEW; 2],
+        opened_ns: 0,
+        mark: 0,
+        flags: 0,
+        reserved: [0; 3],
+    };
+
+    /// Makes a blank one the exchange of a protocol. Without `is_server`, this end asks.
+    #[inline(always)]
+    pub fn take_up(&mut self, protocol: Protocol, is_server: bool, is_decrypted: bool) {
+        self.stats.protocol = protocol as u8;
+        self.flags = if is_server { FLAG_SERVER } else { 0 } | if is_decrypted { FLAG_DECRYPTED } else { 0 };
+    }
+
+    /// Whether its messages are followed from call to call, so that none of its calls may be missed.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_framed(&self) -> bool {
+        self.stats.protocol > Protocol::Http2 as u8 && self.flags & FLAG_UNPARSED == 0
+    }
+
+    /// Takes in one call.
+    #[inline(always)]
+    pub fn call<S: Steps, B: Bytes>(&mut self, call: Call<'_, B>, scratch: &mut [u8; 2 * HEADER]) -> Counted {
+        let mut counted = Counted::default();
+        if self.flags & FLAG_UNPARSED != 0 || call.is_decrypted != (self.flags & FLAG_DECRYPTED != 0) {
+            return counted;
+        }
+        match self.stats.protocol {
+            HTTP1 => self.http1(&call, scratch, &mut counted),
+            POSTGRES | MYSQL | REDIS | DNS => self.framed::<S, B>(call, scratch, &mut counted),
+            _ => {}
+        }
+        counted
+    }
+
+    /// Whether a call is one of requests.
+    #[inline(always)]
+    fn is_request(&self, is_outgoing: bool) -> bool {
+        is_outgoing != (self.flags & FLAG_SERVER != 0)
+    }
+
+    #[inline(always)]
+    fn http1<B: Bytes>(&mut self, call: &Call<'_, B>, scratch: &mut [u8; 2 * HEADER], counted: &mut Counted) {
+        let is_request = self.is_request(call.is_outgoing);
+        let lane = if is_request { &mut self.lanes[0] } else { &mut self.lanes[1] };
+        match http1::head(lane, call.head, call.length, scratch) {
+            http1::Head::Request => {
+                if is_request {
+                    self.mark = call.answer_sequence;
+                    self.queue.ask(call.now_ns, 1, 1);
+                } else if self.queue.is_empty() {
+                    // Which end asks was not known for sure.
+                    self.flags ^= FLAG_SERVER;
+                    self.queue.ask(call.now_ns, 1, 0);
+                }
+            }
+            http1::Head::Response(class) if !is_request => self.answer(class, call.now_ns, counted),
+            http1::Head::Switching if !is_request => {
+                self.queue.forget();
+                self.stats.upgraded = 1;
+                self.flags |= FLAG_UNPARSED;
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts one answer.
+    #[inline(always)]
+    fn answer(&mut self, class: u8, now_ns: u64, counted: &mut Counted) {
+        match self.queue.answer() {
+            Answered::Since(began_ns) => self.stats.observe(class, now_ns.saturating_sub(began_ns)),
+            Answered::Beyond | Answered::Nothing => counted.untimed[Untimed::Pipelined as usize] += 1,
+        }
+    }
+
+    #[inline(always)]
+    fn framed<S: Steps, B: Bytes>(&mut self, call: Call<'_, B>, scratch: &mut [u8; 2 * HEADER], counted: &mut Counted) {
+        let is_request = self.is_request(call.is_outgoing);
+        let (now_ns, answer_sequence, tail) = (call.now_ns, call.answer_sequence, call.bytes.tail());
+        if !is_request && self.flags & FLAG_LOST != 0 {
+            return self.find_end(&tail, now_ns, counted);
+        }
+        let [requests, answers] = &mut self.lanes;
+        let mut walk = Walk {
+            lane: if is_request { requests } else { answers },
+            queue: &mut self.queue,
+            stats: &mut self.stats,
+            scratch,
+            bytes: call.bytes,
+            now_ns,
+            asked: 0,
+            beyond: 0,
+            opens: false,
+            is_request,
+            outcome: Outcome::Going,
+        };
+        S::run(&mut walk);
+        let (outcome, asked, opens) = (walk.outcome, walk.asked, walk.opens);
+        counted.untimed[Untimed::Pipelined as usize] += walk.beyond;
+        if matches!(outcome, Outcome::Encrypted) {
+            return self.give_up(Unparsed::Encrypted, counted);
+        }
+        if is_request {
+            self.ask(now_ns, answer_sequence, asked, opens, counted);
+            if !matches!(outcome, Outcome::Done) {
+                self.give_up(Unparsed::Lost, counted);
+            }
+        } else if !matches!(outcome, Outcome::Done) {
+            self.flags |= FLAG_LOST;
+            self.find_end(&tail, now_ns, counted);
+        }
+    }
+
+    /// Remembers requests.
+    #[inline(always)]
+    fn ask(&mut self, now_ns: u64, answer_sequence: u32, asked: u32, opens: bool, counted: &mut Counted) {
+        if asked == 0 {
+            if opens && self.opened_ns == 0 {
+                self.opened_ns = now_ns;
+            }
+            return;
+        }
+        let is_lost = self.flags & FLAG_LOST != 0;
+        if is_lost || self.stats.protocol == MYSQL {
+            if !self.queue.is_empty() {
+                if self.flags & FLAG_SHARED != 0 {
+                    return self.give_up(Unparsed::Lost, counted);
+                }
+                // Whoever asks again has got all answers.
+                counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
+            }
+            self.flags &= !FLAG_LOST;
+            let state = self.lanes[1].state;
+            self.lanes[1] = Lane { state, ..Lane::NEW };
+        }
+        let began_ns = if self.opened_ns != 0 { self.opened_ns } else { now_ns };
+        self.opened_ns = 0;
+        self.mark = answer_sequence;
+        // Clients of the others write and read in one thread, and their servers speak first.
+        let early = if self.stats.protocol == REDIS { u32::MAX } else { 0 };
+        counted.untimed[Untimed::Pipelined as usize] += self.queue.ask(began_ns, asked, early);
+        if self.queue.is_shared() {
+            self.flags |= FLAG_SHARED;
+        }
+    }
+
+    /// Looks for the end of an answer whose messages are too many to follow: PostgreSQL says where it is.
+    #[inline(always)]
+    fn find_end(&mut self, tail: &[u8; 8], now_ns: u64, counted: &mut Counted) {
+        if self.stats.protocol != POSTGRES || self.queue.is_empty() {
+            return;
+        }
+        if let Some(failed) = postgres::ends(tail) {
+            self.flags &= !FLAG_LOST;
+            self.lanes[1] = Lane { state: self.lanes[1].state, ..Lane::NEW };
+            self.answer(if failed { super::ERROR } else { super::OK }, now_ns, counted);
+            counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
+        }
+    }
+
+    #[inline(always)]
+    fn give_up(&mut self, why: Unparsed, counted: &mut Counted) {
+        counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
+        counted.unparsed = Some(why);
+        self.flags |= FLAG_UNPARSED;
+    }
+
+    /// The connection ended. Whatever is in flight got no answer, if no byte came back after the last
+    /// request; else it got one that was not recognised.
+    #[inline(always)]
+    pub fn end(&mut self, end_ns: u64, answer_sequence: u32) -> Counted {
+        let mut counted = Counted::default();
+        if self.queue.is_empty() || self.flags & FLAG_UNPARSED != 0 {
+            return counted;
+        }
+        // The FIN takes a sequence number of its own.
+        if answer_sequence.wrapping_sub(self.mark) > 1 {
+            counted.untimed[Untimed::Unrecognised as usize] = self.queue.forget();
+            return counted;
+        }
+        for _ in 0..MAX_UNANSWERED {
+            match self.queue.answer() {
+                Answered::Since(began_ns) => self.stats.observe(CLASS_NONE, end_ns.saturating_sub(began_ns)),
+                _ => break,
+            }
+        }
+        counted.untimed[Untimed::Pipelined as usize] = self.queue.forget();
+        counted
+    }
+
+    /// Whether this end asks by sending.
+    #[inline(always)]
+    #[must_use]
+    pub fn asks_outgoing(&self) -> bool {
+        self.is_request(true)
+    }
+}
+
+/// Requests without an answer that are timed at a connection's end.
+const MAX_UNANSWERED: u32 = 16;
+const HTTP1: u8 = Protocol::Http1 as u8;
+const POSTGRES: u8 = Protocol::Postgres as u8;
+const MYSQL: u8 = Protocol::Mysql as u8;
+const REDIS: u8 = Protocol::Redis as u8;
+const DNS: u8 = Protocol::Dns as u8;

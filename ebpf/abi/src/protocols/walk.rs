@@ -1,0 +1,250 @@
+//! Follows messages that carry their lengths, from header to header, however calls cut them.
+//!
+//! Bounded: one call costs at most [`MAX_STEPS`] headers, and what is remembered between calls is a
+//! [`Lane`] per direction. Payload is skipped and never read.
+
+use super::Protocol;
+use super::dns::Dns;
+use super::mysql::Mysql;
+use super::postgres::Postgres;
+use super::redis::Redis;
+use crate::requests::{Answered, Queue, RequestStats};
+
+/// Bytes of a message that are looked at.
+pub const HEADER: usize = 16;
+
+/// Headers and pieces of one call at most.
+pub const MAX_STEPS: u32 = 512;
+
+/// What is remembered of one direction between two calls.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Lane {
+    /// The beginning of a header that the last call cut.
+    pub held: [u8; HEADER],
+    /// How many bytes of it.
+    pub held_bytes: u32,
+    /// Payload bytes until the next header.
+    pub skip: u32,
+    /// The protocol's own: what it counts down.
+    pub left: u32,
+    /// The protocol's own.
+    pub state: u32,
+}
+
+impl Lane {
+    /// At the beginning of a message.
+    pub const NEW: Self = Self { held: [0; HEADER], held_bytes: 0, skip: 0, left: 0, state: 0 };
+}
+
+/// What a header means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing for us.
+    Nothing,
+    /// A request begins that a later message completes.
+    Opens,
+    /// One request.
+    Asks,
+    /// One answer.
+    Answers,
+    /// What follows is encrypted.
+    Encrypted,
+    /// More bytes are needed.
+    Hold,
+    /// This is not the protocol, or not the beginning of a message.
+    Bad,
+}
+
+/// One header read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes from the header's first to the next header's.
+    pub take: u32,
+    /// What it means.
+    pub event: Event,
+    /// Of an answer, the index of its status.
+    pub class: u8,
+}
+
+impl Step {
+    /// More bytes are needed.
+    pub const HOLD: Self = Self::new(0, Event::Hold);
+    /// Not a header.
+    pub const BAD: Self = Self::new(0, Event::Bad);
+
+    /// A header and its payload.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(take: u32, event: Event) -> Self {
+        Self { take, event, class: 0 }
+    }
+
+    /// One that begins an answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answer(take: u32, class: u8) -> Self {
+        Self { take, event: Event::Answers, class }
+    }
+}
+
+/// A protocol whose messages carry their lengths.
+pub trait Framing {
+    /// Reads the header at a message's beginning, of which `available` bytes are there; the rest is
+    /// zero. Takes at least one byte unless it holds or refuses, and never holds a full header.
+    fn step(lane: &mut Lane, is_request: bool, header: &[u8; HEADER], available: u32) -> Step;
+}
+
+/// The bytes of one call, in one piece or several.
+pub trait Bytes {
+    /// Bytes left of the current piece.
+    fn left(&self) -> u32;
+    /// Copies the next `count` bytes of the current piece, at most [`HEADER`] and no more than are left.
+    fn read(&mut self, count: u32, into: &mut [u8]) -> bool;
+    /// Skips bytes of the current piece.
+    fn advance(&mut self, count: u32);
+    /// Goes to the next piece, if there is one.
+    fn next(&mut self) -> bool;
+    /// The call's last eight bytes, where they are in one piece; else zero.
+    fn tail(&self) -> [u8; 8];
+}
+
+/// Where a walk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// More steps are needed, or none was made.
+    Going,
+    /// All bytes are understood.
+    Done,
+    /// What follows is encrypted.
+    Encrypted,
+    /// This is no header.
+    Lost,
+}
+
+/// A walk over the bytes of one call.
+///
+/// What it finds is counted as it goes, so that a step needs nothing but this.
+#[derive(Debug)]
+pub struct Walk<'a, B> {
+    /// Of the call's direction.
+    pub lane: &'a mut Lane,
+    /// Answers take from it.
+    pub queue: &'a mut Queue,
+    /// Answers are counted here.
+    pub stats: &'a mut RequestStats,
+    /// Working memory; in the kernel, a program's stack may not be indexed.
+    pub scratch: &'a mut [u8; 2 * HEADER],
+    /// What is left.
+    pub bytes: B,
+    /// When the call ended.
+    pub now_ns: u64,
+    /// Requests that it brought.
+    pub asked: u32,
+    /// Answers to requests that found no room.
+    pub beyond: u32,
+    /// Whether it brought the beginning of a request.
+    pub opens: bool,
+    /// Whether it is one of requests.
+    pub is_request: bool,
+    /// See there.
+    pub outcome: Outcome,
+}
+
+/// Makes the steps of a walk: at most [`MAX_STEPS`], until one says that it was the last.
+pub trait Steps {
+    /// Makes them.
+    fn run<B: Bytes>(walk: &mut Walk<'_, B>);
+}
+
+/// Steps in a plain loop.
+#[derive(Debug)]
+pub struct PlainLoop;
+
+impl Steps for PlainLoop {
+    fn run<B: Bytes>(walk: &mut Walk<'_, B>) {
+        for _ in 0..MAX_STEPS {
+            if !walk.step() {
+                return;
+            }
+        }
+    }
+}
+
+impl<B: Bytes> Walk<'_, B> {
+    /// One header or one piece. False where there is no more to do.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        self.outcome = self.advance();
+        matches!(self.outcome, Outcome::Going)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) -> Outcome {
+        let left = self.bytes.left();
+        if left == 0 {
+            return if self.bytes.next() { Outcome::Going } else { Outcome::Done };
+        }
+        if self.lane.skip != 0 {
+            let skipped = self.lane.skip.min(left);
+            self.lane.skip -= skipped;
+            self.bytes.advance(skipped);
+            return Outcome::Going;
+        }
+        let held = self.lane.held_bytes & (HEADER as u32 - 1);
+        let Some(header) = self.scratch.first_chunk_mut::<HEADER>() else { return Outcome::Lost };
+        *header = self.lane.held;
+        let fresh = left.min(HEADER as u32 - held);
+        let Some(into) = self.scratch.get_mut(held as usize..) else { return Outcome::Lost };
+        if !self.bytes.read(fresh, into) {
+            return Outcome::Lost;
+        }
+        let available = held + fresh;
+        let Some(header) = self.scratch.first_chunk::<HEADER>() else { return Outcome::Lost };
+        let step = step(self.stats.protocol, self.lane, self.is_request, header, available);
+        match step.event {
+            Event::Bad => return Outcome::Lost,
+            Event::Hold => {
+                self.lane.held = *header;
+                self.lane.held_bytes = available;
+                self.bytes.advance(fresh);
+                return if available < HEADER as u32 { Outcome::Going } else { Outcome::Lost };
+            }
+            Event::Encrypted => return Outcome::Encrypted,
+            Event::Nothing => {}
+            Event::Opens => self.opens = true,
+            Event::Asks => self.asked += 1,
+            Event::Answers => match self.queue.answer() {
+                Answered::Since(began_ns) => self.stats.observe(step.class, self.now_ns.saturating_sub(began_ns)),
+                Answered::Beyond => self.beyond += 1,
+                // What overtook its request is counted with that.
+                Answered::Nothing => {}
+            },
+        }
+        if held != 0 {
+            self.lane.held = [0; HEADER];
+            self.lane.held_bytes = 0;
+        }
+        let take = step.take.saturating_sub(held);
+        let here = take.min(left);
+        self.bytes.advance(here);
+        self.lane.skip = take - here;
+        Outcome::Going
+    }
+}
+
+#[inline(always)]
+fn step(protocol: u8, lane: &mut Lane, is_request: bool, header: &[u8; HEADER], available: u32) -> Step {
+    const POSTGRES: u8 = Protocol::Postgres as u8;
+    const MYSQL: u8 = Protocol::Mysql as u8;
+    const REDIS: u8 = Protocol::Redis as u8;
+    const DNS: u8 = Protocol::Dns as u8;
+    match protocol {
+        POSTGRES => Postgres::step(lane, is_request, header, available),
+        MYSQL => Mysql::step(lane, is_request, header, available),
+        REDIS => Redis::step(lane, is_request, header, available),
+        DNS => Dns::step(lane, is_request, header, available),
+        _ => Step::BAD,
+    }
+}

@@ -1,0 +1,332 @@
+//! Requests of one connection: what is in flight, and what was counted.
+//!
+//! All of it is plain arithmetic on fixed memory, so that it runs in the kernel as it runs in tests.
+//!
+//! A duration is counted once its answer's status is known. What was asked and answered but cannot be
+//! timed is counted by its reason ([`Untimed`]) and is in no histogram: nothing is guessed.
+
+use core::hint::black_box;
+
+/// Statuses that a protocol tells apart; what an index means is the protocol's own
+/// ([`crate::protocols::Protocol::statuses`]).
+pub const CLASSES: usize = 5;
+/// Index of the status of requests whose connection ended without any answer, in every protocol.
+pub const CLASS_NONE: u8 = 4;
+
+/// Upper bounds of the buckets of duration but the last, which has none. Half-decades from 1 ms to
+/// 10 s: five classes with ten buckets, sum and count each stay within 60 series per edge.
+pub const BOUNDS_NS: [u64; BUCKETS - 1] = [
+    1_000_000,
+    3_000_000,
+    10_000_000,
+    30_000_000,
+    100_000_000,
+    300_000_000,
+    1_000_000_000,
+    3_000_000_000,
+    10_000_000_000,
+];
+/// Buckets of duration, the unbounded one included.
+pub const BUCKETS: usize = 10;
+
+/// Index of the bucket that `duration_ns` falls into; bounds are inclusive, as Prometheus has them.
+#[inline(always)]
+#[must_use]
+pub fn bucket(duration_ns: u64) -> usize {
+    let mut index = 0;
+    while index < BOUNDS_NS.len() {
+        if duration_ns <= BOUNDS_NS[index] {
+            return index;
+        }
+        index += 1;
+    }
+    BUCKETS - 1
+}
+
+/// Why requests that are known to have been answered are in no histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Untimed {
+    /// More were in flight than can be remembered, or an answer came that no request is known for:
+    /// requests of one call beyond its first (HTTP/1.1), or an answer that overtook its request's call.
+    Pipelined = 0,
+    /// Its answer could not be told from the bytes around it.
+    Unrecognised = 1,
+    /// No room was left to remember its connection.
+    NoRoom = 2,
+}
+
+/// Why a connection's requests are not looked at any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Unparsed {
+    /// It went on in TLS.
+    Encrypted = 0,
+    /// Where its messages begin was lost.
+    Lost = 1,
+}
+
+/// Label values of [`Untimed`], by index.
+pub const UNTIMED_NAMES: [&str; 3] = ["pipelined", "unrecognised", "no_room"];
+/// Label values of [`Unparsed`], by index.
+pub const UNPARSED_NAMES: [&str; 2] = ["encrypted", "lost"];
+
+/// Answered requests of one connection since it began.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct RequestStats {
+    /// Summed duration per status.
+    pub sum_ns: [u64; CLASSES],
+    /// Requests per status and bucket of duration; not cumulative.
+    pub counts: [[u32; BUCKETS]; CLASSES],
+    /// Index of the [`crate::protocols::Protocol`].
+    pub protocol: u8,
+    /// 1 where the connection left HTTP by `101 Switching Protocols`.
+    pub upgraded: u8,
+    /// Always 0.
+    pub reserved: [u8; 6],
+}
+
+impl RequestStats {
+    /// Nothing counted yet, of no protocol.
+    pub const NONE: Self =
+        Self { sum_ns: [0; CLASSES], counts: [[0; BUCKETS]; CLASSES], protocol: 0, upgraded: 0, reserved: [0; 6] };
+
+    /// Counts one request.
+    #[inline(always)]
+    pub fn observe(&mut self, class: u8, duration_ns: u64) {
+        // The compiler knows that both are in range and would leave the checks out; the kernel's
+        // verifier does not, and needs them.
+        let class = black_box(class as usize);
+        let bucket = black_box(bucket(duration_ns));
+        if class >= CLASSES || bucket >= BUCKETS {
+            return;
+        }
+        if let Some(sum) = self.sum_ns.get_mut(class) {
+            *sum = sum.wrapping_add(duration_ns);
+        }
+        if let Some(count) = self.counts.as_flattened_mut().get_mut(black_box(class * BUCKETS + bucket)) {
+            *count = count.wrapping_add(1);
+        }
+    }
+}
+
+/// Requests that one call brought.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Batch {
+    /// When, `CLOCK_MONOTONIC`.
+    pub began_ns: u64,
+    /// How many.
+    pub asked: u32,
+    /// How many of them are answered.
+    pub answered: u32,
+}
+
+/// Calls with requests in flight that are remembered per connection; a power of two.
+pub const BATCHES: usize = 8;
+
+/// Requests in flight, in order. One end of a connection writes requests while the other reads answers,
+/// perhaps on two processors at once: each field is written by one of the two only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Queue {
+    batches: [Batch; BATCHES],
+    /// Batches ever begun.
+    begun: u32,
+    /// Batches ever answered in full.
+    done: u32,
+    /// Requests that found no room, ever.
+    beyond: u32,
+    /// Of these, answered.
+    beyond_answered: u32,
+    /// Answers that came when nothing was in flight, ever.
+    early: u32,
+    /// Requests that such an answer was for, ever.
+    early_claimed: u32,
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// A request of this moment.
+    Since(u64),
+    /// A request that found no room.
+    Beyond,
+    /// None that is known.
+    Nothing,
+}
+
+impl Queue {
+    /// Empty.
+    pub const NEW: Self = Self {
+        batches: [Batch { began_ns: 0, asked: 0, answered: 0 }; BATCHES],
+        begun: 0,
+        done: 0,
+        beyond: 0,
+        beyond_answered: 0,
+        early: 0,
+        early_claimed: 0,
+    };
+
+    /// Whether nothing is in flight.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.begun == self.done && self.beyond == self.beyond_answered
+    }
+
+    /// Whether requests of more than one call are in flight.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.begun.wrapping_sub(self.done) > 1
+    }
+
+    /// Remembers requests. Answers that came before them, since a thread read one before another's call
+    /// to write had ended, are theirs; at most `early` of these are believed. Gives how many.
+    #[inline(always)]
+    pub fn ask(&mut self, began_ns: u64, asked: u32, early: u32) -> u32 {
+        let ahead = self.early.wrapping_sub(self.early_claimed);
+        self.early_claimed = self.early;
+        let theirs = ahead.min(early).min(asked);
+        let asked = asked - theirs;
+        if asked == 0 {
+            return theirs;
+        }
+        let room = self.begun.wrapping_sub(self.done) < BATCHES as u32;
+        if room && self.beyond == self.beyond_answered {
+            let place = black_box(self.begun as usize % BATCHES);
+            if let Some(batch) = self.batches.get_mut(place) {
+                *batch = Batch { began_ns, asked, answered: 0 };
+            }
+            self.begun = self.begun.wrapping_add(1);
+        } else {
+            self.beyond = self.beyond.wrapping_add(asked);
+        }
+        theirs
+    }
+
+    /// Takes the oldest request.
+    #[inline(always)]
+    pub fn answer(&mut self) -> Answered {
+        if self.begun != self.done {
+            let place = black_box(self.done as usize % BATCHES);
+            let Some(batch) = self.batches.get_mut(place) else { return Answered::Nothing };
+            batch.answered = batch.answered.wrapping_add(1);
+            let began_ns = batch.began_ns;
+            if batch.answered >= batch.asked {
+                self.done = self.done.wrapping_add(1);
+            }
+            return Answered::Since(began_ns);
+        }
+        if self.beyond != self.beyond_answered {
+            self.beyond_answered = self.beyond_answered.wrapping_add(1);
+            return Answered::Beyond;
+        }
+        self.early = self.early.wrapping_add(1);
+        Answered::Nothing
+    }
+
+    /// Forgets what is in flight, and says how many requests that were.
+    #[inline(always)]
+    pub fn forget(&mut self) -> u32 {
+        let mut forgotten = self.beyond.wrapping_sub(self.beyond_answered);
+        let mut index = 0;
+        while index < BATCHES as u32 {
+            let number = self.done.wrapping_add(index);
+            if index < self.begun.wrapping_sub(self.done)
+                && let Some(batch) = self.batches.get(black_box(number as usize % BATCHES))
+            {
+                forgotten = forgotten.wrapping_add(batch.asked.wrapping_sub(batch.answered));
+            }
+            index += 1;
+        }
+        self.done = self.begun;
+        self.beyond_answered = self.beyond;
+        self.early_claimed = self.early;
+        forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn durations_on_a_bound_fall_below_it() {
+        assert_eq!(bucket(0), 0);
+        assert_eq!(bucket(1_000_000), 0);
+        assert_eq!(bucket(1_000_001), 1);
+        assert_eq!(bucket(10_000_000_000), BUCKETS - 2);
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn observations_go_to_their_status_and_bucket() {
+        let mut stats = RequestStats::default();
+        stats.observe(3, 2_000_000);
+        stats.observe(CLASS_NONE, u64::MAX / 2);
+        stats.observe(9, 1);
+        assert_eq!((stats.counts[3][1], stats.counts[4][9]), (1, 1));
+        assert_eq!(stats.counts.as_flattened().iter().sum::<u32>(), 2);
+        assert_eq!(stats.sum_ns[3], 2_000_000);
+    }
+
+    #[test]
+    fn answers_take_requests_in_the_order_in_which_they_were_asked() {
+        let mut queue = Queue::default();
+        queue.ask(10, 2, 0);
+        queue.ask(20, 1, 0);
+        assert!(queue.is_shared());
+        let answers: [Answered; 4] = core::array::from_fn(|_| queue.answer());
+        assert_eq!(answers, [Answered::Since(10), Answered::Since(10), Answered::Since(20), Answered::Nothing]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_overtook_its_request_is_taken_for_it() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.answer(), Answered::Nothing);
+        queue.ask(10, 1, u32::MAX);
+        assert!(queue.is_empty());
+        queue.ask(20, 1, u32::MAX);
+        assert_eq!(queue.answer(), Answered::Since(20));
+    }
+
+    /// Against a queue without bounds: whatever finds no room is still answered in its turn.
+    #[test]
+    fn the_bounded_queue_answers_as_many_as_were_asked_in_any_order_of_events() {
+        let mut random = 1_u64;
+        for _ in 0..500 {
+            let (mut queue, mut model) = (Queue::default(), VecDeque::new());
+            let mut timed = 0;
+            for now in 1..200 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let draw = random >> 33;
+                if draw % 3 == 0 {
+                    let asked = 1 + (draw >> 8) as u32 % 5;
+                    queue.ask(now, asked, 0);
+                    model.extend((0..asked).map(|_| now));
+                } else if let Some(since) = model.pop_front() {
+                    match queue.answer() {
+                        Answered::Since(began) => {
+                            assert_eq!(began, since);
+                            timed += 1;
+                        }
+                        other => assert_eq!(other, Answered::Beyond),
+                    }
+                }
+                assert_eq!(queue.is_empty(), model.is_empty());
+            }
+            assert!(timed > 0);
+            assert_eq!(queue.forget() as usize, model.len());
+            assert!(queue.is_empty());
+        }
+    }
+}

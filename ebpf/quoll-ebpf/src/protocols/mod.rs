@@ -1,0 +1,140 @@
+//! The seam between bytes and requests.
+//!
+//! Whoever has the bytes of a message, from a system call or from a TLS library, hands them to [`on_call`]
+//! together with their socket. What the bytes mean is decided by the pure functions of
+//! [`quoll_ebpf_abi::protocols`]; here is only what takes the kernel: maps and sockets. Datagrams have no
+//! connection and go to [`dns`].
+//!
+//! Durations go straight into a histogram held by the connection's [`Exchange`], so nothing is emitted per
+//! request; user space reads the histograms with the live connections and gets the rest with the
+//! record of the end.
+
+pub mod dns;
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, MAX_STEPS, Steps, Walk, recognise};
+use quoll_ebpf_abi::requests::{RequestStats, Untimed};
+use quoll_ebpf_abi::{
+    Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, skipped_slot, skipped_unparsed, skipped_untimed,
+};
+
+use crate::connections::now_ns;
+use crate::kernel::Socket;
+use crate::maps::{CONNECTIONS, EXCHANGES, count_loss, count_skipped};
+use crate::syscalls::{Data, follow, protocols};
+
+/// A connection of which nothing is known.
+static BLANK: Exchange = Exchange::BLANK;
+
+/// Takes in the bytes of one call: `length` of them, which begin with `head`. With `is_decrypted`, they are
+/// from the program's TLS library and not what the socket carries.
+#[inline(always)]
+pub fn on_call(
+    socket: Socket,
+    is_outgoing: bool,
+    is_decrypted: bool,
+    length: u32,
+    head: &[u8; HEADER],
+    bytes: &mut Data,
+    scratch: &mut [u8; 2 * HEADER],
+) {
+    let Some(exchange) = exchange_of(socket, is_outgoing, is_decrypted, length, head) else { return };
+    // SAFETY: the entry stays valid while this program runs; of its fields, each is written by the calls of
+    // one direction, which follow one another.
+    let exchange = unsafe { &mut *exchange };
+    let protocol = exchange.stats.protocol;
+    if exchange.is_framed() {
+        follow();
+    }
+    let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
+    let call = Call { now_ns: now_ns(), is_outgoing, length, head, bytes, is_decrypted, answer_sequence };
+    let counted = exchange.call::<KernelLoop, _>(call, scratch);
+    count(protocol, counted);
+}
+
+/// Steps by `bpf_loop` (Linux 5.17): the verifier looks at one step instead of at all of them.
+struct KernelLoop;
+
+impl Steps for KernelLoop {
+    #[inline(always)]
+    fn run<B: Bytes>(walk: &mut Walk<'_, B>) {
+        let step: extern "C" fn(u64, *mut Walk<'_, B>) -> i64 = one_step::<B>;
+        // SAFETY: the callback is called with this pointer only, while the walk is borrowed here.
+        unsafe {
+            bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut *walk).cast(), 0);
+        }
+    }
+}
+
+extern "C" fn one_step<B: Bytes>(_: u64, walk: *mut Walk<'_, B>) -> i64 {
+    // SAFETY: see `KernelLoop`.
+    let goes_on = unsafe { (*walk).step() };
+    !goes_on as i64
+}
+
+/// What is known of a socket's connection; begins to know it at a message that may begin one.
+#[inline(always)]
+fn exchange_of(
+    socket: Socket,
+    is_outgoing: bool,
+    is_decrypted: bool,
+    length: u32,
+    head: &[u8; HEADER],
+) -> Option<*mut Exchange> {
+    if let Some(exchange) = EXCHANGES.get_ptr_mut(&socket.0) {
+        return Some(exchange);
+    }
+    let connection = CONNECTIONS.get_ptr(&socket.0)?;
+    // SAFETY: the entry stays valid while this program runs, and these fields are written once.
+    let is_server = unsafe { (*connection).role == ROLE_SERVER || (*connection).flags & FLAG_LISTENED != 0 };
+    let protocol = recognise(protocols(), head, length, is_outgoing != is_server)?;
+    if EXCHANGES.insert(&socket.0, &BLANK, 0).is_err() {
+        count_loss(LOST_REQUESTS);
+        count_skipped(skipped_slot(protocol as u8, skipped_untimed(Untimed::NoRoom)), 1);
+        return None;
+    }
+    let exchange = EXCHANGES.get_ptr_mut(&socket.0)?;
+    // SAFETY: as above; it is new.
+    unsafe { (*exchange).take_up(protocol, is_server, is_decrypted) };
+    Some(exchange)
+}
+
+/// A connection ended: gives what was counted on it. [`forget`] must follow.
+#[inline(always)]
+pub fn on_end(socket: Socket, connection: &Connection) -> Option<*const RequestStats> {
+    let exchange = EXCHANGES.get_ptr_mut(&socket.0)?;
+    // SAFETY: the socket is closed, and nobody else writes any more.
+    let exchange = unsafe { &mut *exchange };
+    let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
+    let end_ns = if connection.closing_ns != 0 { connection.closing_ns } else { now_ns() };
+    let counted = exchange.end(end_ns, answer_sequence);
+    count(exchange.stats.protocol, counted);
+    Some(&raw const exchange.stats)
+}
+
+/// Forgets a connection.
+#[inline(always)]
+pub fn forget(socket: Socket) {
+    let _ = EXCHANGES.remove(&socket.0);
+}
+
+/// What was counted on a connection so far.
+#[inline(always)]
+pub fn stats(socket: Socket) -> Option<*const RequestStats> {
+    // SAFETY: the address of a field of a value in the map.
+    EXCHANGES.get_ptr(&socket.0).map(|exchange| unsafe { &raw const (*exchange).stats })
+}
+
+#[inline(always)]
+fn count(protocol: u8, counted: Counted) {
+    for (reason, count) in counted.untimed.into_iter().enumerate() {
+        if count != 0 {
+            count_skipped(skipped_slot(protocol, reason as u32), count);
+        }
+    }
+    if let Some(why) = counted.unparsed {
+        count_skipped(skipped_slot(protocol, skipped_unparsed(why)), 1);
+    }
+}

@@ -1,0 +1,44 @@
+//! DNS queries, per edge, reporter and outcome; over UDP and TCP.
+//!
+//! A query over UDP that got no response within five seconds is counted as `none`. Sent again with the
+//! same identifier, it keeps its first time.
+
+use quoll_ebpf_abi::protocols::Protocol;
+
+use crate::collectors::{Collector, World, requests};
+use crate::exposition::{Kind, Metric, Page};
+use crate::privileges::Needs;
+use crate::source::SourceKind;
+
+/// Protocols that this collector shows.
+pub const PROTOCOLS: &[Protocol] = &[Protocol::Dns];
+
+/// See its help.
+pub const DURATION: Metric = Metric {
+    name: "quoll_dns_request_duration_seconds",
+    help: "Time from a DNS query to its response, by outcome: noerror, nxdomain, servfail, error (any other code), or \
+           none where no response came.",
+    kind: Kind::Histogram(requests::BOUNDS),
+    labels: "client, client_service_namespace, server, server_service_namespace, reporter, status",
+};
+
+/// Reads the totals per edge.
+pub struct Dns;
+
+impl Collector for Dns {
+    fn name(&self) -> &'static str {
+        "dns"
+    }
+
+    fn needs(&self, source: SourceKind) -> Option<Needs> {
+        (source == SourceKind::Ebpf).then_some(Needs::attaching())
+    }
+
+    fn metrics(&self) -> &'static [&'static Metric] {
+        &[&DURATION]
+    }
+
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
+        requests::collect(world, page, &DURATION, PROTOCOLS, "status", false)
+    }
+}

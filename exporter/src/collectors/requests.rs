@@ -1,0 +1,61 @@
+//! What the collectors of requests share: per edge, reporter and status, timed in the kernel.
+
+use quoll_ebpf_abi::protocols::Protocol;
+
+use crate::collectors::{World, edge_labels};
+use crate::exposition::{Labels, Metric, Page};
+
+/// The kernel side's buckets, in seconds.
+pub const BOUNDS: &[f64] = &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// Writes the histograms of some protocols. `label` is the one that holds the status; with `with_system`,
+/// another says which protocol it is.
+///
+/// # Errors
+/// Where the source sees no requests.
+pub fn collect(
+    world: &World<'_>,
+    page: &mut Page,
+    metric: &'static Metric,
+    protocols: &[Protocol],
+    label: &'static str,
+    with_system: bool,
+) -> anyhow::Result<()> {
+    let mut family = page.family(metric);
+    for (key, totals) in world.edges.iter() {
+        let mut edge: Option<Labels> = None;
+        for (protocol, histograms) in totals.requests.iter().filter(|(protocol, _)| protocols.contains(protocol)) {
+            let edge = edge.get_or_insert_with(|| edge_labels(key));
+            let labels = if with_system { edge.with("system", protocol.name()) } else { edge.clone() };
+            for (histogram, status) in histograms.iter().zip(protocol.statuses()) {
+                if let Some(histogram) = histogram {
+                    histogram.write(&mut family, &labels.with(label, status));
+                }
+            }
+        }
+    }
+    anyhow::ensure!(world.sees_requests, "the source procfs cannot see requests");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edges::MAX_HISTOGRAMS;
+    use quoll_ebpf_abi::requests::BOUNDS_NS;
+
+    #[test]
+    fn the_bounds_are_the_kernel_sides() {
+        let kernel: Vec<f64> = BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9).collect();
+        assert_eq!(kernel, BOUNDS);
+    }
+
+    #[test]
+    fn an_edge_and_reporter_takes_at_most_sixty_series() {
+        for metric in
+            [&crate::collectors::http::DURATION, &crate::collectors::db::DURATION, &crate::collectors::dns::DURATION]
+        {
+            assert!(metric.series() * MAX_HISTOGRAMS <= 60, "{}", metric.name);
+        }
+    }
+}
