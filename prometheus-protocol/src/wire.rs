@@ -19,6 +19,16 @@ pub(crate) fn put_varint(buffer: &mut Vec<u8>, mut value: u64) {
     buffer.push(value as u8);
 }
 
+/// The value of a varint of at most eight bytes, which stand alone in `bytes`: closes the gaps of one bit per byte,
+/// pairs of bytes first.
+#[inline]
+pub(crate) fn joined(bytes: u64) -> u64 {
+    let kept = bytes & 0x7f7f_7f7f_7f7f_7f7f;
+    let pairs = (kept & 0x007f_007f_007f_007f) | ((kept & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
 /// How a field's value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireType {
@@ -105,12 +115,8 @@ impl<'a> Cursor<'a> {
             return self.long_varint();
         }
         let bits = ends.trailing_zeros() + 1;
-        let kept = chunk & (u64::MAX >> (64 - bits)) & 0x7f7f_7f7f_7f7f_7f7f;
-        // Closes the gaps of one bit per byte, pairs of bytes first.
-        let pairs = (kept & 0x007f_007f_007f_007f) | ((kept & 0x7f00_7f00_7f00_7f00) >> 1);
-        let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
         self.position += (bits / 8) as usize;
-        Ok((fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4))
+        Ok(joined(chunk & (u64::MAX >> (64 - bits))))
     }
 
     #[cold]

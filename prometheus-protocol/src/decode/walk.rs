@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::{DecodeError, HistogramIter, Sample};
-use crate::wire::{Cursor, WireType};
+use crate::wire::{Cursor, WireType, joined};
 
 /// What the versions write differently: numbers of fields, and labels.
 pub trait Version: sealed::Sealed + Copy {
@@ -109,7 +109,9 @@ pub struct Series<'a, V> {
     labels: &'a [u8],
     scattered: bool,
     metadata: bool,
-    first_sample: usize,
+    /// The first sample, and where the message goes on behind it.
+    sample: &'a [u8],
+    after_sample: usize,
     samples: usize,
     exemplars: usize,
     histograms: usize,
@@ -125,7 +127,8 @@ impl<'a, V: Version> Series<'a, V> {
             labels: &[],
             scattered: false,
             metadata: false,
-            first_sample: message.len(),
+            sample: &[],
+            after_sample: message.len(),
             samples: 0,
             exemplars: 0,
             histograms: 0,
@@ -140,9 +143,10 @@ impl<'a, V: Version> Series<'a, V> {
                     series.labels = block.unwrap_or(series.labels);
                 }
                 (2, WireType::Bytes) => {
-                    cursor.delimited()?;
+                    let sample = cursor.delimited()?;
                     if series.samples == 0 {
-                        series.first_sample = start;
+                        series.sample = sample;
+                        series.after_sample = cursor.position();
                     }
                     series.samples += 1;
                 }
@@ -227,7 +231,8 @@ impl<'a, V: Version> Series<'a, V> {
     #[must_use]
     pub fn samples(&self) -> SampleIter<'a, V> {
         SampleIter {
-            cursor: Cursor::new(self.message.get(self.first_sample..).unwrap_or_default()),
+            first: (self.samples > 0).then_some(self.sample),
+            cursor: Cursor::new(self.message.get(self.after_sample..).unwrap_or_default()),
             left: self.samples,
             version: PhantomData,
         }
@@ -237,6 +242,7 @@ impl<'a, V: Version> Series<'a, V> {
 /// Iterator over the float samples of a series.
 #[derive(Debug, Clone)]
 pub struct SampleIter<'a, V> {
+    first: Option<&'a [u8]>,
     cursor: Cursor<'a>,
     left: usize,
     version: PhantomData<V>,
@@ -259,6 +265,9 @@ impl<V: Version> Iterator for SampleIter<'_, V> {
 impl<V: Version> SampleIter<'_, V> {
     #[inline]
     fn advance(&mut self) -> Result<Sample, DecodeError> {
+        if let Some(first) = self.first.take() {
+            return sample::<V>(first);
+        }
         loop {
             match self.cursor.tag()? {
                 (2, WireType::Bytes) => return sample::<V>(self.cursor.delimited()?),
@@ -268,8 +277,30 @@ impl<V: Version> SampleIter<'_, V> {
     }
 }
 
+/// A sample as nearly all are written: a value, then a time of six bytes (1971 to 2109).
+#[inline]
+fn usual(message: &[u8]) -> Option<Sample> {
+    let message: &[u8; 16] = message.try_into().ok()?;
+    let ([0x09, value @ .., 0x10, _, _, _, _, _, _], [.., high]) = (message, message.as_chunks::<8>().0) else {
+        return None;
+    };
+    let time = u64::from_le_bytes(*high) >> 16;
+    // Five bytes that go on and one that ends.
+    (time & 0x8080_8080_8080 == 0x0080_8080_8080)
+        .then(|| Sample { timestamp_ms: joined(time).cast_signed(), value: f64::from_bits(u64::from_le_bytes(*value)) })
+}
+
 #[inline]
 fn sample<V: Version>(message: &[u8]) -> Result<Sample, DecodeError> {
+    match usual(message) {
+        Some(sample) => Ok(sample),
+        None => unusual::<V>(message),
+    }
+}
+
+/// Any other.
+#[inline(never)]
+fn unusual<V: Version>(message: &[u8]) -> Result<Sample, DecodeError> {
     let mut cursor = Cursor::new(message);
     let mut sample = Sample { timestamp_ms: 0, value: 0.0 };
     while !cursor.at_end() {

@@ -34,8 +34,9 @@ pub(crate) struct Sums {
     starts: Vec<f64>,
     /// Instances asked for, by service; NaN where nothing tells.
     replicas: Vec<f64>,
-    /// (service, entity) of instances that reported in this step.
+    /// (service, entity) of instances that reported in this step, in the order of the series, and in the last one.
     reported: Vec<(u32, u32)>,
+    reported_before: Vec<(u32, u32)>,
     /// (service, entity) of instances described in this step.
     described: Vec<(u32, u32)>,
 }
@@ -64,7 +65,8 @@ impl Sums {
             + self.callers.capacity() * size_of::<Figures>()
             + self.edges.capacity() * size_of::<[Figures; 2]>()
             + (self.starts.capacity() + self.replicas.capacity()) * size_of::<f64>()
-            + (self.reported.capacity() + self.described.capacity()) * size_of::<(u32, u32)>()
+            + (self.reported.capacity() + self.reported_before.capacity() + self.described.capacity())
+                * size_of::<(u32, u32)>()
     }
 }
 
@@ -180,6 +182,23 @@ impl ScopeWindows {
 
     /// Hosts and descriptions, from the instances that showed them in this step.
     fn note_instances(&mut self, end_ms: i64) {
+        // Mostly the same instances report as before, and run where they ran.
+        if self.registry.take_entities_changed() || self.sums.reported != self.sums.reported_before {
+            self.note_hosts();
+        }
+        let mut described = std::mem::take(&mut self.sums.described);
+        described.sort_unstable();
+        for &(service, entity) in &described {
+            let info = self.registry.entity(entity).map(|entity| entity.info.clone()).unwrap_or_default();
+            if let Some(known) = self.registry.service_mut(service) {
+                known.trail.describe(end_ms, &info);
+            }
+        }
+        self.sums.described = described;
+    }
+
+    fn note_hosts(&mut self) {
+        self.sums.reported_before.clone_from(&self.sums.reported);
         let mut reported = std::mem::take(&mut self.sums.reported);
         reported.sort_unstable();
         for instances in reported.chunk_by(|a, b| a.0 == b.0) {
@@ -194,15 +213,6 @@ impl ScopeWindows {
             }
         }
         self.sums.reported = reported;
-        let mut described = std::mem::take(&mut self.sums.described);
-        described.sort_unstable();
-        for &(service, entity) in &described {
-            let info = self.registry.entity(entity).map(|entity| entity.info.clone()).unwrap_or_default();
-            if let Some(known) = self.registry.service_mut(service) {
-                known.trail.describe(end_ms, &info);
-            }
-        }
-        self.sums.described = described;
     }
 
     fn services(&mut self, end_ms: i64) -> Vec<ServiceStep> {

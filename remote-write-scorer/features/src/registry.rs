@@ -196,6 +196,9 @@ pub(crate) struct Registry {
     services: Table<Service, Known>,
     edges: Table<Edge, Link>,
     addresses: Addresses,
+    /// Whether a slot of an entity stands for another one than when this was last asked, or what is remembered of a
+    /// service was dropped or replaced.
+    entities_changed: bool,
 }
 
 impl Registry {
@@ -207,7 +210,13 @@ impl Registry {
             services: Table::new(),
             edges: Table::new(),
             addresses: Addresses::default(),
+            entities_changed: false,
         }
+    }
+
+    /// Whether entities or services changed since this was last asked.
+    pub fn take_entities_changed(&mut self) -> bool {
+        std::mem::take(&mut self.entities_changed)
     }
 
     pub fn entity(&self, entity: u32) -> Option<&Entity> {
@@ -266,6 +275,7 @@ impl Registry {
             }
         };
         self.entity_index.insert(key, slot);
+        self.entities_changed = true;
         if let Some(rules_of_edges) = &rules.edges
             && let Some((label_of_address, selector)) = &rules_of_edges.addresses
         {
@@ -364,6 +374,7 @@ impl Registry {
                 && let Some(known) = self.services.get_mut(service)
             {
                 known.what = Known::new(&known.what.service.clone());
+                self.entities_changed = true;
             }
         }
         if self.edges.list(edge, listed)
@@ -391,6 +402,7 @@ impl Registry {
 
     /// Takes over what is remembered of services and edges that series name again.
     pub fn resume(&mut self, services: Vec<Known>, edges: Vec<Link>) {
+        self.entities_changed = true;
         for known in services {
             let slot = self.services.index.get(&known.service).copied();
             if let Some(held) = slot.and_then(|slot| self.services.get_mut(slot)) {

@@ -81,7 +81,8 @@ pub struct Limits {
     pub services_per_scope: usize,
     /// Edges between services known at a time in one scope.
     pub edges_per_scope: usize,
-    /// Seconds after which a series that sends nothing is forgotten where room is needed.
+    /// Seconds after which a series that sends nothing is forgotten, and its tenant with its last one; at the latest
+    /// a third of that later.
     pub idle_series_seconds: u32,
 }
 

@@ -57,6 +57,12 @@ impl Election {
         self.now = self.settled;
     }
 
+    /// The replica that is listened to; 0 before the first.
+    #[must_use]
+    pub fn elected(&self) -> u32 {
+        self.now.replica
+    }
+
     /// How often another replica took over.
     #[must_use]
     pub fn failovers(&self) -> u64 {

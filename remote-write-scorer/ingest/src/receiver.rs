@@ -52,6 +52,7 @@ pub struct Receiver {
     pub(crate) pending: VecDeque<ClosedScopeStep>,
     pub(crate) stats: IngestStats,
     full_until_seconds: u32,
+    idle_swept_seconds: u32,
     pub(crate) swept_ms: i64,
     in_memory: bool,
     /// Number of the first segment of the log that is not in the windows already.
@@ -81,6 +82,7 @@ impl Receiver {
             pending: VecDeque::new(),
             stats: IngestStats::default(),
             full_until_seconds: 0,
+            idle_swept_seconds: 0,
             swept_ms: i64::MIN,
             in_memory: true,
             position: 0,
@@ -146,6 +148,7 @@ impl Receiver {
         self.tenants[tenant].owed += (receipt.samples + receipt.histograms) as f64;
         self.stats.requests_v2 += u64::from(matches!(body, Body::V2(_)));
         self.count(&receipt);
+        self.forget_idle(u32::try_from(now_ms / 1000).unwrap_or(0));
         Ok(receipt)
     }
 

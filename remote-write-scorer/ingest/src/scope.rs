@@ -66,7 +66,7 @@ impl ScopeState {
         if let Some(&number) = self.replicas.get(replica) {
             return number;
         }
-        let number = u32::try_from(self.replicas.len()).unwrap_or(u32::MAX - 1) + 1;
+        let number = self.replicas.values().max().map_or(1, |last| last.saturating_add(1));
         self.replicas.insert(replica.to_owned(), number);
         number
     }

@@ -168,7 +168,12 @@ impl SeriesTable {
         self.retain(|entry| !gone(entry.binding))
     }
 
-    /// Keeps the order of what stays.
+    /// What is known of every series.
+    pub fn bindings(&self) -> impl Iterator<Item = Binding> {
+        self.entries.iter().map(|entry| entry.binding)
+    }
+
+    /// Keeps the order of what stays, and gives back memory that is not needed.
     fn retain(&mut self, stays: impl Fn(&Entry) -> bool) -> usize {
         let before = self.entries.len();
         self.entries.retain(stays);
@@ -176,6 +181,10 @@ impl SeriesTable {
         if dropped > 0 {
             self.expected = 0;
             self.positions.clear();
+            if self.entries.len() < self.entries.capacity() / 4 {
+                self.entries.shrink_to(2 * self.entries.len());
+                self.positions.shrink_to(2 * self.entries.len(), |_| 0);
+            }
             for (position, entry) in (0_u32..).zip(&self.entries) {
                 Self::index(&mut self.positions, &self.entries, position, entry.key);
             }

@@ -1,5 +1,6 @@
 //! From staged samples to the log, the windows, and closed steps.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use quoll_features::SeriesRef;
@@ -10,6 +11,9 @@ use crate::table::Binding;
 
 /// Event time between two looks for series that the windows have forgotten.
 const SWEEP_EVERY_MS: i64 = 60_000;
+
+/// Replicas of a scope that are kept without a look at whether they still send.
+const MANY_REPLICAS: usize = 16;
 
 impl Receiver {
     /// Writes the staged samples to the log, after the descriptions they need.
@@ -62,6 +66,43 @@ impl Receiver {
         }
         if self.log.is_some() || self.in_memory {
             self.drop_forgotten();
+        }
+    }
+
+    /// Forgets series that sent nothing for long, selected or not, and tenants without any. Looked for by the wall
+    /// clock, as what is forgotten here is only looked at once more when it comes.
+    pub(super) fn forget_idle(&mut self, now_seconds: u32) {
+        let idle = self.config.limits.idle_series_seconds;
+        if now_seconds < self.idle_swept_seconds.saturating_add(idle / 3).max(1) {
+            return;
+        }
+        self.idle_swept_seconds = now_seconds;
+        let since = now_seconds.saturating_sub(idle);
+        for tenant in &mut self.tenants {
+            self.stats.forgotten_series += tenant.table.forget_before(since) as u64;
+        }
+        if self.tenants.iter().any(|tenant| tenant.table.is_empty()) {
+            self.tenants.retain(|tenant| !tenant.table.is_empty());
+            self.tenant_index = (0..).zip(&self.tenants).map(|(at, tenant)| (Arc::clone(&tenant.name), at)).collect();
+        }
+        self.forget_replicas();
+    }
+
+    /// Forgets replicas of which no series is known, where a scope has many: those of pods that come and go.
+    fn forget_replicas(&mut self) {
+        for (index, state) in (0_u32..).zip(&mut self.scopes) {
+            if state.replicas.len() < MANY_REPLICAS {
+                continue;
+            }
+            let known = self.tenants.iter().flat_map(|tenant| tenant.table.bindings());
+            let used: HashSet<u32> = known
+                .filter_map(|binding| match binding {
+                    Binding::Selected { scope, replica, .. } if scope == index => Some(replica),
+                    _ => None,
+                })
+                .collect();
+            let elected = state.election.elected();
+            state.replicas.retain(|_, number| *number == elected || used.contains(number));
         }
     }
 

@@ -255,6 +255,27 @@ fn series_that_the_windows_forget_are_looked_up_anew() {
     assert_eq!((find("new").values[bytes], find("gone").values[bytes]), (1.0, 5.0));
 }
 
+#[test]
+fn what_sends_nothing_is_forgotten_series_tenants_and_replicas() {
+    let mut receiver = receiver();
+    let idle = i64::from(receiver.config().limits.idle_series_seconds) * 1000;
+    for pod in 0..40_i64 {
+        let now = NOW + pod * idle;
+        let replica = format!("pod-{pod}");
+        let mut labels = memory("a");
+        labels.insert(1, ("prometheus_replica", &replica));
+        let other = pod.to_string();
+        let ignored = [("__name__", "x"), ("pod", &*other)];
+        let request = body(&[(&labels, &[(now, 1.0)]), (&ignored, &[(now, 1.0)])]);
+        assert_eq!(receiver.write("", Body::V1(&request), now).unwrap().selected, 1, "the new pod takes over");
+        receiver.write(&other, Body::V1(&body(&[(&ignored, &[(now, 1.0)])])), now).unwrap();
+    }
+    let stats = receiver.stats();
+    assert!(stats.series <= 8 && stats.tenants <= 4, "{stats:?}");
+    let most = receiver.scopes.iter().map(|scope| scope.replicas.len()).max();
+    assert!(most <= Some(20), "{most:?} replicas");
+}
+
 /// Runs `requests` with a log, ending the process without any goodbye after `cut` of them, and goes on.
 fn with_restart(requests: &[Vec<u8>], cut: usize, segment_bytes: u64) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
