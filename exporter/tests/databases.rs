@@ -1,0 +1,310 @@
+//! Requests to databases and resolvers against independent witnesses: the load generators that come with
+//! PostgreSQL and Redis, and queries to dnsmasq counted by their sender.
+//!
+//! Counts must agree within 0.1 %, statuses with what was asked for. A witness that is not installed is
+//! skipped by name; `scripts/setup` installs them all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Agent, Page, can_load, connect, loopback};
+use quoll_exporter::agent::SourceChoice;
+
+/// Where a witness is, if it is installed; Debian keeps PostgreSQL's server out of the PATH.
+fn witness(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin")).chain(std::env::split_paths(&path));
+    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        eprintln!("skipped: {name} is missing, scripts/setup installs it");
+    }
+    found
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port(address: Ipv4Addr) -> u16 {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn wait_for(address: SocketAddr) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "nobody listens at {address}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The server has an address of its own; clients come from the loopback's usual one, and some from another.
+fn services(test: u8) -> String {
+    format!(
+        "services:\n  - {{name: db, match: [{{address: {}}}]}}\n  - {{name: probe, match: [{{address: {}}}]}}\n  \
+         - {{name: load, match: [{{address: 127.0.0.1}}]}}\n",
+        loopback(test, 2),
+        loopback(test, 1)
+    )
+}
+
+fn count(page: &Page, client: &str, reporter: &str, system: &str, status: &str) -> f64 {
+    let labels = format!(",system=\"{system}\",status=\"{status}\"");
+    page.edge_with("db_request_duration_seconds_count", (client, "db"), reporter, &labels)
+}
+
+/// Of one status, from all clients, as the server sees them.
+fn served(page: &Page, system: &str, status: &str) -> f64 {
+    ["load", "probe", "db", "unknown"].iter().map(|client| count(page, client, "server", system, status)).sum()
+}
+
+/// Not timed, at either end, for whatever reason.
+fn untimed(page: &Page, protocol: &str) -> f64 {
+    let of = |reason| format!("exporter_requests_untimed_total{{protocol=\"{protocol}\",reason=\"{reason}\"}}");
+    ["pipelined", "unrecognised", "no_room"].into_iter().map(|reason| page.get(&of(reason))).sum()
+}
+
+fn assert_within(name: &str, seen: f64, witnessed: f64) {
+    let difference = (seen - witnessed).abs() / witnessed;
+    assert!(difference <= 0.001, "{name}: {seen} against {witnessed}, {:.4} % apart", 100.0 * difference);
+}
+
+#[test]
+fn redis_requests_agree_with_redis_benchmark_pipelined_or_not() {
+    if !can_load() {
+        return;
+    }
+    let (Some(server), Some(benchmark)) = (witness("redis-server"), witness("redis-benchmark")) else { return };
+    let address = SocketAddr::from((loopback(51, 2), free_port(loopback(51, 2))));
+    let agent = Agent::start(SourceChoice::Ebpf, &services(51));
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let _server = Running(
+        Command::new(server)
+            .args(["--port", &port, "--bind", &host, "--save", "", "--appendonly", "no", "--protected-mode", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for(address);
+    let run = |tests: &str, pipeline: u32, requests: u32| {
+        let run = Command::new(&benchmark)
+            .args(["-h", &host, "-p", &port, "-c", "4", "-q", "-t", tests])
+            .args(["-n", &requests.to_string(), "-P", &pipeline.to_string()])
+            .stdout(Stdio::null())
+            .status();
+        assert!(run.unwrap().success());
+        f64::from(requests)
+    };
+    // The test of LRANGE fills its list by as many LPUSH before.
+    let mut asked = 7.0 * run("ping_inline,set,get,incr,lpush,lrange_100", 1, 4000);
+    asked += 5.0 * run("ping_inline,set,get,incr,lpush", 16, 16_000);
+    let page = agent.page_when(|page| served(page, "redis", "ok") >= asked);
+    assert_within("requests", served(&page, "redis", "ok"), asked);
+    assert_eq!(untimed(&page, "redis"), 0.0);
+
+    // 16 lists of 100 in one piece are more than is followed: what is not timed is counted.
+    asked += 2.0 * run("lrange_100", 16, 4000);
+    let all = |page: &Page| {
+        let timed: f64 = ["load", "unknown"].iter().map(|client| count(page, client, "client", "redis", "ok")).sum();
+        served(page, "redis", "ok") + timed + untimed(page, "redis")
+    };
+    let page = agent.page_when(|page| all(page) >= 2.0 * asked);
+    assert_within("requests at both ends, timed or not", all(&page), 2.0 * asked);
+    assert!(untimed(&page, "redis") > 0.0);
+    assert_eq!(page.get("exporter_connections_unparsed_total{protocol=\"redis\",reason=\"lost\"}"), 0.0);
+
+    let mut probe = connect(loopback(51, 1), address).unwrap();
+    let mut answer = [0; 512];
+    for command in ["*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n", "*1\r\n$4\r\nNOPE\r\n", "*2\r\n$4\r\nINCR\r\n$6\r\nmylist\r\n"]
+    {
+        probe.write_all(command.as_bytes()).unwrap();
+        assert!(probe.read(&mut answer).unwrap() > 0);
+    }
+    for reporter in ["client", "server"] {
+        let page = agent.page_when(|page| count(page, "probe", reporter, "redis", "error") == 2.0);
+        assert_eq!(count(&page, "probe", reporter, "redis", "ok"), 1.0, "{reporter}");
+        assert_eq!(count(&page, "probe", reporter, "redis", "error"), 2.0, "{reporter}");
+    }
+}
+
+/// A PostgreSQL server of its own; as root, it runs as nobody, as it must not be root's.
+struct Postgres {
+    _running: Running,
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Postgres {
+    fn start(ip: Ipv4Addr) -> Option<Self> {
+        let (initdb, server) = (witness("initdb")?, witness("postgres")?);
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
+        let data = folder.path().join("data");
+        let as_nobody = |program: &PathBuf| {
+            use std::os::unix::process::CommandExt;
+            let mut command = Command::new(program);
+            command.uid(65_534).gid(65_534).current_dir(folder.path()).env("HOME", folder.path());
+            command
+        };
+        let made = as_nobody(&initdb)
+            .args(["--auth=trust", "--username=probe", "--no-sync", "--locale=C", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let address = SocketAddr::from((ip, free_port(ip)));
+        let running = as_nobody(&server)
+            .args([
+                "-c",
+                "fsync=off",
+                "-c",
+                "ssl=off",
+                "-k",
+                "",
+                "-h",
+                &ip.to_string(),
+                "-p",
+                &address.port().to_string(),
+            ])
+            .arg("-D")
+            .arg(&data)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Self { _running: Running(running), folder, address };
+        wait_for(address);
+        Some(started)
+    }
+
+    fn client(&self, program: &str) -> Option<Command> {
+        let mut command = Command::new(witness(program)?);
+        command
+            .args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string(), "-U", "probe"])
+            .env("PGSSLMODE", "disable")
+            .env("PGGSSENCMODE", "disable")
+            .current_dir(self.folder.path());
+        Some(command)
+    }
+}
+
+#[test]
+fn postgresql_requests_agree_with_pgbench_simple_and_prepared() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start(SourceChoice::Ebpf, &services(52));
+    let Some(postgres) = Postgres::start(loopback(52, 2)) else { return };
+    let Some(mut psql) = postgres.client("psql") else { return };
+    let script = postgres.folder.path().join("one.sql");
+    std::fs::write(&script, "select count(*) from generate_series(1, 100);\n").unwrap();
+    const EACH: u32 = 2000;
+    let mut asked = 0.0;
+    for mode in ["simple", "extended", "prepared"] {
+        let ended = postgres
+            .client("pgbench")
+            .unwrap()
+            .args(["-n", "-c", "2", "-t", &EACH.to_string(), "-M", mode, "-f"])
+            .arg(&script)
+            .arg("postgres")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(ended.success(), "pgbench {mode}");
+        asked += f64::from(2 * EACH);
+    }
+    let page = agent.page_when(|page| served(page, "postgresql", "ok") >= asked);
+    let seen = served(&page, "postgresql", "ok");
+    assert_within("requests", seen, asked);
+    assert_eq!(served(&page, "postgresql", "error"), 0.0);
+
+    // Bad, then good, on one connection; rows without end, with an error after many of them.
+    let _ = psql
+        .args(["-X", "-q", "-d", "postgres", "-o", "/dev/null"])
+        .args(["-c", "select nope"])
+        .args(["-c", "select 1"])
+        .args(["-c", "select * from generate_series(1, 20000)"])
+        .args(["-c", "select 1 / (5000 - g) from generate_series(1, 10000) g"])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    let page = agent.page_when(|page| served(page, "postgresql", "error") >= 2.0);
+    assert_eq!(served(&page, "postgresql", "error"), 2.0);
+    assert_eq!(served(&page, "postgresql", "ok") - seen, 2.0);
+    let lost = "exporter_connections_unparsed_total{protocol=\"postgresql\",reason=\"lost\"}";
+    assert_eq!(page.get(lost), 0.0);
+}
+
+/// A query for an address.
+fn query(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.extend_from_slice(&[0, 0, 1, 0, 1]);
+    bytes
+}
+
+fn dns(page: &Page, reporter: &str, status: &str) -> f64 {
+    page.edge_with("dns_request_duration_seconds_count", ("probe", "db"), reporter, &format!(",status=\"{status}\""))
+}
+
+#[test]
+fn dns_queries_agree_with_what_a_resolver_was_asked() {
+    if !can_load() {
+        return;
+    }
+    let Some(server) = witness("dnsmasq") else { return };
+    let address = SocketAddr::from((loopback(53, 2), free_port(loopback(53, 2))));
+    let agent = Agent::start(SourceChoice::Ebpf, &services(53));
+    let _server = Running(
+        Command::new(server)
+            .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces"])
+            .args(["--user=root", "--local=/example/", "--address=/good.example/192.0.2.7"])
+            .arg(format!("--listen-address={}", address.ip()))
+            .arg(format!("--port={}", address.port()))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for(address);
+    let socket = UdpSocket::bind((loopback(53, 1), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = [0; 512];
+    const QUERIES: u16 = 1000;
+    for id in 0..QUERIES {
+        // One in ten names does not exist, and one is nobody's to answer.
+        let name = match id % 10 {
+            0 => "bad.example",
+            1 => "elsewhere.test",
+            _ => "good.example",
+        };
+        socket.send_to(&query(id, name), address).unwrap();
+        let (length, _) = socket.recv_from(&mut answer).unwrap();
+        assert!(length > 12 && answer[..2] == id.to_be_bytes());
+    }
+    let hundredth = f64::from(QUERIES) / 100.0;
+    for reporter in ["client", "server"] {
+        let page = agent.page_when(|page| dns(page, reporter, "noerror") == 80.0 * hundredth);
+        for (status, percent) in
+            [("noerror", 80.0), ("nxdomain", 10.0), ("error", 10.0), ("servfail", 0.0), ("none", 0.0)]
+        {
+            assert_eq!(dns(&page, reporter, status), percent * hundredth, "{reporter} {status}");
+        }
+        assert!(!page.has(&format!("tcp_connects_total{{client=\"probe\",server=\"db\",reporter=\"{reporter}\"}}")));
+    }
+}
