@@ -16,6 +16,7 @@ pub mod peer;
 pub mod process;
 pub mod recorder;
 pub mod scorer;
+pub mod security;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -7,6 +7,7 @@ use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 use quoll_prometheus_protocol::{CONTENT_TYPE_V2, EXEMPLARS_WRITTEN, HISTOGRAMS_WRITTEN, SAMPLES_WRITTEN, snappy};
 
 use crate::process::{Process, free_port, scorer_binary};
+use crate::security::{PASSWORD, Security};
 use crate::wait_for;
 
 /// A `quoll-scorer serve`.
@@ -18,6 +19,10 @@ pub struct Scorer {
     pub port: u16,
     directory: PathBuf,
     arguments: Vec<String>,
+    agent: ureq::Agent,
+    /// Where it is reached, and by whom.
+    scheme: &'static str,
+    authorization: Option<String>,
 }
 
 impl Scorer {
@@ -27,6 +32,19 @@ impl Scorer {
     /// Where it does not get ready.
     #[must_use]
     pub fn start(directory: &Path, write_to: Option<u16>, configuration: &str) -> Self {
+        Self::launch(directory, write_to, configuration, None)
+    }
+
+    /// As [`Scorer::start`], behind TLS, client certificates and a password.
+    ///
+    /// # Panics
+    /// Where it does not get ready.
+    #[must_use]
+    pub fn start_secured(directory: &Path, configuration: &str, security: &Security) -> Self {
+        Self::launch(directory, None, configuration, Some(security))
+    }
+
+    fn launch(directory: &Path, write_to: Option<u16>, configuration: &str, security: Option<&Security>) -> Self {
         std::fs::create_dir_all(directory).unwrap();
         let file = directory.join("scorer.yaml");
         std::fs::write(&file, configuration).unwrap();
@@ -38,8 +56,20 @@ impl Scorer {
         if let Some(peer) = write_to {
             arguments.extend(["--remote-write-url".into(), format!("http://127.0.0.1:{peer}/api/v1/write")]);
         }
+        if let Some(security) = security {
+            arguments.extend(["--web-config-file".into(), security.file("web.yml")]);
+        }
         let process = Process::start(scorer_binary(), &arguments, directory.join("log"));
-        let scorer = Self { process, port, directory: directory.to_owned(), arguments };
+        let plain = || ureq::Agent::config_builder().max_idle_connections(0).http_status_as_error(false).build().into();
+        let scorer = Self {
+            process,
+            port,
+            directory: directory.to_owned(),
+            arguments,
+            agent: security.map_or_else(plain, |security| security.agent(true)),
+            scheme: if security.is_some() { "https" } else { "http" },
+            authorization: security.map(|_| Security::authorization(PASSWORD)),
+        };
         scorer.wait_ready();
         scorer
     }
@@ -61,13 +91,27 @@ impl Scorer {
     /// The address of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
+    }
+
+    fn send(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let mut request = self.agent.post(&self.url("/api/v1/write"));
+        let own = self.authorization.iter().map(|value| ("Authorization", value.as_str()));
+        for (name, value) in headers.iter().copied().chain(own) {
+            request = request.header(name, value);
+        }
+        request.send(body)
     }
 
     /// The text of a page, if it answers with 200.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<String> {
-        ureq::get(&self.url(path)).call().ok()?.body_mut().read_to_string().ok()
+        let mut request = self.agent.get(&self.url(path));
+        if let Some(value) = &self.authorization {
+            request = request.header("Authorization", value);
+        }
+        let mut answer = request.call().ok().filter(|answer| answer.status() == 200)?;
+        answer.body_mut().read_to_string().ok()
     }
 
     /// A page as JSON.
@@ -96,24 +140,14 @@ impl Scorer {
     /// Where there is no answer.
     #[must_use]
     pub fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut request = agent.post(&self.url("/api/v1/write"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut answer = request.send(body).unwrap();
+        let mut answer = self.send(headers, body).unwrap();
         (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default())
     }
 
     /// Posts a body to the write path; the status, or `None` where no answer came.
     #[must_use]
     pub fn try_post(&self, headers: &[(&str, &str)], body: &[u8]) -> Option<u16> {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut request = agent.post(&self.url("/api/v1/write"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.send(body).ok().map(|answer| answer.status().as_u16())
+        self.send(headers, body).ok().map(|answer| answer.status().as_u16())
     }
 
     /// As [`Scorer::post`], with the written-counts headers of the answer: samples, histograms, exemplars.
@@ -122,12 +156,7 @@ impl Scorer {
     /// Where there is no answer, or a count is no number.
     #[must_use]
     pub fn post_counted(&self, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Option<[u64; 3]>) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut request = agent.post(&self.url("/api/v1/write"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut answer = request.send(body).unwrap();
+        let mut answer = self.send(headers, body).unwrap();
         let counts = [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN]
             .map(|name| answer.headers().get(name).map(|count| count.to_str().unwrap().parse().unwrap()));
         let present = counts.iter().flatten().count();

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 
 use quoll_conformance::now_ms;
 use quoll_conformance::scorer::{Labels, Scorer, V1, request};
+use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 
 const CONFIGURATION: &str = "\
 web: { limits: { connections_per_address: 20 } }
@@ -18,14 +19,14 @@ ingest:
     decoded_bytes: 40000
     body_seconds: 1
     series_per_request: 50
-    samples_per_request: 30
+    samples_per_request: 60
     labels_per_series: 5
     label_name_bytes: 20
     label_value_bytes: 40
     series_per_tenant: 97
     tenants: 4
     samples_per_second_per_tenant: 50
-    scopes: 5
+    scopes: 3
 ";
 
 fn labels(pairs: &[(&'static str, &str)]) -> Labels {
@@ -45,6 +46,10 @@ fn each_limit_has_its_answer_and_its_counter() {
     };
     let zeros = quoll_prometheus_protocol::snappy::compress(&vec![0; 40_001]).unwrap();
     let long = "v".repeat(41);
+    let mut backfill = WriteRequestEncoder::new();
+    let old: Vec<(i64, f64)> = (0..61).map(|second| (now - 61 + second, 1.0)).collect();
+    backfill.push(&labels(&[NAME, ("service_name", "a")]), &old);
+    let backfill = quoll_prometheus_protocol::snappy::compress(backfill.as_bytes()).unwrap();
     let rejected = "quoll_scorer_samples_rejected_total";
     let refused = "quoll_scorer_write_requests_refused_total";
     // Status, body, the tenant, and the counter that must have grown.
@@ -52,7 +57,7 @@ fn each_limit_has_its_answer_and_its_counter() {
         (413, vec![0; 20_001], "", refused, "compressed_bytes"),
         (413, zeros, "", refused, "decoded_bytes"),
         (413, request(&many(51, "x")), "", refused, "series"),
-        (413, request(&many(40, NAME.1)), "", refused, "samples"),
+        (413, backfill, "", refused, "samples"),
         (
             400,
             one(&[NAME, ("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")]),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quoll_conformance::http::serve;
 use quoll_conformance::peer::{Prometheus, VictoriaMetrics, Vmagent};
-use quoll_conformance::scorer::{Scorer, shop};
+use quoll_conformance::scorer::{Scorer, V1, request, shop};
+use quoll_conformance::security::{PASSWORD, Security, USER};
 use quoll_conformance::{now_ms, wait_for};
 
 /// The shop as a scrape shows it.
@@ -55,9 +56,9 @@ fn agrees(scorer: &Scorer, stored: impl Fn(&str, i64) -> Vec<(serde_json::Value,
 }
 
 fn remote_write(scorer: &Scorer, more: &str) -> String {
-    let port = scorer.port;
+    let url = scorer.url("/api/v1/write");
     format!(
-        "remote_write: [{{ url: 'http://127.0.0.1:{port}/api/v1/write', \
+        "remote_write: [{{ url: '{url}', \
          queue_config: {{ batch_send_deadline: 200ms }}{more} }}]\n"
     )
 }
@@ -140,4 +141,91 @@ fn of_a_pair_one_is_heard_and_the_other_takes_over_when_it_is_killed() {
     });
     agrees(&scorer, |query, at_ms| second.query(query, at_ms));
     assert_eq!(scorer.metric("quoll_scorer_replica_failovers_total"), 1.0);
+}
+
+#[test]
+fn senders_come_over_tls_with_certificate_and_password_and_nobody_else_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let security = Security::new(&directory.path().join("security"));
+    let target = serve(|_, _| (200, exposition()));
+    let scorer = Scorer::start_secured(&directory.path().join("scorer"), "", &security);
+    let refused = |agent: &ureq::Agent, password: Option<&str>| {
+        let mut post = agent.post(&scorer.url("/api/v1/write"));
+        for (name, value) in V1 {
+            post = post.header(name, value);
+        }
+        if let Some(password) = password {
+            post = post.header("Authorization", Security::authorization(password));
+        }
+        post.send(&request(&shop(1, now_ms()))).map(|answer| answer.status().as_u16())
+    };
+    assert!(refused(&security.agent(false), Some(PASSWORD)).is_err(), "a client without certificate is served");
+    assert_eq!(refused(&security.agent(true), Some("wrong")).unwrap(), 401);
+    assert_eq!(refused(&security.agent(true), None).unwrap(), 401);
+    assert_eq!(scorer.metric("quoll_scorer_samples_selected_total"), 0.0);
+    assert_eq!(scorer.metric("quoll_scorer_web_requests_unauthorized_total"), 2.0);
+
+    let (ca, certificate, key) = (security.file("ca.crt"), security.file("client.crt"), security.file("client.key"));
+    let credentials = format!(
+        ", basic_auth: {{ username: {USER}, password: '{PASSWORD}' }}, \
+         tls_config: {{ ca_file: {ca}, cert_file: {certificate}, key_file: {key} }}"
+    );
+    let configuration = scrape(target) + &remote_write(&scorer, &credentials);
+    let sending = Prometheus::start(&directory.path().join("prometheus"), &configuration);
+    agrees(&scorer, |query, at_ms| sending.query(query, at_ms));
+    drop(sending);
+
+    let scorer = Scorer::start_secured(&directory.path().join("other"), "", &security);
+    let Some(storing) = VictoriaMetrics::start_newest(&directory.path().join("storing")) else { return };
+    // Flags of a list: the first is for the scorer, the second for the store.
+    let flags = [
+        format!("-remoteWrite.basicAuth.username={USER},"),
+        format!("-remoteWrite.basicAuth.password={PASSWORD},"),
+        format!("-remoteWrite.tlsCAFile={ca},"),
+        format!("-remoteWrite.tlsCertFile={certificate},"),
+        format!("-remoteWrite.tlsKeyFile={key},"),
+        format!("-remoteWrite.url={}", storing.write_url()),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let to = scorer.url("/api/v1/write");
+    let Some(_sending) = Vmagent::start_newest(&directory.path().join("vmagent"), &scrape(target), &to, &flags) else {
+        return;
+    };
+    agrees(&scorer, |query, at_ms| storing.query(query, at_ms));
+}
+
+/// What the crate `prometheus_remote_write` makes of the shop at one second.
+fn by_the_crate(second: i64, at_ms: i64) -> Vec<u8> {
+    use prometheus_remote_write::{Label, Sample, TimeSeries, WriteRequest};
+    let timeseries = shop(second, at_ms).into_iter().map(|(labels, timestamp, value)| TimeSeries {
+        // It sorts them itself.
+        labels: labels.into_iter().rev().map(|(name, value)| Label { name: name.to_owned(), value }).collect(),
+        samples: vec![Sample { value, timestamp }],
+    });
+    WriteRequest { timeseries: timeseries.collect() }.encode_compressed().unwrap()
+}
+
+#[test]
+fn an_independent_client_in_rust_is_understood() {
+    use prometheus_remote_write::{CONTENT_TYPE, HEADER_NAME_REMOTE_WRITE_VERSION, REMOTE_WRITE_VERSION_01};
+    let directory = tempfile::tempdir().unwrap();
+    let scorer = Scorer::start(directory.path(), None, "");
+    let headers = [
+        ("Content-Type", CONTENT_TYPE),
+        ("Content-Encoding", "snappy"),
+        (HEADER_NAME_REMOTE_WRITE_VERSION, REMOTE_WRITE_VERSION_01),
+    ];
+    let start_ms = now_ms() / 1000 * 1000 - 30_000;
+    for second in 0..20 {
+        let at_ms = start_ms + second * 1000;
+        assert_eq!(scorer.post(&headers, &by_the_crate(second, at_ms)), (204, String::new()));
+    }
+    let sent = 20.0 * shop(0, 0).len() as f64;
+    assert_eq!(scorer.metric("quoll_scorer_samples_selected_total"), sent);
+    assert_eq!(scorer.metric("quoll_scorer_series_scattered_total"), 0.0);
+    agrees(&scorer, |query, at_ms| {
+        let second = (at_ms - start_ms) / 1000;
+        let all = shop(second, at_ms).into_iter().filter(|(labels, ..)| query.contains(&format!("{:?}", labels[1].1)));
+        all.filter(|(labels, ..)| query.starts_with(&labels[0].1)).map(|(_, _, value)| (().into(), value)).collect()
+    });
 }
