@@ -39,6 +39,9 @@ struct Arguments {
     /// Where the exporter gets its events
     #[arg(long, env = "DEMO_SOURCE", default_value = "auto", value_parser = ["auto", "ebpf", "procfs"])]
     source: String,
+    /// Print the account of each incident as it was when its notification arrived
+    #[arg(long)]
+    explain: bool,
     /// Fail unless at least this share of the faults was named first at the notification
     #[arg(long, default_value_t = 0.0)]
     require_top1: f64,
@@ -112,12 +115,12 @@ fn run_in(
     let topology = stack.microsim.topology()?;
     plan.check_against(&topology)?;
     let mut drive = Drive { stack: &mut stack, narrator, interrupted: Arc::clone(interrupted) };
-    let report = inject_all(&plan, &mut drive, &topology);
+    let report = inject_all(&plan, &mut drive, &topology, arguments.explain);
     stack.stop();
     report
 }
 
-fn inject_all(plan: &Plan, drive: &mut Drive<'_>, topology: &Topology) -> Result<Report, Error> {
+fn inject_all(plan: &Plan, drive: &mut Drive<'_>, topology: &Topology, explain: bool) -> Result<Report, Error> {
     let seconds = Duration::from_secs;
     drive.narrator.say(format!("learning what normal is, for {} s", plan.learn_seconds));
     drive.learn(seconds(plan.learn_seconds))?;
@@ -145,6 +148,10 @@ fn inject_all(plan: &Plan, drive: &mut Drive<'_>, topology: &Topology) -> Result
             topology.namespace_of(&fault.service),
             Duration::from_secs_f64(fault.seconds),
         )?;
+        if explain {
+            let graph = drive.stack.scorer.graph()?;
+            drive.explain(&graph);
+        }
         let closed = drive.repair(seconds(plan.recovery_seconds))?;
         // A notification about the end of this incident is not one of the healthy time after it.
         let tally = Tally::of(&drive.stack.webhook().since(first));
