@@ -43,7 +43,7 @@ pub fn svg(said: &[(f64, bool)]) -> String {
          font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
          <text x=\"{LEFT}\" y=\"24\" font-size=\"16\" font-weight=\"bold\">How often what was said was true</text>\n\
-         <text x=\"{LEFT}\" y=\"44\" fill=\"#555\">point: a tenth of the scale; bar: 95 % interval; number: how many were said</text>\n"
+         <text x=\"{LEFT}\" y=\"44\" fill=\"#555\">per tenth of the scale, with 95 % interval and count</text>\n"
     );
     // Writing to a string cannot fail.
     for tick in 0..=5 {
