@@ -75,6 +75,20 @@ export const plugin = new PanelPlugin<Options>(BlastRadiusPanel)
         defaultValue: defaults.clustersAbove,
         settings: { min: 0, integer: true },
       })
+      .addRadio({
+        path: 'renderer',
+        name: t('options.renderer', 'Painted by'),
+        description: t('options.renderer-about', 'Automatic takes WebGL for many services where there is a GPU'),
+        category: shown,
+        defaultValue: defaults.renderer,
+        settings: {
+          options: [
+            { value: 'auto', label: t('options.renderer-auto', 'Automatic') },
+            { value: 'canvas', label: 'Canvas' },
+            { value: 'webgl', label: 'WebGL' },
+          ],
+        },
+      })
       .addTextInput({
         path: 'scorerUrl',
         name: t('options.scorer', 'Address of the scorer'),

@@ -15,6 +15,11 @@ export interface Mapping {
   edgeErrors: string;
 }
 
+/** What shapes are painted by; `auto` is WebGL2 for many nodes on a real GPU, else Canvas2D. */
+export type Renderer = 'auto' | 'canvas' | 'webgl';
+
+export const RENDERERS: Renderer[] = ['auto', 'canvas', 'webgl'];
+
 export interface Options {
   /** The list of probable causes beside the graph. */
   showCauses: boolean;
@@ -24,6 +29,7 @@ export interface Options {
   showTimeline: boolean;
   /** Namespaces start closed where there are more services than this. */
   clustersAbove: number;
+  renderer: Renderer;
   /** The scorer's console, for links to incidents. */
   scorerUrl: string;
   mapping: Mapping;
@@ -50,6 +56,7 @@ export const defaults: Options = {
   showToolbar: true,
   showTimeline: true,
   clustersAbove: 250,
+  renderer: 'auto',
   scorerUrl: '',
   mapping: noMapping,
   arrangement: '',
@@ -75,6 +82,7 @@ export function complete(stored: unknown): Options {
     showToolbar: like(given['showToolbar'], defaults.showToolbar),
     showTimeline: like(given['showTimeline'], defaults.showTimeline),
     clustersAbove: Number.isFinite(least) && least >= 0 ? Math.round(least) : defaults.clustersAbove,
+    renderer: RENDERERS.find((one) => one === given['renderer']) ?? defaults.renderer,
     scorerUrl: like(given['scorerUrl'], defaults.scorerUrl),
     mapping: Object.fromEntries(named) as unknown as Mapping,
     arrangement: like(given['arrangement'], defaults.arrangement),

@@ -8,8 +8,14 @@ const FLAGS =
 /** Grafana's own fonts and icons are not among its npm packages. */
 const FONTS = /\/public\/(fonts|build\/img)\//;
 
-export const launch = () =>
-  chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: FLAGS.split(' ') });
+const start = (flags) =>
+  chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: flags.split(' ') });
+
+export const launch = () => start(FLAGS);
+
+/** With WebGL computed on the processor. */
+export const launchWithWebGl = () =>
+  start(`${FLAGS.replace('--disable-gpu ', '')} --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader`);
 
 /** A page whose console errors and failed requests are kept in `problems`. */
 export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, width = 1280, height = 800, hasTouch = false } = {}) {
@@ -40,7 +46,7 @@ export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, 
 /** RGBA at points given in CSS pixels of the panel's canvas. */
 export function pixels(page, points) {
   return page.evaluate((wanted) => {
-    const canvas = document.querySelector('.quoll-stage canvas');
+    const canvas = document.querySelector('.quoll-stage canvas:not(.quoll-shapes)');
     const ratio = canvas.width / canvas.clientWidth;
     const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     return wanted.map(([x, y]) => {

@@ -14,11 +14,15 @@ export function dataTests(suite, { server, browser, shots }) {
     page = await openPage(browser(), `${server.origin}/harness?theme=dark`, { colorScheme: 'dark' });
     await until('the harness to start', () => page.evaluate(() => Boolean(window.harness)));
   };
-  const test = (name, run) =>
-    suite.test(name, async () => {
-      await (page ?? open());
-      await run();
-    });
+  const test = (name, run, limit) =>
+    suite.test(
+      name,
+      async () => {
+        await (page ?? open());
+        await run();
+      },
+      limit,
+    );
   const report = () => page.evaluate(() => window.harness.report());
   const drawn = () => page.evaluate(() => window.harness.drawn());
   const side = () => page.locator(`${HOST} .quoll-side`).innerText();
@@ -241,7 +245,7 @@ export function dataTests(suite, { server, browser, shots }) {
       window.harness.plugin().getPanelOptionsSupplier()(builder, { data: [] });
       return items;
     });
-    for (const path of ['showCauses', 'clustersAbove', 'scorerUrl', 'mapping.edgesQuery', 'mapping.nodeScore', 'arrangement']) {
+    for (const path of ['showCauses', 'clustersAbove', 'renderer', 'scorerUrl', 'mapping.edgesQuery', 'mapping.nodeScore', 'arrangement']) {
       assert.ok(paths.includes(path), path);
     }
   });
@@ -308,7 +312,7 @@ export function dataTests(suite, { server, browser, shots }) {
     console.log(`      1,000 refreshes of 13 services: heap and buffers ${Math.round(grown / 1024)} KiB more`);
     assert.ok(grown < 4 * 1024 * 1024, `${grown} bytes`);
     assert.equal((await drawn()).nodes.length, 13);
-  });
+  }, 240_000);
 
   test('data of every kind logged no error', () => {
     assert.deepEqual(page.problems, []);

@@ -1,5 +1,4 @@
 // The panel where it is used: other languages, stricter policies, fingers instead of a pointer.
-import { join } from 'node:path';
 import { openPage } from './browser.mjs';
 import { expositionFrames, recordedTicks } from './frames.mjs';
 import { until } from './prometheus.mjs';
@@ -7,7 +6,7 @@ import { assert } from './suite.mjs';
 
 const HOST = '[data-testid="quoll-blast-radius"]';
 
-export function placeTests(suite, { server, browser, shots }) {
+export function placeTests(suite, { server, browser }) {
   const open = async (query, options) => {
     const page = await openPage(browser(), `${server.origin}/harness?${query}`, options);
     await until('the harness to start', () => page.evaluate(() => Boolean(window.harness)));
@@ -87,7 +86,6 @@ export function placeTests(suite, { server, browser, shots }) {
     await page.touchscreen.tap(box.x + x, box.y + y);
     await until('the menu', () => page.getByRole('menuitem', { name: 'What if it failed?' }).isVisible());
     await page.keyboard.press('Escape');
-    await page.locator('#panel').screenshot({ path: join(shots, 'plugin-phone-dark.png') });
     assert.deepEqual(page.problems, []);
     await page.context().close();
   });

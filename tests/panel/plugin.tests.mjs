@@ -205,8 +205,6 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
     assert.ok(drawn.nodes.every((n) => n.ring === null || n.id === 'shop/inventory'), 'no posterior beside a supposition');
     assert.match(await opened.locator(`${HOST} .quoll-banner`).innerText(), /Hypothetical: inventory failed/);
     assert.match(await side(opened), /What if: inventory failed[\s\S]*nothing of this has happened/);
-    await opened.mouse.move(5, 5);
-    await opened.locator('#panel').screenshot({ path: join(shots, 'plugin-what-if-dark.png') });
     // A refresh keeps it; Escape ends it.
     assert.equal((await show(opened)).hypothetical, 'shop/inventory');
     await canvasOf(opened).focus();
@@ -251,6 +249,17 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
     await canvasOf(opened).click({ position: await centre(opened, 'shop/gateway') });
     await choose(opened, 'What if it were drained?');
     assert.deepEqual((await report(opened)).what_if.drained, ['gateway']);
+    await opened.getByRole('button', { name: 'Reset' }).click();
+    // All kinds at once, for the picture: one fails, one is drained, one call is cut.
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/inventory') });
+    await choose(opened, 'What if it failed?');
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/search') });
+    await choose(opened, 'What if it were drained?');
+    await canvasOf(opened).click({ position: await centre(opened, 'shop/cart') });
+    await choose(opened, /What if cart → inventory were cut/);
+    await opened.mouse.move(5, 5);
+    assert.match(await opened.locator(`${HOST} .quoll-banner`).innerText(), /inventory failed; search drained; cart → inventory cut/);
+    await opened.locator('#panel').screenshot({ path: join(shots, 'plugin-what-if-dark.png') });
     await opened.getByRole('button', { name: 'Reset' }).click();
   });
 

@@ -5,6 +5,7 @@ import { archiveTests } from './archive.tests.mjs';
 import { launch } from './browser.mjs';
 import { consoleTests } from './console.tests.mjs';
 import { dataTests } from './data.tests.mjs';
+import { gpuTests } from './gpu.tests.mjs';
 import { placeTests } from './place.tests.mjs';
 import { pluginTests } from './plugin.tests.mjs';
 import { Prometheus } from './prometheus.mjs';
@@ -36,6 +37,7 @@ try {
   pluginTests(suite, parts);
   dataTests(suite, parts);
   placeTests(suite, parts);
+  gpuTests(suite, parts);
   consoleTests(suite, parts);
   passed = await suite.run(process.argv[2] ?? '');
 } catch (error) {

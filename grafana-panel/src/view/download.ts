@@ -9,16 +9,18 @@ export function download(name: string, content: Blob): void {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-/** A canvas with its background, which is transparent on the page. */
-export function asPng(canvas: HTMLCanvasElement, background: string): Promise<Blob> {
+/** Canvases of one size, the lowest first, upon their background, which is transparent on the page. */
+export function asPng(canvases: HTMLCanvasElement[], background: string): Promise<Blob> {
   const copy = document.createElement('canvas');
-  copy.width = canvas.width;
-  copy.height = canvas.height;
+  copy.width = canvases[0]?.width ?? 1;
+  copy.height = canvases[0]?.height ?? 1;
   const context = copy.getContext('2d');
   if (context) {
     context.fillStyle = background;
     context.fillRect(0, 0, copy.width, copy.height);
-    context.drawImage(canvas, 0, 0);
+    for (const canvas of canvases) {
+      context.drawImage(canvas, 0, 0);
+    }
   }
   return new Promise((resolve, reject) => {
     copy.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('the picture could not be encoded'))), 'image/png');

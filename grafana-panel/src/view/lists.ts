@@ -1,13 +1,15 @@
 /** The lists around the graph, built from the report alone. */
 import type { LegendNotes } from '../looks';
 import { type Incident, number, percent, type Scale, type Summary, type WhatIf } from '../report';
-import { t, tn } from '../text';
+import { languageTag, t, tn } from '../text';
 import { button, element, row, rows } from './dom';
 
 const CAUSES = 6;
 const HITS = 8;
 /** A tick older than this many seconds is said to be old. */
 const OLD_SECONDS = 120;
+/** One older than this is told by its time. */
+const LONG_AGO_SECONDS = 7200;
 /** Causes less likely than this are only counted, past the first two. */
 const LISTED = 0.005;
 
@@ -42,8 +44,15 @@ export function legend(summary: Summary, told?: LegendNotes): HTMLElement[] {
   const items = [
     ...arcs,
     item(`${t('legend.score', 'anomaly score')} ${score[0]}`, bar(summary.score_scale, 'quoll-bar'), score[1]),
-    item(element('span', 'quoll-ring'), t('legend.root', 'root cause')),
-    item(element('span', 'quoll-halo'), t('legend.reach', 'blast radius')),
+    ...(summary.what_if
+      ? [
+          item(element('span', 'quoll-halo quoll-supposed'), t('legend.supposed', 'blast radius, supposed')),
+          item(element('span', 'quoll-now'), t('legend.now', 'as it is')),
+        ]
+      : [
+          item(element('span', 'quoll-ring'), t('legend.root', 'root cause')),
+          item(element('span', 'quoll-halo'), t('legend.reach', 'blast radius')),
+        ]),
     item(`${t('legend.errors', 'errors')} ${errors[0]}`, bar(summary.error_scale, 'quoll-bar quoll-thin'), errors[1]),
     item(t('legend.width', 'wider = more requests')),
   ];
@@ -94,7 +103,12 @@ export function causes(summary: Summary, actions: ListActions): HTMLElement[] {
     if (age > OLD_SECONDS) {
       const count = Math.round(age / 60);
       const many = 'The last tick is {{count}} minutes old.';
-      parts.push(element('p', 'quoll-note', tn('lists.old', 'The last tick is {{count}} minute old.', many, { count })));
+      const time = new Date(summary.tick_seconds * 1000).toLocaleString(languageTag());
+      const said =
+        age > LONG_AGO_SECONDS
+          ? t('lists.long-ago', 'The last tick is of {{time}}.', { time })
+          : tn('lists.old', 'The last tick is {{count}} minute old.', many, { count });
+      parts.push(element('p', 'quoll-note', said));
     }
   }
   if (summary.services.length > 0) {

@@ -10,12 +10,14 @@ import { fetchIcons, iconPath } from '../icons';
 import { isPlain, type LegendNotes, type Looks } from '../looks';
 import { sentence } from '../notes';
 import { describeService, type Picked, type Service, type Summary, type Written } from '../report';
+import type { Renderer } from '../options';
 import { packNames, type Samples, type TimelineSamples } from '../samples';
 import { languageTag, t, tn } from '../text';
 import type { Panel } from '../wasm';
 import { callItems, type Deeds, serviceItems } from './actions';
 import { adoptStyles, button, element } from './dom';
 import { asPng, download } from './download';
+import { Gpu } from './gpu';
 import { causes, legend, supposed } from './lists';
 import { listenToKeys } from './keys';
 import { Menu } from './menu';
@@ -40,6 +42,7 @@ export interface ViewOptions {
   showLegend: boolean;
   showToolbar?: boolean;
   showTimeline?: boolean;
+  renderer?: Renderer;
   /** Said where there is no service at all. */
   emptyHint: string;
   /** Where an incident is explained. */
@@ -84,6 +87,7 @@ export class View {
   private readonly menu = new Menu();
   private readonly toolbar: Toolbar;
   private readonly strip: Strip;
+  private readonly gpu: Gpu;
   /** For the page's own content, below the ranked causes. */
   readonly extra = element('div');
 
@@ -149,6 +153,7 @@ export class View {
       save: (format) => this.save(format),
       showAll: () => this.showAll(),
     });
+    this.gpu = new Gpu(panel, this.canvas, () => this.paint());
     this.strip = new Strip(panel, () => this.refresh());
     this.stage.append(this.canvas, this.message, this.hint, this.chips, this.tip, this.menu.root);
     this.side.append(this.causes, this.extra);
@@ -273,6 +278,7 @@ export class View {
     clearTimeout(this.reading);
     clearTimeout(this.hinting);
     this.strip.stop();
+    this.gpu.detach();
     this.menu.close(false);
     this.toolbar.destroy();
     this.observer.disconnect();
@@ -354,6 +360,7 @@ export class View {
     this.causes.replaceChildren(...causes(summary, { open, reset, plain, incidentUrl: this.options.incidentUrl }));
     this.showChips(summary);
     this.toolbar.show(summary);
+    this.gpu.choose(this.options.renderer ?? 'auto', summary.nodes.length);
     this.arrangeParts();
     this.paint();
     // Long for large graphs, and nobody reads it within a moment of a refresh.
@@ -422,7 +429,8 @@ export class View {
     } else if (format === 'json') {
       download(name, new Blob([this.panel.json()], { type: 'application/json' }));
     } else {
-      asPng(this.canvas, this.background).then(
+      const canvases = this.gpu.below ? [this.gpu.below, this.canvas] : [this.canvas];
+      asPng(canvases, this.background).then(
         (picture) => download(name, picture),
         (reason: unknown) => this.say(String(reason)),
       );

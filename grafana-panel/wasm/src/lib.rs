@@ -14,6 +14,7 @@
 //! - Everything but [`mod@bindings`] runs, and is tested, without a browser.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+pub mod batch;
 #[cfg(target_arch = "wasm32")]
 pub mod bindings;
 pub mod camera;

@@ -183,7 +183,11 @@ impl View {
         let Some(then) = &self.hypothesis else { return Vec::new() };
         let now = then.reach_now.as_ref().or(self.inference.reach.as_ref());
         let p = |reach: Option<&Reach>, id: usize| reach.and_then(|r| r.hit.get(id)).copied().unwrap_or(0.0);
-        let all = (0..self.model.services.len()).map(|id| (id, p(now, id), p(then.reach.as_ref(), id)));
+        // That what failed is hit needs no saying.
+        let failed = self.suppositions.failed.as_ref().and_then(|k| self.model.find(k));
+        let all = (0..self.model.services.len())
+            .filter(|id| Some(*id) != failed)
+            .map(|id| (id, p(now, id), p(then.reach.as_ref(), id)));
         let mut all: Vec<_> = all.filter(|h| h.1.max(h.2) >= LISTED).collect();
         all.sort_by(|a, b| (b.2 - b.1).abs().total_cmp(&(a.2 - a.1).abs()).then(a.0.cmp(&b.0)));
         all

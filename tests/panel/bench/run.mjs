@@ -138,6 +138,7 @@ try {
     return { heap: usedSize, wasm: await ask('memory') };
   };
   const rounds = quick ? 2 : 10;
+  note(`${rounds * 100 + 100} refreshes of 1,000 services`);
   await ask('refresh', 1000, 0, 100);
   const before = await used();
   for (let round = 0; round < rounds; round++) {

@@ -8,7 +8,7 @@
 //!
 //! | To | Call |
 //! |---|---|
-//! | start | `attach`, `resize`, `theme`, `animate`, `flow`, `clusters_above` |
+//! | start | `attach`, `attach_gpu`, `detach_gpu`, `resize`, `theme`, `animate`, `flow`, `clusters_above` |
 //! | take in a tick | `load`, `dress`; then `summary`; `warm_up` when idle |
 //! | paint | `paint` (again while it says true), `settle` to have a layout at once |
 //! | answer the pointer | `pick` (JSON), or `service_at` / `call_at`; `focus`, `zoom`, `pan`, `drag`, `unpin` |
@@ -25,6 +25,7 @@ mod answers;
 mod canvas2d;
 mod choices;
 mod times;
+mod webgl;
 
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
@@ -32,6 +33,7 @@ use web_sys::HtmlCanvasElement;
 use crate::camera::Point;
 use crate::view::View;
 use canvas2d::Painter;
+use webgl::{Both, Shapes};
 
 /// Frames of a running flow are at least this many milliseconds apart.
 const FLOW_FRAME_MS: f64 = 30.0;
@@ -51,7 +53,10 @@ pub struct Panel {
     painter: Option<Painter>,
     /// What dots run over, while they do.
     still: Option<Painter>,
+    /// Shapes on a GPU, below the canvas, which then holds the texts alone.
+    shapes: Option<Shapes>,
     strip: Option<(Painter, Point)>,
+    size: (f64, f64, f64),
     flow_ms: f64,
 }
 
@@ -75,11 +80,34 @@ impl Panel {
         Ok(())
     }
 
+    /// Paints shapes by WebGL2 on this canvas, which lies below the other one, from now on; texts stay on that.
+    ///
+    /// # Errors
+    /// Where there is no WebGL2, or its shaders do not compile: everything stays as it was.
+    pub fn attach_gpu(&mut self, canvas: HtmlCanvasElement) -> Result<(), JsValue> {
+        let mut shapes = Shapes::of(canvas)?;
+        let (width, height, ratio) = self.size;
+        shapes.resize(width, height, ratio);
+        self.shapes = Some(shapes);
+        self.view.repaint();
+        Ok(())
+    }
+
+    /// Paints everything on the canvas itself again.
+    pub fn detach_gpu(&mut self) {
+        self.shapes = None;
+        self.view.repaint();
+    }
+
     /// Size in CSS pixels and device pixels per CSS pixel.
     pub fn resize(&mut self, width: f64, height: f64, ratio: f64) {
         for painter in [&mut self.painter, &mut self.still].into_iter().flatten() {
             painter.resize(width, height, ratio);
         }
+        if let Some(shapes) = &mut self.shapes {
+            shapes.resize(width, height, ratio);
+        }
+        self.size = (width, height, ratio);
         self.view.resize(width, height);
     }
 
@@ -121,6 +149,21 @@ impl Panel {
     /// Paints; true while something still moves, and painting again at the next frame makes sense.
     pub fn paint(&mut self, now_ms: f64) -> bool {
         let (Some(painter), Some(still)) = (&mut self.painter, &mut self.still) else { return false };
+        if let Some(shapes) = &mut self.shapes {
+            let changed = self.view.needs_painting(now_ms);
+            let mut moving = false;
+            if changed || !self.view.flows() {
+                moving = self.view.paint(&mut Both { shapes, texts: painter }, now_ms);
+                shapes.keep();
+            }
+            shapes.rewind();
+            if self.view.flows() {
+                self.view.paint_flow(&mut Both { shapes, texts: painter }, now_ms);
+                moving = true;
+            }
+            shapes.show();
+            return moving;
+        }
         if !self.view.flows() {
             return self.view.paint(painter, now_ms);
         }

@@ -60,6 +60,11 @@ impl View {
         self.timeline.paint(canvas, size, &self.theme, self.time_ms);
     }
 
+    /// The next painting shows everything anew, on whichever canvas.
+    pub fn repaint(&mut self) {
+        self.stale.painting = true;
+    }
+
     pub(super) fn sources(&self) -> Sources<'_> {
         Sources {
             model: &self.model,
