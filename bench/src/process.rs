@@ -58,6 +58,12 @@ impl Receiver {
         Ok(Self { child, port, stream: BufReader::new(stream) })
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sends one request of remote write 1.0 and waits until it is taken.
     ///
     /// # Errors
