@@ -11,6 +11,7 @@
 pub mod dns;
 mod exchange;
 pub mod http1;
+pub mod http2;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;

@@ -1,0 +1,288 @@
+//! The requests of one connection: each stream carries one.
+//!
+//! An HTTP request lasts from its header block to the one of its final response. A gRPC call lasts until its
+//! trailers, which say how it ended, or until something else says so.
+
+use std::collections::HashMap;
+
+use quoll_ebpf_abi::requests::CLASS_NONE;
+
+use super::Unparsed;
+use super::grpc;
+use super::hpack::Field;
+
+/// Streams that may be open at once; servers permit 100 to 250 as a rule.
+pub const MOST_OPEN: usize = 1024;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// HTTP, by the index of its status class.
+    Http(u8),
+    /// gRPC, by its status.
+    Grpc(u8),
+}
+
+/// A request that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// How.
+    pub outcome: Outcome,
+    /// From its header block to what ended it.
+    pub duration_ns: u64,
+}
+
+/// What a header block says, of what matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Headers {
+    status: Option<u16>,
+    is_grpc: bool,
+    grpc_status: Option<u8>,
+}
+
+impl Headers {
+    /// Takes one more field of the block.
+    pub fn add(&mut self, field: Field) {
+        match field {
+            Field::Status(status) => self.status = Some(status),
+            Field::ContentType { is_grpc } => self.is_grpc = is_grpc,
+            Field::GrpcStatus(status) => self.grpc_status = Some(status),
+            Field::Other => {}
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    start_ns: u64,
+    is_grpc: bool,
+}
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub struct Streams {
+    open: HashMap<u32, Stream>,
+    /// The last stream that the client opened; their numbers rise (RFC 9113 section 5.1.1).
+    last: u32,
+    /// Outcomes of streams whose request is still to be reported: of a client with several threads, the one
+    /// that reads the response may come before the one that wrote the request.
+    early: HashMap<u32, Headers>,
+}
+
+impl Streams {
+    /// Memory held beyond the value itself, nearly.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.open.capacity() * (size_of::<(u32, Stream)>() + 1)
+            + self.early.capacity() * (size_of::<(u32, Headers)>() + 1)
+    }
+
+    /// A header block from the client.
+    ///
+    /// # Errors
+    /// [`Unparsed::TooMany`], [`Unparsed::Malformed`].
+    pub fn request(
+        &mut self,
+        stream: u32,
+        time_ns: u64,
+        headers: Headers,
+        receive: &mut dyn FnMut(Observed),
+    ) -> Result<(), Unparsed> {
+        // Streams that a server opened are promised ones.
+        if stream % 2 == 0 {
+            return Err(Unparsed::Malformed);
+        }
+        // Trailers of a request.
+        if stream <= self.last {
+            return Ok(());
+        }
+        self.last = stream;
+        if self.open.len() >= MOST_OPEN {
+            return Err(Unparsed::TooMany);
+        }
+        self.open.insert(stream, Stream { start_ns: time_ns, is_grpc: headers.is_grpc });
+        match self.early.remove(&stream) {
+            Some(early) => self.response(stream, time_ns, false, early, receive),
+            None => Ok(()),
+        }
+    }
+
+    /// A header block from the server.
+    ///
+    /// # Errors
+    /// [`Unparsed::TooMany`].
+    pub fn response(
+        &mut self,
+        stream: u32,
+        time_ns: u64,
+        is_end: bool,
+        headers: Headers,
+        receive: &mut dyn FnMut(Observed),
+    ) -> Result<(), Unparsed> {
+        let Some(Stream { start_ns, is_grpc }) = self.open.get(&stream).copied() else {
+            // Trailers of what was counted with its response, or a promised stream.
+            if stream <= self.last || stream % 2 == 0 {
+                return Ok(());
+            }
+            if self.early.len() >= MOST_OPEN {
+                return Err(Unparsed::TooMany);
+            }
+            let known = self.early.entry(stream).or_default();
+            *known = Headers {
+                status: headers.status.or(known.status),
+                is_grpc: headers.is_grpc || known.is_grpc,
+                grpc_status: headers.grpc_status.or(known.grpc_status),
+            };
+            return Ok(());
+        };
+        let outcome = if is_grpc {
+            match (headers.grpc_status, headers.status) {
+                (Some(status), _) => Some(Outcome::Grpc(status)),
+                (None, Some(100..=199)) => None,
+                (None, Some(200) | None) if !is_end => None,
+                (None, status) => Some(Outcome::Grpc(grpc::of_http(status.unwrap_or(200)))),
+            }
+        } else {
+            match headers.status {
+                Some(status @ 200..=599) => Some(Outcome::Http((status / 100 - 2) as u8)),
+                Some(100..=199) => None,
+                // No response at all by RFC 9113 section 8.3.2.
+                _ => Some(Outcome::Http(CLASS_NONE)),
+            }
+        };
+        if let Some(outcome) = outcome {
+            self.open.remove(&stream);
+            receive(Observed { outcome, duration_ns: time_ns.saturating_sub(start_ns) });
+        }
+        Ok(())
+    }
+
+    /// Either end gave the stream up.
+    pub fn reset(&mut self, stream: u32, code: u32, time_ns: u64, receive: &mut dyn FnMut(Observed)) {
+        if let Some(Stream { start_ns, is_grpc }) = self.open.remove(&stream) {
+            let outcome = if is_grpc { Outcome::Grpc(grpc::of_reset(code)) } else { Outcome::Http(CLASS_NONE) };
+            receive(Observed { outcome, duration_ns: time_ns.saturating_sub(start_ns) });
+        }
+    }
+
+    /// The connection ended.
+    pub fn end(&mut self, time_ns: u64, receive: &mut dyn FnMut(Observed)) {
+        for (_, Stream { start_ns, is_grpc }) in self.open.drain() {
+            let outcome = if is_grpc { Outcome::Grpc(grpc::UNAVAILABLE) } else { Outcome::Http(CLASS_NONE) };
+            receive(Observed { outcome, duration_ns: time_ns.saturating_sub(start_ns) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Connection {
+        streams: Streams,
+        observed: Vec<(Outcome, u64)>,
+    }
+
+    impl Connection {
+        fn request(&mut self, stream: u32, time_ns: u64, is_grpc: bool) -> Result<(), Unparsed> {
+            let headers = Headers { is_grpc, ..Headers::default() };
+            let observed = &mut self.observed;
+            self.streams.request(stream, time_ns, headers, &mut |one| observed.push((one.outcome, one.duration_ns)))
+        }
+
+        fn response(&mut self, stream: u32, time_ns: u64, is_end: bool, status: Option<u16>, grpc: Option<u8>) {
+            let headers = Headers { status, is_grpc: false, grpc_status: grpc };
+            let observed = &mut self.observed;
+            let receive = &mut |one: Observed| observed.push((one.outcome, one.duration_ns));
+            self.streams.response(stream, time_ns, is_end, headers, receive).unwrap();
+        }
+    }
+
+    #[test]
+    fn requests_end_with_their_final_response_in_any_order() {
+        let mut connection = Connection::default();
+        connection.request(1, 100, false).unwrap();
+        connection.request(3, 110, false).unwrap();
+        connection.request(5, 120, false).unwrap();
+        connection.response(3, 150, false, Some(404), None);
+        connection.response(1, 130, false, Some(103), None);
+        connection.response(1, 200, true, Some(200), None);
+        // Trailers of both sides.
+        connection.response(1, 210, true, None, None);
+        connection.request(1, 220, false).unwrap();
+        connection.response(5, 300, false, Some(0), None);
+        let expected = [(Outcome::Http(2), 40), (Outcome::Http(0), 100), (Outcome::Http(CLASS_NONE), 180)];
+        assert_eq!(connection.observed, expected);
+        assert!(connection.streams.open.is_empty());
+    }
+
+    #[test]
+    fn calls_end_with_their_trailers_or_what_stands_for_them() {
+        let mut connection = Connection::default();
+        for stream in [1, 3, 5, 7] {
+            connection.request(stream, 0, true).unwrap();
+            connection.response(stream, 10, false, Some(200), None);
+        }
+        assert_eq!(connection.observed, [], "the call goes on");
+        connection.response(1, 20, true, None, Some(0));
+        // An error at once: all in one block.
+        connection.request(9, 0, true).unwrap();
+        connection.response(9, 30, true, Some(200), Some(5));
+        // A proxy's own answer; its body follows.
+        connection.request(11, 0, true).unwrap();
+        connection.response(11, 40, false, Some(503), None);
+        // Trailers without a status.
+        connection.response(3, 50, true, None, None);
+        connection.streams.reset(5, 8, 60, &mut |one| connection.observed.push((one.outcome, one.duration_ns)));
+        connection.streams.end(70, &mut |one| connection.observed.push((one.outcome, one.duration_ns)));
+        let said: Vec<(u8, u64)> = connection
+            .observed
+            .iter()
+            .map(|(outcome, ns)| match outcome {
+                Outcome::Grpc(status) => (*status, *ns),
+                Outcome::Http(_) => panic!("not gRPC"),
+            })
+            .collect();
+        assert_eq!(said, [(0, 20), (5, 30), (14, 40), (2, 50), (1, 60), (14, 70)]);
+    }
+
+    #[test]
+    fn requests_that_were_given_up_got_no_answer() {
+        let mut connection = Connection::default();
+        connection.request(1, 0, false).unwrap();
+        connection.request(3, 0, false).unwrap();
+        let observed = &mut connection.observed;
+        connection.streams.reset(1, 8, 5, &mut |one| observed.push((one.outcome, one.duration_ns)));
+        connection.streams.end(9, &mut |one| observed.push((one.outcome, one.duration_ns)));
+        assert_eq!(*observed, [(Outcome::Http(CLASS_NONE), 5), (Outcome::Http(CLASS_NONE), 9)]);
+    }
+
+    #[test]
+    fn a_response_may_be_reported_before_its_request() {
+        let mut connection = Connection::default();
+        connection.response(1, 90, true, Some(503), None);
+        connection.response(3, 91, false, Some(200), None);
+        connection.response(3, 92, true, None, Some(13));
+        connection.request(1, 95, false).unwrap();
+        connection.request(3, 95, true).unwrap();
+        assert_eq!(connection.observed, [(Outcome::Http(3), 0), (Outcome::Grpc(13), 0)]);
+        assert!(connection.streams.early.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_streams_that_may_be_open() {
+        let mut connection = Connection::default();
+        for number in 0..MOST_OPEN as u32 {
+            connection.request(2 * number + 1, 0, false).unwrap();
+        }
+        assert_eq!(connection.request(1_000_001, 0, false), Err(Unparsed::TooMany));
+        assert!(connection.streams.held_bytes() < 100 * MOST_OPEN);
+        let mut churning = Connection::default();
+        for number in 0..100_000 {
+            churning.request(2 * number + 1, 0, false).unwrap();
+            churning.response(2 * number + 1, 1, true, Some(200), None);
+        }
+        assert!(churning.streams.held_bytes() < 1024);
+    }
+}
