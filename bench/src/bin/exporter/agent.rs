@@ -133,10 +133,10 @@ impl Exporter {
             if let (Some(ns), Some(count)) = (number("run_time_ns:"), number("run_cnt:")) {
                 programs.insert(program, Runs { ns: ns as f64, count: count as f64 });
             } else if let Some(kind) = field("link_type:") {
-                let hook = match (field("raw_tp_name:"), field("target_name:")) {
+                let hook = match (field("tp_name:"), field("target_name:")) {
                     (Some(tracepoint), _) => tracepoint.to_owned(),
-                    // Two of them walk over maps; the first is that of connections.
-                    (None, Some(target)) => format!("iterator {target} {}", number("map_id:").unwrap_or_default()),
+                    // Two of them walk over maps; the one that was loaded first, over that of connections.
+                    (None, Some(target)) => format!("iterator {target} of program {program}"),
                     (None, None) => kind.to_owned(),
                 };
                 links.insert(program, hook);
