@@ -105,8 +105,10 @@ impl EdgeTotals {
     /// Adds what grew between two totals of one connection. Gives how many requests found no room.
     fn grow(&mut self, before: &Past, after: &Counters) -> u64 {
         self.has_counters = true;
-        self.sent_bytes += after.sent_bytes.saturating_sub(before.sent_bytes);
-        self.received_bytes += after.received_bytes.saturating_sub(before.received_bytes);
+        // What is read of a socket that ends at this very moment may be anything.
+        self.sent_bytes = self.sent_bytes.saturating_add(after.sent_bytes.saturating_sub(before.sent_bytes));
+        self.received_bytes =
+            self.received_bytes.saturating_add(after.received_bytes.saturating_sub(before.received_bytes));
         self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
         let Some(after) = &after.requests else { return 0 };
         let before = before.requests.as_deref().unwrap_or(&RequestStats::NONE);

@@ -76,6 +76,9 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     }
     // SAFETY: both are checked, and the kernel checked their sizes when the iterator was attached.
     let (socket, connection) = unsafe { (Socket::at(*key), *value) };
+    if !is_still_there(socket, &connection) {
+        return 0;
+    }
     let stats = protocols::stats(socket);
     let mut record = ConnectionRecord::default();
     fill(&mut record, socket, &connection, socket.state(), stats.is_some());
@@ -85,6 +88,15 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
         write(seq, stats);
     }
     0
+}
+
+/// Whether a socket's memory still holds the connection that was remembered. The kernel leaves a program out where
+/// it would interrupt itself on one CPU (`bpf_prog::active`), so now and then an end is not seen, and the entry
+/// stays until the memory is used for another connection; what is in it meanwhile says nothing.
+#[inline(always)]
+fn is_still_there(socket: Socket, connection: &Connection) -> bool {
+    let is_over = matches!(socket.state(), tcp_state::TIME_WAIT | tcp_state::CLOSE | tcp_state::LISTEN);
+    !is_over && socket.remote_port() == connection.remote_port && socket.remote_address() == connection.remote_address
 }
 
 #[unsafe(no_mangle)]
