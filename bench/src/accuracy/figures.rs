@@ -25,13 +25,13 @@ impl Part {
     pub fn has(self, place: usize) -> bool {
         match self {
             Self::All => true,
-            Self::Tune => place % 2 == 0,
-            Self::Check => place % 2 == 1,
+            Self::Tune => place.is_multiple_of(2),
+            Self::Check => !place.is_multiple_of(2),
         }
     }
 
     /// The values of its entities.
-    pub fn of<'a, T>(self, values: &'a [T]) -> impl Iterator<Item = &'a T> {
+    pub fn of<T>(self, values: &[T]) -> impl Iterator<Item = &T> {
         values.iter().enumerate().filter(move |(place, _)| self.has(*place)).map(|(_, value)| value)
     }
 }

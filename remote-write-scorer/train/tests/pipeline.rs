@@ -163,6 +163,22 @@ fn a_standing_fault_does_not_become_normal() {
 }
 
 #[test]
+fn an_alarm_ends_soon_after_its_fault_while_the_stable_score_lingers() {
+    let mut steps = shop(320, 1);
+    let model = trained(&steps[..150], 1);
+    for step in &mut steps[200..260] {
+        step.services[3].values[LATENCY] *= 6.0;
+        step.services[3].values[LATENCY + 5] *= 6.0;
+    }
+    let scores = run(&model, &steps);
+    let of = |t: usize| scores[t].iter().find(|s| s.service == service(3)).unwrap();
+    assert!((203..260).all(|t| of(t).tail_probability < 1e-3));
+    let calm = (260..320).find(|t| of(*t).tail_probability > 0.01).unwrap();
+    let low = (260..320).find(|t| of(*t).score < 1.0).unwrap();
+    assert!(calm <= 276 && calm < low, "alarm ended {} steps after the repair, score {}", calm - 260, low - 260);
+}
+
+#[test]
 fn traffic_alone_is_no_symptom_and_improvement_is_none_either() {
     let mut steps = shop(240, 2);
     let model = trained(&steps[..150], 1);
