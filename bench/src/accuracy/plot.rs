@@ -154,6 +154,7 @@ pub fn svg(entity: &Entity, scene: Scene, moments: &[Moment], names: &[String]) 
         // The expectation may lie far out for a step or two; what was observed sets the frame.
         let (low, high) =
             seen(|f| f.value).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), (_, v)| (l.min(v), h.max(v)));
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
         let pad = if high > low { 0.25 * (high - low) } else { high.abs().max(1e-9) };
         let frame = Frame {
             x: MARGIN + (place % COLUMNS) as f64 * (PANEL.0 + GAP.0),
