@@ -6,17 +6,17 @@
  */
 import type { Details } from '../details';
 import { type Drawn, parseDrawn } from '../drawn';
-import { fetchIcons, iconPath } from '../icons';
-import { isPlain, type LegendNotes, type Looks } from '../looks';
+import type { LegendNotes } from '../looks';
 import { sentence } from '../notes';
 import { describeService, type Picked, type Service, type Summary, type Written } from '../report';
-import type { Renderer } from '../options';
-import { packNames, type Samples, type TimelineSamples } from '../samples';
+import { packNames, type Samples } from '../samples';
 import { languageTag, t, tn } from '../text';
 import type { Panel } from '../wasm';
 import { callItems, type Deeds, serviceItems } from './actions';
 import { adoptStyles, button, element } from './dom';
 import { asPng, download } from './download';
+import { Dresser } from './dresser';
+import type { Extra, ViewOptions, ViewTheme } from './given';
 import { Gpu } from './gpu';
 import { causes, legend, supposed } from './lists';
 import { listenToKeys } from './keys';
@@ -27,39 +27,6 @@ import { Strip } from './strip';
 import { beside, callDetail, type Tip, tipOf } from './tips';
 import { Toolbar } from './toolbar';
 import css from './view.css';
-
-export interface ViewTheme {
-  dark: boolean;
-  /** CSS colours of the surroundings. */
-  background: string;
-  raised: string;
-  text: string;
-  muted: string;
-}
-
-export interface ViewOptions {
-  showCauses: boolean;
-  showLegend: boolean;
-  showToolbar?: boolean;
-  showTimeline?: boolean;
-  renderer?: Renderer;
-  /** Said where there is no service at all. */
-  emptyHint: string;
-  /** Where an incident is explained. */
-  incidentUrl?: (incident: string) => string;
-}
-
-/** What comes with the samples. */
-export interface Extra {
-  timeline?: TimelineSamples;
-  /** Sentences about what was wrong with the data. */
-  notes?: string[];
-  details?: Details;
-  looks?: Looks;
-  legend?: LegendNotes;
-  /** Where the icons that looks name lie, with a closing slash. */
-  icons?: string;
-}
 
 /** Widths and heights in CSS pixels from which parts have room. */
 const SIDE_WIDTH = 560;
@@ -94,8 +61,7 @@ export class View {
   private summary: Summary | undefined;
   private details: Details | undefined;
   private legendNotes: LegendNotes | undefined;
-  private dressed = '';
-  private gone = false;
+  private readonly dresser: Dresser;
   private notes: string[] = [];
   private size = { width: 0, height: 0 };
   private options: ViewOptions = { showCauses: true, showLegend: true, emptyHint: '' };
@@ -153,6 +119,7 @@ export class View {
       save: (format) => this.save(format),
       showAll: () => this.showAll(),
     });
+    this.dresser = new Dresser(panel, () => this.paint());
     this.gpu = new Gpu(panel, this.canvas, () => this.paint());
     this.strip = new Strip(panel, () => this.refresh());
     this.stage.append(this.canvas, this.message, this.hint, this.chips, this.tip, this.menu.root);
@@ -228,32 +195,8 @@ export class View {
     this.notes = extra.notes ?? [];
     this.details = extra.details;
     this.legendNotes = extra.legend;
-    this.dress(extra.looks, extra.icons);
+    this.dresser.dress(extra.looks, extra.icons);
     this.refresh();
-  }
-
-  /** Hands over what the data says about looks; icons follow when they have come. */
-  private dress(looks: Looks | undefined, icons: string | undefined): void {
-    const plain = !looks || isPlain(looks);
-    if (plain && this.dressed === '') {
-      return;
-    }
-    const nodes = Object.entries(looks?.nodes ?? {});
-    const named = nodes.flatMap(([, { icon }]) => (icon ? [icon] : []));
-    const drawn = nodes.map(([id, look]) => [id, { ...look, icon: look.icon && iconPath(look.icon) }]);
-    const dressed = plain ? '' : JSON.stringify({ ...looks, nodes: Object.fromEntries(drawn) });
-    if (dressed !== this.dressed) {
-      this.dressed = dressed;
-      this.panel.dress(dressed);
-    }
-    if (named.length > 0 && icons !== undefined) {
-      void fetchIcons(named, icons).then((came) => {
-        if (came && !this.gone) {
-          this.dress(looks, undefined);
-          this.paint();
-        }
-      });
-    }
   }
 
   /** What was painted last; for tests and tools. */
@@ -273,7 +216,7 @@ export class View {
   }
 
   destroy(): void {
-    this.gone = true;
+    this.dresser.stop();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.reading);
     clearTimeout(this.hinting);
