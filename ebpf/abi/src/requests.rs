@@ -309,7 +309,7 @@ mod tests {
             for now in 1..200 {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let draw = random >> 33;
-                if draw % 3 == 0 {
+                if draw.is_multiple_of(3) {
                     let asked = 1 + (draw >> 8) as u32 % 5;
                     queue.ask(now, asked, 0);
                     model.extend((0..asked).map(|_| now));

@@ -209,10 +209,10 @@ fn no_bytes_break_it_and_nothing_is_counted_that_was_not_asked() {
     let turns = conversations();
     for _ in 0..20_000 {
         let (protocol, turns) = &turns[draw() % turns.len()];
-        let mut end = End::of(*protocol, draw() % 2 == 0);
+        let mut end = End::of(*protocol, draw().is_multiple_of(2));
         for _ in 0..draw() % 8 {
             let (asked, answered, _) = &turns[draw() % turns.len()];
-            let mut bytes = if draw() % 2 == 0 { asked.clone() } else { answered.clone() };
+            let mut bytes = if draw().is_multiple_of(2) { asked.clone() } else { answered.clone() };
             for _ in 0..draw() % 4 {
                 if !bytes.is_empty() {
                     let place = draw() % bytes.len();
@@ -220,7 +220,7 @@ fn no_bytes_break_it_and_nothing_is_counted_that_was_not_asked() {
                 }
             }
             if !bytes.is_empty() {
-                end.call(draw() % 2 == 0, &bytes);
+                end.call(draw().is_multiple_of(2), &bytes);
             }
         }
         let mut fresh = End::of(*protocol, false);
