@@ -505,3 +505,18 @@ fn an_address_that_nobody_has_is_unreachable() {
     let page = agent.page_when(|page| count(page) == 1.0);
     assert_eq!((count(&page), page.edge("tcp_connects_total", EDGE, "client")), (1.0, 1.0));
 }
+
+#[test]
+fn without_loops_in_the_kernel_http_is_still_seen() {
+    if !can_load() {
+        return;
+    }
+    use quoll_ebpf_abi::protocols::{Protocol, Protocols};
+    let protocols = Protocols { follows: 0, ..Protocols::of(&[Protocol::Http1, Protocol::Dns]) };
+    let settings = Settings { protocols, ..Settings::default() };
+    let agent = Agent::start_with(SourceChoice::Ebpf, &two_services(12), settings);
+    short_connections(12, 20);
+    let page = agent.page_when(|page| ended(page, "client") + ended(page, "server") == 40.0);
+    assert_eq!(page.requests(EDGE, "client", "2xx"), 20.0);
+    assert_eq!(page.requests(EDGE, "server", "2xx"), 20.0);
+}

@@ -4,8 +4,8 @@
 //! |---|---|---|---|---|
 //! | `tcp_state_btf` | tp_btf `inet_sock_set_state` | 5.8 | about 0.3 us per transition | `tcp_state_raw` |
 //! | `tcp_state_raw` | raw_tracepoint `inet_sock_set_state` | 5.8 | the same | `--source procfs` |
-//! | `syscall_exit_btf` | tp_btf `sys_exit` | 5.8 | see [`syscalls`] | `syscall_exit_raw` |
-//! | `syscall_exit_raw` | raw_tracepoint `sys_exit` | 5.8 | the same | no request metrics |
+//! | `syscall_exit_btf` | tp_btf `sys_exit` | 5.17 | see [`syscalls`] | `syscall_exit_raw` |
+//! | `syscall_exit_raw` | raw_tracepoint `sys_exit` | 5.17 | the same | HTTP/1 and DNS over UDP, else no requests |
 //! | `live_connections`, `live_listeners` | iter/bpf_map_elem | 5.9 | only while read | `--source procfs` |
 //! | `open_sockets` | iter/task_file | 5.8 | once, at start | connections made before the start are missed |
 //!

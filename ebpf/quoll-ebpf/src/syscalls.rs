@@ -29,7 +29,7 @@ use crate::protocols::{self, dns};
 
 /// Patched by user space before loading: what is looked at. The verifier leaves out the rest.
 #[unsafe(no_mangle)]
-static PROTOCOLS: Protocols = Protocols { bits: 0 };
+static PROTOCOLS: Protocols = Protocols { bits: 0, follows: 0 };
 
 /// Numbers of the system calls (`asm/unistd_64.h`) and where `struct pt_regs` keeps their arguments
 /// at the exit; both are part of the kernel's ABI.

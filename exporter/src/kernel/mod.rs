@@ -154,6 +154,28 @@ impl Kernel {
     /// # Errors
     /// One variant of [`KernelError`] per cause; nothing stays attached.
     pub fn load(settings: Settings) -> Result<Self, KernelError> {
+        let wished = settings.protocols;
+        let simple = Protocols::of(&[Protocol::Http1, Protocol::Dns]);
+        let without_loops = Protocols { bits: wished.bits & simple.bits, follows: 0 };
+        let fallbacks = [
+            (without_loops, "this kernel (before 5.17?) lets only HTTP/1 and DNS over UDP be seen, no databases"),
+            (Protocols::default(), "this kernel lets no requests be seen"),
+        ];
+        let mut result = Self::try_load(settings);
+        for (protocols, warning) in fallbacks {
+            match result {
+                Err(KernelError::Program { program: "syscall_exit_raw", source }) => {
+                    tracing::debug!("{source}");
+                    tracing::warn!("{warning}");
+                    result = Self::try_load(Settings { protocols, ..settings });
+                }
+                other => return other,
+            }
+        }
+        result
+    }
+
+    fn try_load(settings: Settings) -> Result<Self, KernelError> {
         // A new loader reads all of the kernel's types by itself, some 25 MB. Nothing here needs them,
         // so they go before anything else comes.
         let mut loader = EbpfLoader::new();

@@ -38,6 +38,11 @@ pub const TARGETS: &[Target] = &[
     targets::zstd::TARGET,
     targets::web_config::TARGET,
     targets::features::TARGET,
+    targets::http1::TARGET,
+    targets::postgres::TARGET,
+    targets::mysql::TARGET,
+    targets::redis::TARGET,
+    targets::dns::TARGET,
 ];
 
 impl Target {

@@ -153,6 +153,9 @@ fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
     report.add("peak_memory_bytes", exporter.memory("VmHWM")?);
     drop(exporter);
 
+    report.note("with each protocol alone");
+    by_protocol(args, &mut load, binary, &rules, &mut report)?;
+
     report.note("with --source procfs");
     let exporter = Exporter::start(binary, "procfs", &rules, &[])?;
     let procfs = connect(&mut load, args.rate, args.seconds, Some(&exporter))?;
@@ -192,6 +195,26 @@ fn with_exporter(
         report.note(&format!("    {hook:<44} {:>7.0} ns, {:.0} runs", runs.mean_ns(), runs.count));
     }
 
+    let requests = requests(args, load, exporter)?;
+    report.add("us_per_http_request", requests.kernel_us);
+    report.add("http_requests_per_second", requests.per_second);
+    report.add("agent_core_share_http", requests.agent_share);
+    drop(counting);
+
+    let limit = connect(load, ALL_IT_CAN, args.seconds / 4.0, Some(exporter))?;
+    report.add("connections_per_second_limit", limit.per_second);
+    let made = with.made + limit.made;
+    Ok((with, made))
+}
+
+/// Costs of one run of `request`.
+struct Requests {
+    kernel_us: f64,
+    per_second: f64,
+    agent_share: f64,
+}
+
+fn requests(args: &Args, load: &mut Load, exporter: &Exporter) -> anyhow::Result<Requests> {
     // What else this machine does in the meantime calls the kernel, too.
     let (noise, since) = (exporter.hooks(), Instant::now());
     thread::sleep(Duration::from_secs(2));
@@ -200,15 +223,34 @@ fn with_exporter(
     let agent_before = exporter.cpu_seconds()?;
     let (answered, seconds) = load.tell(&format!("request {}", args.seconds / 4.0))?;
     let ns = exporter.hooks().since(&idle).ns_of_events() - idle_rate * seconds;
-    report.add("us_per_http_request", ns / answered / 1e3);
-    report.add("http_requests_per_second", answered / seconds);
-    report.add("agent_core_share_http", (exporter.cpu_seconds()? - agent_before) / seconds);
-    drop(counting);
+    Ok(Requests {
+        kernel_us: ns / answered / 1e3,
+        per_second: answered / seconds,
+        agent_share: (exporter.cpu_seconds()? - agent_before) / seconds,
+    })
+}
 
-    let limit = connect(load, ALL_IT_CAN, args.seconds / 4.0, Some(exporter))?;
-    report.add("connections_per_second_limit", limit.per_second);
-    let made = with.made + limit.made;
-    Ok((with, made))
+/// Protocols that are looked at alone. With any but the first, a request over HTTP is what it costs the others'
+/// traffic that this one is on.
+const ALONE: [&str; 5] = ["http", "postgresql", "mysql", "redis", "dns"];
+
+/// The same requests with each protocol alone, and with none.
+fn by_protocol(args: &Args, load: &mut Load, binary: &Path, rules: &str, report: &mut Report) -> anyhow::Result<()> {
+    let counting = Counting::start()?;
+    let mut one = |name: &str, flags: &[&str]| -> anyhow::Result<()> {
+        let exporter = Exporter::start(binary, "ebpf", rules, flags)?;
+        let cost = requests(args, load, &exporter)?;
+        report.add(&format!("us_per_http_request_only_{name}"), cost.kernel_us);
+        report.add(&format!("kernel_core_share_only_{name}"), cost.kernel_us * cost.per_second / 1e6);
+        report.add(&format!("agent_core_share_only_{name}"), cost.agent_share);
+        Ok(())
+    };
+    for protocol in ALONE {
+        one(protocol, &["--protocols", protocol])?;
+    }
+    one("none", &["--disable", "http", "--disable", "db", "--disable", "dns"])?;
+    drop(counting);
+    Ok(())
 }
 
 /// What a page costs, and what a connection costs the agent besides.

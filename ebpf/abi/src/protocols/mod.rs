@@ -94,13 +94,15 @@ pub const ERROR: u8 = 1;
 pub struct Protocols {
     /// [`Protocol::bit`]s.
     pub bits: u32,
+    /// 1 where messages can be followed from call to call, which takes Linux 5.17 (`bpf_loop`).
+    pub follows: u32,
 }
 
 impl Protocols {
     /// Of these.
     #[must_use]
     pub fn of(protocols: &[Protocol]) -> Self {
-        Self { bits: protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()) }
+        Self { bits: protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()), follows: 1 }
     }
 
     /// Whether one is in it.

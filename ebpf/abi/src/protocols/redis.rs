@@ -129,14 +129,14 @@ impl Framing for Redis {
         }
         let event = if !is_top || matches!(kind, b'>' | b'|') { Event::Nothing } else { Event::Answers };
         let class = if matches!(kind, b'-' | b'!') { ERROR } else { OK };
-        let step = value(lane, is_top, kind, event, header, available);
+        let step = value(lane, kind, event, header, available);
         Step { class, ..step }
     }
 }
 
 /// The header of a value of an answer.
 #[inline(always)]
-fn value(lane: &mut Lane, is_top: bool, kind: u8, event: Event, header: &[u8; HEADER], available: u32) -> Step {
+fn value(lane: &mut Lane, kind: u8, event: Event, header: &[u8; HEADER], available: u32) -> Step {
     let beneath = lane.left.saturating_sub(1);
     match kind {
         b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {
@@ -156,16 +156,16 @@ fn value(lane: &mut Lane, is_top: bool, kind: u8, event: Event, header: &[u8; HE
                     Step::new(length + count + 2, event)
                 }
                 b'%' => {
-                    lane.left = beneath + 2 * count;
+                    lane.left = beneath.saturating_add(2 * count);
                     Step::new(length, event)
                 }
                 // An attribute stands before the value that it belongs to.
                 b'|' => {
-                    lane.left = if is_top { 2 * count } else { lane.left + 2 * count };
+                    lane.left = lane.left.saturating_add(2 * count);
                     Step::new(length, event)
                 }
                 _ => {
-                    lane.left = beneath.wrapping_add(count);
+                    lane.left = beneath.saturating_add(count);
                     Step::new(length, event)
                 }
             },

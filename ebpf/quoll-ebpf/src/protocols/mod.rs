@@ -60,6 +60,9 @@ struct KernelLoop;
 impl Steps for KernelLoop {
     #[inline(always)]
     fn run<B: Bytes>(walk: &mut Walk<'_, B>) {
+        if protocols().follows == 0 {
+            return;
+        }
         let step: extern "C" fn(u64, *mut Walk<'_, B>) -> i64 = one_step::<B>;
         // SAFETY: the callback is called with this pointer only, while the walk is borrowed here.
         unsafe {

@@ -1,0 +1,75 @@
+//! A connection's calls, as the kernel side sees them.
+//!
+//! An input is calls in turn, the client's first: a byte of length, then so many bytes; lengths of 255 say
+//! that the same end goes on. Promises, at both ends: no arithmetic overflows and no index is out of bounds; what is
+//! counted was asked; and good requests that follow on a new connection are counted.
+
+use quoll_ebpf_abi::protocols::{Bytes, Call, Exchange, HEADER, PlainLoop, Protocol, Protocols, may_begin, recognise};
+
+struct Slice<'a>(&'a [u8], [u8; 8]);
+
+impl Bytes for Slice<'_> {
+    fn left(&self) -> u32 {
+        self.0.len() as u32
+    }
+    fn read(&mut self, count: u32, into: &mut [u8]) -> bool {
+        into[..count as usize].copy_from_slice(&self.0[..count as usize]);
+        true
+    }
+    fn advance(&mut self, count: u32) {
+        self.0 = &self.0[count as usize..];
+    }
+    fn next(&mut self) -> bool {
+        false
+    }
+    fn tail(&self) -> [u8; 8] {
+        self.1
+    }
+}
+
+/// An input of these calls.
+pub fn join(calls: &[&[u8]]) -> Vec<u8> {
+    calls.iter().flat_map(|call| [&[call.len() as u8][..], call].concat()).collect()
+}
+
+/// Goes through an input at both ends.
+pub fn read(protocol: Protocol, input: &[u8]) {
+    let all = Protocols::of(&Protocol::ALL);
+    for is_server in [false, true] {
+        let mut exchange = Exchange::BLANK;
+        exchange.take_up(protocol, is_server, false);
+        let (mut rest, mut is_client, mut now_ns, mut bytes) = (input, true, 0, 0_u64);
+        while let Some((length, after)) = rest.split_first() {
+            let (call, after) = after.split_at((*length as usize).min(after.len()));
+            rest = after;
+            now_ns += 1_000_000;
+            bytes += call.len() as u64;
+            let mut head = [0; HEADER];
+            let known = call.len().min(HEADER);
+            head[..known].copy_from_slice(&call[..known]);
+            let size = call.len() as u32;
+            if recognise(all, &head, size, is_client).is_some() {
+                assert!(may_begin(all, &head, size), "a beginning that would not have been looked at");
+            }
+            if size > 0 {
+                let call = Call {
+                    now_ns,
+                    is_outgoing: is_client != is_server,
+                    length: size,
+                    head: &head,
+                    bytes: Slice(call, call.last_chunk().copied().unwrap_or_default()),
+                    is_decrypted: false,
+                    answer_sequence: bytes as u32,
+                };
+                let counted = exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
+                assert!(counted.untimed.iter().all(|count| u64::from(*count) <= bytes));
+            }
+            if *length != u8::MAX {
+                is_client = !is_client;
+            }
+        }
+        exchange.end(now_ns, bytes as u32);
+        let timed: u64 = exchange.stats.counts.as_flattened().iter().map(|count| u64::from(*count)).sum();
+        assert!(timed <= bytes, "more was counted than there were bytes");
+    }
+}

@@ -1,0 +1,25 @@
+//! Requests, responses, interim ones, upgrades and cut heads. See [`super::conversation`] for what is promised.
+
+use quoll_ebpf_abi::protocols::Protocol;
+
+use super::conversation::{join, read};
+use crate::{Shape, Target};
+
+/// The target.
+pub const TARGET: Target = Target { name: "http1", shape: Shape::Bytes, run, seeds };
+
+/// Reads a conversation.
+pub fn run(input: &[u8]) {
+    read(Protocol::Http1, input);
+}
+
+/// One of each kind.
+#[must_use]
+pub fn seeds() -> Vec<Vec<u8>> {
+    let turns: &[&[&[u8]]] = &[
+        &[b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
+        &[b"HEAD /", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/", b"1.1 503 X\r\n\r\n"],
+        &[b"GET /chat HTTP/1.1\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n", b"\x81\x05hello"],
+    ];
+    turns.iter().map(|turn| join(turn)).collect()
+}
