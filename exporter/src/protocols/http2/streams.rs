@@ -89,7 +89,7 @@ impl Streams {
         receive: &mut dyn FnMut(Observed),
     ) -> Result<(), Unparsed> {
         // Streams that a server opened are promised ones.
-        if stream % 2 == 0 {
+        if stream.is_multiple_of(2) {
             return Err(Unparsed::Malformed);
         }
         // Trailers of a request.
@@ -121,7 +121,7 @@ impl Streams {
     ) -> Result<(), Unparsed> {
         let Some(Stream { start_ns, is_grpc }) = self.open.get(&stream).copied() else {
             // Trailers of what was counted with its response, or a promised stream.
-            if stream <= self.last || stream % 2 == 0 {
+            if stream <= self.last || stream.is_multiple_of(2) {
                 return Ok(());
             }
             if self.early.len() >= MOST_OPEN {

@@ -24,7 +24,7 @@ impl Text {
 
     /// Of all bytes of the string.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn total_bytes(&self) -> usize {
         self.length
     }
 
@@ -158,7 +158,7 @@ mod tests {
     fn a_text_pushed_byte_by_byte_is_the_same() {
         let mut text = Text::default();
         b"application/grpc+proto".iter().for_each(|byte| text.push(*byte));
-        assert_eq!(text.len(), 22);
+        assert_eq!(text.total_bytes(), 22);
         assert_eq!(Field::new(Name::ContentType, &text), Field::ContentType { is_grpc: true });
     }
 }

@@ -143,7 +143,7 @@ pub mod tests {
             let (code, length) = code_of(usize::from(*byte));
             bits += &format!("{code:0width$b}", width = length as usize);
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         bits.as_bytes()

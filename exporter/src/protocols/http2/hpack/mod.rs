@@ -123,20 +123,24 @@ impl Decoder {
         let index = rest.integer(index_bits)?;
         let (name, name_bytes) = if index == 0 {
             let text = rest.string()?;
-            (Name::of(&text), text.len())
+            (Name::of(&text), text.total_bytes())
         } else {
             let entry = self.entry(index)?;
             (entry.field.name(), entry.name_bytes as usize)
         };
         let value = rest.string()?;
-        let bytes = name_bytes + value.len() + ENTRY_OVERHEAD;
+        let bytes = name_bytes + value.total_bytes() + ENTRY_OVERHEAD;
         Ok(Entry { bytes: bytes as u32, name_bytes: name_bytes as u32, field: Field::new(name, &value) })
     }
 
     fn entry(&self, index: usize) -> Result<Entry, HpackError> {
         if let Some((name, value)) = index.checked_sub(1).and_then(|index| static_table::FIELDS.get(index)) {
             let (name, value) = (Text::from(name.as_bytes()), Text::from(value.as_bytes()));
-            return Ok(Entry { bytes: 0, name_bytes: name.len() as u32, field: Field::new(Name::of(&name), &value) });
+            return Ok(Entry {
+                bytes: 0,
+                name_bytes: name.total_bytes() as u32,
+                field: Field::new(Name::of(&name), &value),
+            });
         }
         let fields = static_table::FIELDS.len() + self.entries.len();
         let place = index.checked_sub(static_table::FIELDS.len() + 1);
