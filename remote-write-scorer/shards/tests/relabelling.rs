@@ -103,8 +103,8 @@ fn scrape(presets: &str) -> Vec<(Labels, bool, f64)> {
     series
 }
 
-fn replay(presets: &str, series: &[&(Labels, bool, f64)]) -> Vec<ClosedStep> {
-    let mut windows = ScopeWindows::new(Arc::new(FeatureSet::preset(presets).unwrap()), STEP_MS);
+fn replay(set: &Arc<FeatureSet>, series: &[&(Labels, bool, f64)]) -> Vec<ClosedStep> {
+    let mut windows = ScopeWindows::new(Arc::clone(set), STEP_MS);
     for at in 1..=8 {
         for (labels, counts, value) in series {
             let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -128,18 +128,17 @@ fn shard(owner: &str, salt: u8) -> usize {
     (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize % LEAVES.len()
 }
 
-fn assembled(presets: &str, leaves: &[Vec<ClosedStep>]) -> Vec<Assembled> {
-    let set = Arc::new(FeatureSet::preset(presets).unwrap());
+fn assembled(presets: &str, set: &Arc<FeatureSet>, leaves: &[Vec<ClosedStep>]) -> Vec<Assembled> {
     // A leaf without any series would be waited for.
     let busy = LEAVES.iter().zip(leaves).filter(|(_, steps)| !steps.is_empty()).map(|(name, _)| (*name).to_owned());
     let config = LeavesConfig::new(&busy.collect::<Vec<_>>(), 10 * STEP_MS).unwrap();
-    let mut root = Assembly::new(Arc::clone(&set), STEP_MS, config, Limits::default());
+    let mut root = Assembly::new(Arc::clone(set), STEP_MS, config, Limits::default());
     let mut out = Vec::new();
     for at in 0..leaves.iter().map(Vec::len).max().unwrap() {
         for (leaf, steps) in LEAVES.into_iter().zip(leaves) {
             let Some(step) = steps.get(at) else { continue };
             let previous_ms = at.checked_sub(1).map(|before| steps[before].end_ms);
-            let (scope, set) = (&Scope::default(), &set);
+            let scope = &Scope::default();
             let whole =
                 Report { leaf, process: "p", scope, step, previous_ms, model: ModelState::None, scores: &[], set };
             report(&whole, &mut |labels, value| {
@@ -161,22 +160,23 @@ fn bits(values: &[f64]) -> Vec<u64> {
 
 /// Cuts the scrapes in several ways and compares.
 fn check(presets: &str) {
-    let cut = (0..8).filter(|&salt| check_cut(presets, salt)).count();
+    let (series, rules) = (scrape(presets), rules(presets));
+    let set = Arc::new(FeatureSet::preset(presets).unwrap());
+    let cut = (0..8).filter(|&salt| check_cut(presets, &set, &series, &rules, salt)).count();
     assert!(cut >= 4, "{presets}: nearly always all of it is at one leaf");
 }
 
 /// Whether the cut was one.
-fn check_cut(presets: &str, salt: u8) -> bool {
-    let (series, rules) = (scrape(presets), rules(presets));
+fn check_cut(presets: &str, set: &Arc<FeatureSet>, series: &[(Labels, bool, f64)], rules: &[Rule], salt: u8) -> bool {
     let mut parts: Vec<Vec<&(Labels, bool, f64)>> = vec![Vec::new(); LEAVES.len()];
-    for one in &series {
+    for one in series {
         let mut labels = one.0.clone();
         rules.iter().for_each(|rule| rule.apply(&mut labels));
         parts[shard(labels.get("quoll_owner").map_or("", |owner| owner), salt)].push(one);
     }
-    let whole = replay(presets, &series.iter().collect::<Vec<_>>());
-    let leaves: Vec<Vec<ClosedStep>> = parts.iter().map(|part| replay(presets, part)).collect();
-    let found = assembled(presets, &leaves);
+    let whole = replay(set, &series.iter().collect::<Vec<_>>());
+    let leaves: Vec<Vec<ClosedStep>> = parts.iter().map(|part| replay(set, part)).collect();
+    let found = assembled(presets, set, &leaves);
     assert!(whole.len() >= 6);
     for step in &whole {
         let place = format!("{presets} at {}", step.end_ms - START_MS);
