@@ -10,8 +10,10 @@ use crate::wire::{
     PROVISIONAL, SAMPLES, SCORE, STEP, TAIL, TENANT, TICK,
 };
 
-/// Scores from here on are reported with the features behind them.
+/// Scores from here on, or tails below, are reported with the features behind them: an account of an incident may
+/// name these.
 const TELLING_SCORE: f64 = 1.0;
+const TELLING_TAIL: f64 = 0.05;
 /// Longest text of a change, in bytes.
 const MAX_CHANGE: usize = 512;
 
@@ -137,7 +139,7 @@ impl Writer<'_> {
         if score.provisional {
             self.of(PROVISIONAL, service, &[], 1.0);
         }
-        if score.score < TELLING_SCORE {
+        if score.score < TELLING_SCORE && score.tail_probability > TELLING_TAIL {
             return;
         }
         for part in &score.features {

@@ -42,7 +42,7 @@ pub const SCORE: &str = "quoll_leaf_anomaly_score";
 pub const TAIL: &str = "quoll_leaf_tail_probability";
 /// 1 where its tail rests on too little history.
 pub const PROVISIONAL: &str = "quoll_leaf_score_provisional";
-/// Observed, expected and score of a feature, for services that score above 1.
+/// Observed, expected and score of a feature, for services that stand out.
 pub const FEATURES: [&str; 3] =
     ["quoll_leaf_feature_value", "quoll_leaf_feature_expected", "quoll_leaf_feature_anomaly_score"];
 /// Figures of an edge, per second but for the last, the mean latency.
@@ -66,9 +66,9 @@ pub const METRICS: [(&str, &str); 18] = [
     (SCORE, "Score of a service."),
     (TAIL, "Tail probability of the score."),
     (PROVISIONAL, "1 where the tail rests on too little history."),
-    (FEATURES[0], "Observed value of a feature, for services that score above 1."),
-    (FEATURES[1], "Expected value of a feature, for services that score above 1."),
-    (FEATURES[2], "Score of a feature, for services that score above 1."),
+    (FEATURES[0], "Observed value of a feature, for services that stand out."),
+    (FEATURES[1], "Expected value of a feature, for services that stand out."),
+    (FEATURES[2], "Score of a feature, for services that stand out."),
     (EDGES[0], "Requests along an edge, those without a connection included."),
     (EDGES[1], "Requests of these that failed."),
     (EDGES[2], "Connections attempted."),
