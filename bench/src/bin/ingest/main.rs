@@ -290,6 +290,9 @@ struct Args {
     /// Only the comparison of whole processes.
     #[arg(long)]
     processes_only: bool,
+    /// Only the captured stream.
+    #[arg(long, conflicts_with = "processes_only")]
+    captured_only: bool,
     /// A captured stream; by default one is captured now, from the Prometheus that scripts/setup fetched.
     #[arg(long)]
     capture: Option<PathBuf>,
@@ -316,12 +319,16 @@ fn main() -> anyhow::Result<()> {
     let all = all_labels(0, 0);
     let in_parts = Made { labels: &all, chunk: 2000 };
     if !args.processes_only {
-        made(&all, &mut report)?;
+        if !args.captured_only {
+            made(&all, &mut report)?;
+        }
         if let Some(recorded) = &recorded {
             captured(recorded, &mut report)?;
         }
     }
-    processes("made", &in_parts, &scorer, &mut report)?;
+    if !args.captured_only {
+        processes("made", &in_parts, &scorer, &mut report)?;
+    }
     if let Some(recorded) = &recorded {
         processes("captured", recorded, &scorer, &mut report)?;
     }
