@@ -1,5 +1,5 @@
 //! Requests to databases and resolvers against independent witnesses: the load generators that come with
-//! PostgreSQL and Redis, and queries to dnsmasq counted by their sender.
+//! PostgreSQL and Redis, statements to MariaDB and queries to dnsmasq counted by their sender.
 //!
 //! Counts must agree within 0.1 %, statuses with what was asked for. A witness that is not installed is
 //! skipped by name; `scripts/setup` installs them all.
@@ -307,4 +307,50 @@ fn dns_queries_agree_with_what_a_resolver_was_asked() {
         }
         assert!(!page.has(&format!("tcp_connects_total{{client=\"probe\",server=\"db\",reporter=\"{reporter}\"}}")));
     }
+}
+
+#[test]
+fn mysql_requests_agree_with_what_mariadb_was_asked() {
+    if !can_load() {
+        return;
+    }
+    let tools = ["mariadb-install-db", "mariadbd", "mariadb"].map(witness);
+    let [Some(install), Some(server), Some(client)] = tools else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("--datadir={}", folder.path().join("data").display());
+    let made = Command::new(install)
+        .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db", &data])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let address = SocketAddr::from((loopback(54, 2), free_port(loopback(54, 2))));
+    let agent = Agent::start(SourceChoice::Ebpf, &services(54));
+    let (host, port) = (format!("--bind-address={}", address.ip()), format!("--port={}", address.port()));
+    let socket = format!("--socket={}", folder.path().join("s").display());
+    let _server = Running(
+        Command::new(server)
+            .args(["--no-defaults", "--user=root", "--skip-name-resolve", "--skip-grant-tables", "--skip-networking=0"])
+            .args([&data, &host, &port, &socket])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for(address);
+    const GOOD: usize = 1000;
+    let script = folder.path().join("script.sql");
+    // Small answers and those of several calls; one that fails among them.
+    let good = |number| if number % 10 == 0 { "select repeat('x', 20000);\n" } else { "select 1;\n" };
+    let text: String = (0..GOOD).map(good).collect();
+    std::fs::write(&script, text.replacen("select 1;", "select * from no.where;\nselect 1;", 1)).unwrap();
+    Command::new(client)
+        .args(["--no-defaults", "-f", "-uroot", "--skip-ssl", "-h", &address.ip().to_string(), &port])
+        .stdin(std::fs::File::open(&script).unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    let page = agent.page_when(|page| served(page, "mysql", "ok") >= GOOD as f64);
+    assert_eq!((served(&page, "mysql", "ok"), served(&page, "mysql", "error")), (GOOD as f64, 1.0));
+    assert_eq!(untimed(&page, "mysql"), 0.0);
 }
