@@ -381,12 +381,13 @@ fn a_changed_role_starts_cold_and_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let root = "role: root\nsharding: { leaves: [a] }\nsnapshot_every: 100ms\n";
     let start_ms = start_ms();
-    let all = Scorer::start(directory.path(), None, "snapshot_every: 100ms\n");
+    let mut all = Scorer::start(directory.path(), None, "snapshot_every: 100ms\n");
     for second in 0..20 {
         assert_eq!(all.post(&V1, &request(&shop(second, start_ms + second * 1000))).0, 204);
     }
     let _ = tick_at(&all, start_ms + 15_000);
-    drop(all);
+    // Its last snapshot is of windows.
+    assert!(all.process.terminate(), "ends well");
     let root = Scorer::start(directory.path(), None, root);
     assert!(root.process.log().contains("another role"), "{}", root.process.log());
     assert_eq!(root.post(&V1, &request(&shop(30, start_ms + 30_000))).0, 204);
