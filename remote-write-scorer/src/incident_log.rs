@@ -59,8 +59,11 @@ impl IncidentLog {
             let known = self.open.contains_key(&incident.id);
             let told = self.open.entry(incident.id.clone()).or_default();
             opened += u64::from(!known);
-            told.account = incident.account.clone();
-            told.explanation.clone_from(&incident.explanation);
+            // While it fades there is less and less to tell: what is kept is from when it was there.
+            if !known || incident.no_fault_probability < 0.5 {
+                told.account = incident.account.clone();
+                told.explanation.clone_from(&incident.explanation);
+            }
             if let (false, Some((root, probability))) = (known, incident.roots.first()) {
                 tracing::info!(incident = %incident.id, %root, probability, "incident opened");
             }

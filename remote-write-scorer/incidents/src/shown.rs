@@ -1,20 +1,19 @@
 //! What is out of the ordinary about a service, in a few words with numbers: what its users would notice.
 
 use quoll_detect::ServiceScore;
-use quoll_features::{EdgeStep, FeatureSet, Presence};
+use quoll_features::{EdgeStep, FeatureSet, FeatureSpec, Presence, Role};
 
-/// Names and units of the features that scores are made of, in the order of the set.
+/// Names and units of the features that scores are made of, in the order of the set; traffic has no name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FeatureNames(Vec<(String, String)>);
 
 impl FeatureNames {
     pub(crate) fn of(set: &FeatureSet) -> Self {
-        Self(
-            set.features
-                .iter()
-                .map(|feature| (readable(&feature.name, &feature.unit), feature.unit.to_string()))
-                .collect(),
-        )
+        let name = |feature: &FeatureSpec| match feature.role {
+            Role::Symptom => readable(&feature.name, &feature.unit),
+            Role::Traffic => String::new(),
+        };
+        Self(set.features.iter().map(|feature| (name(feature), feature.unit.to_string())).collect())
     }
 }
 
@@ -57,7 +56,10 @@ pub(crate) fn shown(
         return format!("{} of the requests to it fail", share(calls.errors, calls.requests));
     }
     let parts = score.map_or(&[][..], |score| &score.features);
-    let most = parts.iter().filter(|part| part.value.is_finite()).max_by(|a, b| a.score.total_cmp(&b.score));
+    // Of what is a symptom; that callers call more or less is none.
+    let symptom = |feature: usize| names.0.get(feature).is_some_and(|(name, _)| !name.is_empty());
+    let told = parts.iter().filter(|part| part.value.is_finite() && symptom(part.feature));
+    let most = told.max_by(|a, b| a.score.total_cmp(&b.score));
     let Some((part, (name, unit))) = most.and_then(|part| Some((part, names.0.get(part.feature)?))) else {
         return String::new();
     };
