@@ -14,7 +14,8 @@ use quoll_conformance::{now_ms, wait_for};
 
 /// Seconds of the stream between two kills.
 const SECONDS_PER_ROUND: i64 = 10;
-/// The second at which most calls of `front` begin to fail, for a minute; after that `store` is taken away.
+/// The second at which most calls of `front` begin to fail and its memory to grow, for a minute; after that `store` is
+/// taken away.
 const FAULT_AT: i64 = 90;
 const FAULT_SECONDS: i64 = 60;
 
@@ -26,6 +27,9 @@ fn at_second(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
         let has = |name: &str, wanted: &str| labels.iter().any(|(label, value)| *label == name && value == wanted);
         if has("status_class", "5xx") && has("client", "front") {
             *value += (failing * 60) as f64;
+        }
+        if has("__name__", "quoll_memory_working_set_bytes") && has("service_name", "front") {
+            *value += (failing * (FAULT_AT + FAULT_SECONDS - second).max(0)) as f64 * 1e7;
         }
     }
     if second > FAULT_AT + FAULT_SECONDS {
