@@ -314,7 +314,8 @@ fn a_flood_of_services_is_held_by_the_limits_and_counted() {
     assert!(page.get("exporter_edges_limited_total") >= 2.0 * 249.0 - 100.0, "{text}");
     let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     assert!(series("quoll_tcp_connects_total{") <= 102, "{text}");
-    assert!((300..=500).contains(&series(duration)), "{}", series(duration));
+    // Of 500 series, room for 20 histograms is left to `other`.
+    assert!((240..=500).contains(&series(duration)), "{}", series(duration));
     assert_eq!(series("quoll_tcp_rtt_seconds"), 0);
     exporter.stop();
 }
