@@ -231,7 +231,7 @@ fn why(cause: &Cause) -> String {
         let are = if cause.odd_callers == 1 { "is" } else { "are" };
         text.push_str(&match cause.callers {
             1 if cause.odd_callers == 1 => "; the one that calls it is out of the ordinary too".to_owned(),
-            1 => "; the one that calls it is not".to_owned(),
+            1 => "; the one that calls it is not out of the ordinary".to_owned(),
             all => format!("; of the {all} that call it {} {are} out of the ordinary too", cause.odd_callers),
         });
     }
