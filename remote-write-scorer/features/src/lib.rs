@@ -21,6 +21,7 @@ mod close;
 mod compile;
 mod elect;
 mod error;
+mod label_hash;
 mod membership;
 mod names;
 mod pending;
@@ -38,6 +39,7 @@ mod votes;
 mod windows;
 
 pub use error::PresetError;
+pub use label_hash::LabelHasher;
 pub use preset::{FeatureSet, is_own_output};
 pub use snapshot::{RestoreError, StoredWindows};
 pub use spec::{Direction, FeatureSpec, Role, SeenBy};

@@ -1,9 +1,6 @@
 //! How series come and go: binding labels to handles, the first sample, forgetting, giving memory back.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-
-use foldhash::fast::RandomState;
 
 use crate::registry::slot_number;
 use crate::rules::{Kind, Labels, Profile};
@@ -29,7 +26,7 @@ impl ScopeWindows {
     /// Where the scope is full.
     pub fn try_bind(&mut self, labels: &[(&str, &str)]) -> Result<Option<SeriesRef>, Full> {
         let Some((kind, profile)) = self.set.rules.profile(labels) else { return Ok(None) };
-        let key = self.hash(labels, |_| true);
+        let key = self.hasher.hash(&labels.iter().copied());
         if let Some(&slot) = self.index.get(&key) {
             return Ok(Some(SeriesRef(slot)));
         }
@@ -40,7 +37,10 @@ impl ScopeWindows {
         let Some(source) = set.rules.sources.get(usize::from(profile.source)) else { return Ok(None) };
         // Two sources may use the same labels in different ways: their entities are apart.
         let apart = u128::from(profile.source) << 64 | u128::from(profile.source);
-        let entity_key = self.hash(labels, |name| !source.is_breakdown(name)).wrapping_add(apart);
+        let entity_key = self
+            .hasher
+            .hash(&labels.iter().copied().filter(|(name, _)| !source.is_breakdown(name)))
+            .wrapping_add(apart);
         if !self.has_room(entity_key) {
             self.stats.refused += 1;
             return Err(Full);
@@ -192,23 +192,5 @@ impl ScopeWindows {
         let index = u16::try_from(self.profiles.len()).ok()?;
         self.profiles.push(wanted);
         Some(index)
-    }
-
-    /// 128 bits over the labels that pass `keep`, by two hashes with random seeds: two different series
-    /// collide with negligible probability, and nobody can aim at it.
-    fn hash(&self, labels: &Labels<'_>, keep: impl Fn(&str) -> bool) -> u128 {
-        let digest = |hasher: &RandomState| {
-            let mut state = hasher.build_hasher();
-            for (name, value) in labels.iter().filter(|(name, _)| keep(name)) {
-                // Lengths first, so that ("a", "bc") and ("ab", "c") differ.
-                state.write_usize(name.len());
-                state.write(name.as_bytes());
-                state.write_usize(value.len());
-                state.write(value.as_bytes());
-            }
-            u128::from(state.finish())
-        };
-        let [high, low] = &self.hashers;
-        digest(high) << 64 | digest(low)
     }
 }

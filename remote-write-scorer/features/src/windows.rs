@@ -41,6 +41,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::close::Sums;
+use crate::label_hash::LabelHasher;
 use crate::pending::{Pending, step_end};
 use crate::preset::FeatureSet;
 use crate::registry::Registry;
@@ -107,7 +108,7 @@ pub struct ScopeWindows {
     pub(crate) bound_before: Vec<u32>,
     pub(crate) free: Vec<u32>,
     pub(crate) index: HashMap<u128, u32, RandomState>,
-    pub(crate) hashers: [RandomState; 2],
+    pub(crate) hasher: LabelHasher,
     pub(crate) profiles: Vec<(Kind, Profile)>,
     pub(crate) registry: Registry,
     pub(crate) pending: Pending,
@@ -154,7 +155,7 @@ impl ScopeWindows {
             bound_before: Vec::new(),
             free: Vec::new(),
             index: HashMap::default(),
-            hashers: [RandomState::default(), RandomState::default()],
+            hasher: LabelHasher::default(),
             profiles: Vec::new(),
             registry: Registry::new(),
             pending: Pending::default(),

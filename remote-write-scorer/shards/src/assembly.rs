@@ -18,12 +18,11 @@
 //! Two processes of one leaf (a highly available pair) are told apart; the first that has reported a step counts.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use quoll_features::{FeatureSet, Full, Limits, SeriesRef, WindowStats};
+use quoll_features::{FeatureSet, Full, LabelHasher, Limits, SeriesRef, WindowStats};
 use quoll_identity::Service;
 
 use crate::config::LeavesConfig;
@@ -97,7 +96,7 @@ pub struct Assembly {
     pub(crate) newest_ms: Vec<i64>,
     free: Vec<u32>,
     index: HashMap<u128, u32, RandomState>,
-    hashers: [RandomState; 2],
+    hasher: LabelHasher,
     names: Names,
     /// End of the last step that closed.
     pub(crate) closed_ms: i64,
@@ -124,7 +123,7 @@ impl Assembly {
             newest_ms: Vec::new(),
             free: Vec::new(),
             index: HashMap::default(),
-            hashers: [RandomState::default(), RandomState::default()],
+            hasher: LabelHasher::default(),
             names: Names::default(),
             closed_ms: i64::MIN,
             clock_ms: i64::MIN,
@@ -144,7 +143,7 @@ impl Assembly {
         if !label(labels, "__name__").is_some_and(|name| name.starts_with(PREFIX)) {
             return Ok(None);
         }
-        let key = self.hash(labels);
+        let key = self.hasher.hash(&labels.iter().copied());
         if let Some(&slot) = self.index.get(&key) {
             return Ok(Some(SeriesRef(slot)));
         }
@@ -405,22 +404,5 @@ impl Assembly {
             late_steps: leaf.late,
             lost_steps: leaf.lost,
         })
-    }
-
-    /// 128 bits by two hashes with random seeds, as the windows have them.
-    fn hash(&self, labels: &Labels<'_>) -> u128 {
-        let digest = |hasher: &RandomState| {
-            let mut state = hasher.build_hasher();
-            for (name, value) in labels {
-                // Lengths first, so that ("a", "bc") and ("ab", "c") differ.
-                state.write_usize(name.len());
-                state.write(name.as_bytes());
-                state.write_usize(value.len());
-                state.write(value.as_bytes());
-            }
-            u128::from(state.finish())
-        };
-        let [high, low] = &self.hashers;
-        digest(high) << 64 | digest(low)
     }
 }

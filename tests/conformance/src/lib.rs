@@ -17,6 +17,7 @@ pub mod process;
 pub mod recorder;
 pub mod scorer;
 pub mod security;
+pub mod shop;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use quoll_features::{FeatureSet, ScopeWindows};
 use quoll_train::{TrainOptions, train};
 
-use crate::scorer::shop;
+use crate::shop::shop;
 
 /// Seconds of normal operation that it is trained on.
 const HISTORY_SECONDS: i64 = 300;

@@ -203,28 +203,3 @@ pub fn request(series: &[(Labels, i64, f64)]) -> Vec<u8> {
     }
     snappy::compress(encoder.as_bytes()).unwrap()
 }
-
-/// What an exporter says of three services at one second: memory of each, and requests from one to the next.
-#[must_use]
-pub fn shop(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
-    let names = ["front", "cart", "store"];
-    let label = |name: &'static str, value: &str| (name, value.to_owned());
-    let memory = names.iter().enumerate().map(|(index, service)| {
-        let value = 1e8 + ((second * 31 + index as i64 * 7) % 97) as f64 * 1e5;
-        (vec![label("__name__", "quoll_memory_working_set_bytes"), label("service_name", service)], timestamp_ms, value)
-    });
-    let calls = names.windows(2).flat_map(|pair| {
-        ["2xx", "5xx"].map(|class| {
-            let rate = if class == "2xx" { 50 } else { 1 };
-            let labels = vec![
-                label("__name__", "quoll_http_request_duration_seconds_count"),
-                label("client", pair[0]),
-                label("reporter", "client"),
-                label("server", pair[1]),
-                label("status_class", class),
-            ];
-            (labels, timestamp_ms, (second * rate + second * second % 7) as f64)
-        })
-    });
-    memory.chain(calls).collect()
-}

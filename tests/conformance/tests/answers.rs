@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use quoll_conformance::now_ms;
-use quoll_conformance::scorer::{Labels, Scorer, V1, request, shop};
+use quoll_conformance::scorer::{Labels, Scorer, V1, request};
+use quoll_conformance::shop::shop;
 use quoll_prometheus_protocol::snappy;
 
 const SMALL: &str = "ingest: { limits: { compressed_bytes: 20000, series_per_request: 50 } }\n";

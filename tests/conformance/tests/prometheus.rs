@@ -6,18 +6,9 @@ use std::time::Duration;
 
 use quoll_conformance::http::serve;
 use quoll_conformance::peer::Prometheus;
-use quoll_conformance::scorer::{Scorer, shop};
-use quoll_conformance::{now_ms, wait_for};
-
-/// The shop as a scrape shows it.
-fn exposition() -> String {
-    let mut text = String::new();
-    for (labels, _, value) in shop(now_ms() / 1000 % 1000, 0) {
-        let rest: Vec<String> = labels[1..].iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        text.push_str(&format!("{}{{{}}} {value}\n", labels[0].1, rest.join(",")));
-    }
-    text
-}
+use quoll_conformance::scorer::Scorer;
+use quoll_conformance::shop::exposition;
+use quoll_conformance::wait_for;
 
 #[test]
 fn what_prometheus_sends_is_scored_and_what_is_written_back_reads_equal() {

@@ -9,34 +9,12 @@ use std::time::{Duration, Instant};
 
 use quoll_conformance::model::{onnxruntime, shop_model};
 use quoll_conformance::recorder::{Recorded, recorder};
-use quoll_conformance::scorer::{Labels, Scorer, V1, request, shop};
+use quoll_conformance::scorer::{Scorer, V1, request};
+use quoll_conformance::shop::{FAULT_AT, FAULT_SECONDS, failing_shop};
 use quoll_conformance::{now_ms, wait_for};
 
 /// Seconds of the stream between two kills.
 const SECONDS_PER_ROUND: i64 = 10;
-/// The second at which most calls of `front` begin to fail and its memory to grow, for a minute; after that `store` is
-/// taken away.
-const FAULT_AT: i64 = 90;
-const FAULT_SECONDS: i64 = 60;
-
-/// The requests of one second.
-fn at_second(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
-    let mut series = shop(second, timestamp_ms);
-    let failing = (second - FAULT_AT).clamp(0, FAULT_SECONDS);
-    for (labels, _, value) in &mut series {
-        let has = |name: &str, wanted: &str| labels.iter().any(|(label, value)| *label == name && value == wanted);
-        if has("status_class", "5xx") && has("client", "front") {
-            *value += (failing * 60) as f64;
-        }
-        if has("__name__", "quoll_memory_working_set_bytes") && has("service_name", "front") {
-            *value += (failing * (FAULT_AT + FAULT_SECONDS - second).max(0)) as f64 * 1e7;
-        }
-    }
-    if second > FAULT_AT + FAULT_SECONDS {
-        series.retain(|(labels, _, _)| !labels.iter().any(|(_, value)| value == "store"));
-    }
-    series
-}
 
 /// Sends `seconds` of the stream while the process is killed `rounds` times, each after another short while, and
 /// returns the last view and what it wrote back.
@@ -58,7 +36,7 @@ fn run(start_ms: i64, seconds: i64, rounds: u32) -> (serde_json::Value, Recorded
             kill_while_sending(&mut scorer, second, start_ms, Duration::from_millis(delay));
             next = kills.next();
         }
-        let series = at_second(second, start_ms + second * 1000);
+        let series = failing_shop(second, start_ms + second * 1000);
         assert_eq!(scorer.post(&V1, &request(&series)).0, 204);
     }
     assert_eq!(next, None, "every kill had its time");
@@ -90,7 +68,7 @@ fn kill_while_sending(scorer: &mut Scorer, from: i64, start_ms: i64, delay: Dura
     };
     let mut second = from;
     while !killed.load(Ordering::SeqCst) && second < from + SECONDS_PER_ROUND - 2 {
-        let series = at_second(second, start_ms + second * 1000);
+        let series = failing_shop(second, start_ms + second * 1000);
         match scorer.try_post(&V1, &request(&series)) {
             Some(status) => assert_eq!(status, 204),
             None => break,

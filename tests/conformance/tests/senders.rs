@@ -6,19 +6,10 @@ use std::time::Duration;
 
 use quoll_conformance::http::serve;
 use quoll_conformance::peer::{Prometheus, VictoriaMetrics, Vmagent};
-use quoll_conformance::scorer::{Scorer, V1, request, shop};
+use quoll_conformance::scorer::{Scorer, V1, request};
 use quoll_conformance::security::{PASSWORD, Security, USER};
+use quoll_conformance::shop::{exposition, shop};
 use quoll_conformance::{now_ms, wait_for};
-
-/// The shop as a scrape shows it.
-fn exposition() -> String {
-    let mut text = String::new();
-    for (labels, _, value) in shop(now_ms() / 1000 % 1000, 0) {
-        let rest: Vec<String> = labels[1..].iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        text.push_str(&format!("{}{{{}}} {value}\n", labels[0].1, rest.join(",")));
-    }
-    text
-}
 
 /// A scrape every second of the target.
 fn scrape(target: u16) -> String {

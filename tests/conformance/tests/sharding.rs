@@ -10,42 +10,21 @@ use quoll_conformance::model::{onnxruntime, shop_model};
 use quoll_conformance::peer::{Prometheus, Vmagent};
 use quoll_conformance::process::free_port;
 use quoll_conformance::recorder::{Recorded, recorder};
-use quoll_conformance::scorer::{Labels, Scorer, V1, request, shop};
+use quoll_conformance::scorer::{Labels, Scorer, V1, request};
+use quoll_conformance::shop::{FAULT_AT, FAULT_SECONDS, exposition, failing_shop, shop};
 use quoll_conformance::{now_ms, wait_for};
 use serde_json::Value;
 
-/// The second at which most calls of `front` begin to fail and its memory to grow, for a minute; after that `store` is
-/// taken away.
-const FAULT_AT: i64 = 90;
-const FAULT_SECONDS: i64 = 60;
 const LAST: i64 = FAULT_AT + FAULT_SECONDS + 40;
 /// Long enough for an incident.
 const SHORT: i64 = FAULT_AT + 25;
 
 const FAST: &str = "remote_write: { min_backoff: 10ms, max_backoff: 100ms }\n";
 
-fn at_second(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
-    let mut series = shop(second, timestamp_ms);
-    let failing = (second - FAULT_AT).clamp(0, FAULT_SECONDS);
-    for (labels, _, value) in &mut series {
-        let has = |name: &str, wanted: &str| labels.iter().any(|(label, value)| *label == name && value == wanted);
-        if has("status_class", "5xx") && has("client", "front") {
-            *value += (failing * 60) as f64;
-        }
-        if has("__name__", "quoll_memory_working_set_bytes") && has("service_name", "front") {
-            *value += (failing * (FAULT_AT + FAULT_SECONDS - second).max(0)) as f64 * 1e7;
-        }
-    }
-    if second > FAULT_AT + FAULT_SECONDS {
-        series.retain(|(labels, _, _)| !labels.iter().any(|(_, value)| value == "store"));
-    }
-    series
-}
-
-/// The same with more services behind `front`: vmagent's shares depend on the leaves' addresses, and among so many
+/// The failing shop with more services behind `front`: vmagent's shares depend on the leaves' addresses, and among so many
 /// each leaf has some.
 fn wide(second: i64, timestamp_ms: i64) -> Vec<(Labels, i64, f64)> {
-    let mut series = at_second(second, timestamp_ms);
+    let mut series = failing_shop(second, timestamp_ms);
     for number in 0..12 {
         let name = format!("page-{number}");
         let label = |name: &'static str, value: &str| (name, value.to_owned());
@@ -168,7 +147,7 @@ fn assert_same(found: &Recorded, wanted: &Recorded, until_ms: i64) {
 #[test]
 fn two_leaves_and_a_root_write_what_one_process_writes_though_each_is_killed() {
     let start_ms = start_ms();
-    let (view, written) = whole(start_ms, LAST, at_second);
+    let (view, written) = whole(start_ms, LAST, failing_shop);
     let has = |name: &str| written.keys().any(|(labels, _)| labels.contains(&format!("__name__={name:?}")));
     for name in ["quoll_anomaly_score", "quoll_feature_value", "quoll_root_cause_probability", "quoll_symptom"] {
         assert!(has(name), "{name} is among what one process writes");
@@ -185,7 +164,7 @@ fn two_leaves_and_a_root_write_what_one_process_writes_though_each_is_killed() {
             _ => {}
         }
         let mut parts = [Vec::new(), Vec::new()];
-        for series in at_second(second, start_ms + second * 1000) {
+        for series in failing_shop(second, start_ms + second * 1000) {
             parts[leaf_of(&series.0)].push(series);
         }
         for (leaf, part) in shards.leaves.iter().zip(parts) {
@@ -265,16 +244,6 @@ fn vmagent_in_front_that_shards_by_url_changes_nothing() {
     }
 }
 
-/// The shop as a scrape shows it.
-fn exposition() -> String {
-    let mut text = String::new();
-    for (labels, _, value) in shop(now_ms() / 1000 % 1000, 0) {
-        let rest: Vec<String> = labels[1..].iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        text.push_str(&format!("{}{{{}}} {value}\n", labels[0].1, rest.join(",")));
-    }
-    text
-}
-
 #[test]
 fn prometheus_in_front_that_relabels_by_hashmod_gives_the_same_scores() {
     let directory = tempfile::tempdir().unwrap();
@@ -337,7 +306,7 @@ fn services_of_a_dead_leaf_are_unknown_and_the_root_says_so_until_it_is_back() {
     let start_ms = start_ms();
     let send = |shards: &Shards, seconds: std::ops::Range<i64>, to: &[usize]| {
         for second in seconds {
-            let series = at_second(second, start_ms + second * 1000);
+            let series = failing_shop(second, start_ms + second * 1000);
             for &leaf in to {
                 let part: Vec<_> = series.iter().filter(|series| leaf_of(&series.0) == leaf).cloned().collect();
                 assert_eq!(shards.leaves[leaf].post(&V1, &request(&part)).0, 204);

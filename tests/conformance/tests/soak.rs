@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use quoll_conformance::model::{onnxruntime, shop_model};
 use quoll_conformance::now_ms;
 use quoll_conformance::recorder::recorder;
-use quoll_conformance::scorer::{Labels, Scorer, V1, request, shop};
+use quoll_conformance::scorer::{Labels, Scorer, V1, request};
+use quoll_conformance::shop::shop;
 
 /// Shops side by side.
 const SHOPS: i64 = 20;

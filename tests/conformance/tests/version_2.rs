@@ -6,7 +6,8 @@
 
 use prost::Message;
 use quoll_conformance::now_ms;
-use quoll_conformance::scorer::{Scorer, V1, V2, request, shop};
+use quoll_conformance::scorer::{Scorer, V1, V2, request};
+use quoll_conformance::shop::shop;
 use quoll_prometheus_protocol::v2::{Exemplar, Metadata, Request, Sample, TimeSeries};
 use quoll_prometheus_protocol::{snappy, v1};
 
