@@ -285,7 +285,7 @@ fn a_silent_series_is_forgotten_and_its_memory_given_back() {
 fn endless_churn_keeps_memory_flat() {
     let mut feed = Feed::new(15_000);
     let mut gone = Vec::new();
-    let mut peak = 0;
+    let (mut early, mut late) = (0, 0);
     for t in 0..2000_i64 {
         feed.push(&format!("{MEMORY} service_name=stays"), t * 15_000, 1.0);
         for pod in 0..5 {
@@ -295,12 +295,13 @@ fn endless_churn_keeps_memory_flat() {
         feed.windows.take_forgotten(&mut gone);
         feed.steps.clear();
         feed.close();
-        if t == 300 {
-            peak = feed.windows.stats().heap_bytes;
-        }
+        let peak = if t < 500 { &mut early } else { &mut late };
+        *peak = feed.windows.stats().heap_bytes.max(*peak);
     }
     assert!(gone.len() > 9000, "{}", gone.len());
-    assert!(feed.windows.stats().heap_bytes <= peak, "{} > {peak}", feed.windows.stats().heap_bytes);
+    // Hash tables double when removals of this random order leave no room,
+    // and only then: what churn leaked would be many times one doubling.
+    assert!(late <= 2 * early, "{late} > 2 * {early}");
 }
 
 #[test]
