@@ -43,6 +43,27 @@ services:
 ";
 const SERVICES: [&str; 4] = ["front", "mid", "leaf", "shared"];
 
+/// front calls mid, which asks two endpoints of orders and one of cart, and does without any of them.
+const ENDPOINTS: &str = "
+load: {rate: 100, connection_uses: 20, entries: [{service: front, path: /, weight: 1}]}
+services:
+  - name: front
+    concurrency: 512
+    backlog: 512
+    endpoints: [{path: /, latency: {median_ms: 1}, calls: [{to: mid, path: /, optional: true}]}]
+  - name: mid
+    concurrency: 512
+    backlog: 512
+    connection_uses: 20
+    endpoints:
+      - path: /
+        latency: {median_ms: 1}
+        fan_out: parallel
+        calls: [{to: orders, path: /list, optional: true}, {to: orders, path: /place, optional: true}, {to: cart, path: /, optional: true}]
+  - {name: orders, concurrency: 512, backlog: 512, endpoints: [{path: /list, latency: {median_ms: 1}}, {path: /place, latency: {median_ms: 2}}]}
+  - {name: cart, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 1}}]}
+";
+
 /// A running shop; it cleans up after itself when it is asked to end.
 struct Shop {
     process: Child,
@@ -62,16 +83,25 @@ fn microsim() -> PathBuf {
     binary
 }
 
+/// The services by their addresses: in the subnet of `test` these begin at .10, in order.
+fn rules(test: u8, services: &[&str]) -> String {
+    let rule = |(place, name): (usize, &&str)| {
+        format!("  - {{name: {name}, match: [{{address: {}}}]}}\n", loopback(test, 10 + place as u8))
+    };
+    let rules: String = services.iter().enumerate().map(rule).collect();
+    format!("services:\n{rules}")
+}
+
 impl Shop {
-    fn start() -> Self {
+    fn start(test: u8, services: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let topology = folder.path().join("topology.yaml");
-        std::fs::write(&topology, TOPOLOGY).unwrap();
+        std::fs::write(&topology, services).unwrap();
         let mut process = Command::new(microsim())
             .args(["run", "--isolation", "none", "--control", "127.0.0.1:0", "--topology"])
             .arg(&topology)
-            .args(["--name", &format!("qxshop-{}", std::process::id())])
-            .args(["--subnet", &format!("{}/24", loopback(51, 0))])
+            .args(["--name", &format!("qxshop-{}-{test}", std::process::id())])
+            .args(["--subnet", &format!("{}/24", loopback(test, 0))])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -93,10 +123,18 @@ impl Shop {
 
     /// Breaks a service for some time.
     fn broken(&self, service: &str, kind: &str, seconds: f64) {
-        let fault = format!("{{\"service\": \"{service}\", \"kind\": \"{kind}\", \"seconds\": 60}}");
-        let fault = self.ask("POST", "/faults", &fault);
+        self.broken_with(&format!("\"service\": \"{service}\", \"kind\": \"{kind}\""), seconds);
+    }
+
+    fn broken_with(&self, fault: &str, seconds: f64) {
+        let fault = self.ask("POST", "/faults", &format!("{{{fault}, \"seconds\": 60}}"));
         thread::sleep(Duration::from_secs_f64(seconds));
         self.ask("DELETE", &format!("/faults/{}", fault["id"].as_str().unwrap()), "");
+    }
+
+    /// Takes the users' entry away: by a crash at once, by a hang once what is under way has ended.
+    fn close(&self, kind: &str) {
+        self.ask("POST", "/faults", &format!("{{\"service\": \"front\", \"kind\": \"{kind}\", \"seconds\": 600}}"));
     }
 
     /// What mid counts of its calls, once they stand still.
@@ -141,19 +179,14 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
     if !can_load() {
         return;
     }
-    // The subnet's addresses from .10 on are the services', in order.
-    let rule = |(place, name): (usize, &&str)| {
-        format!("  - {{name: {name}, match: [{{address: {}}}]}}\n", loopback(51, 10 + place as u8))
-    };
-    let rules: String = SERVICES.iter().enumerate().map(rule).collect();
-    let agent = Agent::start(SourceChoice::Ebpf, &format!("services:\n{rules}"));
-    let shop = Shop::start();
+    let agent = Agent::start(SourceChoice::Ebpf, &rules(51, &SERVICES));
+    let shop = Shop::start(51, TOPOLOGY);
     thread::sleep(Duration::from_secs(2));
     shop.broken("leaf", "errors", 1.0);
     shop.broken("leaf", "crash", 1.0);
     shop.broken("shared", "hang", 1.0);
     thread::sleep(Duration::from_secs(1));
-    shop.ask("POST", "/faults", "{\"service\": \"front\", \"kind\": \"crash\", \"seconds\": 600}");
+    shop.close("crash");
     let witness = shop.at_rest();
 
     let mut kinds = [0.0; 3];
@@ -200,4 +233,33 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
         assert_eq!(page.get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
     }
     assert!(kinds.iter().all(|count| *count > 0.0), "not every fault was felt: {kinds:?}");
+}
+
+#[test]
+fn errors_of_one_endpoint_are_the_error_ratio_of_its_edge_and_of_no_other() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start(SourceChoice::Ebpf, &rules(55, &["front", "mid", "orders", "cart"]));
+    let shop = Shop::start(55, ENDPOINTS);
+    thread::sleep(Duration::from_secs(1));
+    let errors = "\"service\": \"orders\", \"kind\": \"errors\", \"path\": \"/place\", \"severity\": 0.4";
+    shop.broken_with(errors, 3.0);
+    shop.close("hang");
+    let witness = shop.at_rest();
+    for (callee, fails) in [("orders", true), ("cart", false)] {
+        let own = |pointer: &str| witness[callee].pointer(pointer).and_then(Value::as_f64).unwrap();
+        let (requests, failed) = (own("/requests"), own("/responses/server_error"));
+        assert!(requests > 100.0 && (failed > 10.0) == fails, "{callee}: {failed} of {requests}");
+        let edge = ("mid", callee);
+        for reporter in ["client", "server"] {
+            let all = |page: &Page| -> f64 {
+                ["2xx", "3xx", "4xx", "5xx", "none"].iter().map(|class| page.requests(edge, reporter, class)).sum()
+            };
+            let page = agent.page_when(|page| all(page) >= requests);
+            assert!((all(&page) - requests).abs() <= 0.001 * requests, "{callee}, {reporter}: {requests} requests");
+            let (seen, made) = (page.requests(edge, reporter, "5xx") / all(&page), failed / requests);
+            assert!((seen - made).abs() <= 0.001, "{callee}, {reporter}: error ratio {seen} seen, {made} made");
+        }
+    }
 }

@@ -8,14 +8,13 @@
 
 mod common;
 
-use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::nginx::Nginx;
 use common::{Agent, Page, can_load, connect, loopback};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::collectors::requests::BOUNDS;
@@ -25,61 +24,17 @@ const PROBE: (&str, &str) = ("probe", "nginx");
 const CONNECTIONS: usize = 4;
 const PROBES: usize = 100;
 
-/// A web server that logs bytes sent and received by each request.
-struct Nginx {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Nginx {
-    fn start(address: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().display();
-        let body = "x".repeat(3000);
-        let config = format!(
-            "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log stderr;\n\
-             events {{ worker_connections 256; }}\n\
-             http {{\n\
-               limit_req_zone $binary_remote_addr zone=slow:1m rate=50r/s;\n\
-               log_format sizes '$status $bytes_sent $request_length'; access_log {root}/log sizes;\n\
-               client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
-               uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; keepalive_requests 100000000;\n\
-               server {{ listen {address}; location / {{ return 200 '{body}'; }} location /slow {{ limit_req zone=slow burst=100; try_files /none =404; }} }}\n\
-             }}\n"
-        );
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, config).unwrap();
-        let child = Command::new("nginx").arg("-c").arg(&file).arg("-e").arg("stderr").spawn();
-        let child = child.expect("nginx is missing: scripts/setup installs it");
-        while TcpStream::connect(address).is_err() {
-            thread::sleep(Duration::from_millis(10));
-        }
-        Self { child, folder }
-    }
-
-    fn log(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Requests answered with 200, and bytes sent and received by all.
-    fn counted(&self) -> [f64; 3] {
-        let text = fs::read_to_string(self.log().join("log")).unwrap();
-        let mut counted = [0.0; 3];
-        for line in text.lines() {
-            let words: Vec<f64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
-            counted[0] += f64::from(u8::from(words[0] == 200.0));
-            counted[1] += words[1];
-            counted[2] += words[2];
-        }
-        counted
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What nginx serves: a body at once, or held back by a limit of the rate.
+fn nginx(address: SocketAddr) -> Nginx {
+    let body = "x".repeat(3000);
+    Nginx::start(
+        address,
+        "limit_req_zone $binary_remote_addr zone=slow:1m rate=50r/s;",
+        &format!(
+            "location / {{ return 200 '{body}'; }} \
+             location /slow {{ limit_req zone=slow burst=100; try_files /none =404; }}"
+        ),
+    )
 }
 
 /// Requests that wrk counted.
@@ -143,7 +98,7 @@ fn requests_bytes_and_latencies_agree_with_nginx_and_wrk() {
         return;
     }
     let address = TcpListener::bind((loopback(41, 2), 0)).unwrap().local_addr().unwrap();
-    let nginx = Nginx::start(address);
+    let nginx = nginx(address);
     let services = format!(
         "services:\n  - {{name: nginx, match: [{{address: {}}}]}}\n  - {{name: wrk, match: [{{executable: wrk}}]}}\n  \
          - {{name: probe, match: [{{address: {}}}]}}\n",
@@ -158,7 +113,7 @@ fn requests_bytes_and_latencies_agree_with_nginx_and_wrk() {
         thread::sleep(Duration::from_millis(100));
     }
     let requests = running.join().unwrap();
-    let [answered, sent, received] = nginx.counted();
+    let (answered, [sent, received]) = (nginx.answered(2), nginx.bytes());
     assert!(answered > 1000.0, "only {answered} requests");
     assert!((requests - answered).abs() <= CONNECTIONS as f64, "the witnesses differ: {requests} {answered}");
 

@@ -1,6 +1,8 @@
 //! What the kernel tests share: pages as maps, traffic with known sizes, network namespaces.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod nginx;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -68,10 +70,10 @@ impl Agent {
         Page::parse(&self.text())
     }
 
-    /// The first page that satisfies the condition, else the last one within two seconds: the two
+    /// The first page that satisfies the condition, else the last one within ten seconds: the two
     /// ends of a connection close one after the other.
     pub fn page_when(&self, condition: impl Fn(&Page) -> bool) -> Page {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let page = self.page();
             if condition(&page) || Instant::now() > deadline {

@@ -9,7 +9,7 @@ use crate::rules::{
     REQUESTS, Rules, Sign, Source,
 };
 use crate::step::{ClosedStep, EdgeStep, Presence, ServiceStep};
-use crate::text::OfCallers;
+use crate::text::{Absent, OfCallers};
 use crate::windows::{FORGET_MS, ScopeWindows};
 
 /// The figures of one end's report of an edge; NaN where nothing reports.
@@ -325,15 +325,16 @@ fn of_callers(figure: OfCallers, report: &Figures, connects_include_failures: bo
     }
 }
 
-/// NaN where a term is missing that may not be, or every one is.
+/// NaN where a term is missing that may not be, or every one that is not counted as zero is.
 fn total(terms: &[usize], rules: &Rules, sums: &[f64]) -> f64 {
-    let mut total = 0.0;
+    let mut total = f64::NAN;
     for &index in terms {
         let (Some(&sum), Some(term)) = (sums.get(index), rules.terms.get(index)) else { return f64::NAN };
-        if !sum.is_nan() {
-            total += sum * term.scale;
-        } else if !term.absent_is_zero {
-            return f64::NAN;
+        match term.absent {
+            _ if !sum.is_nan() => total = or_zero(total) + sum * term.scale,
+            Absent::Zero => total = or_zero(total),
+            Absent::Skip => {}
+            Absent::Missing => return f64::NAN,
         }
     }
     total

@@ -213,7 +213,7 @@ impl Builder<'_> {
             kind,
             matchers: matchers(place, &text.matchers)?,
             scale: text.scale,
-            absent_is_zero: text.absent == Absent::Zero,
+            absent: text.absent,
             source,
             selector,
         })

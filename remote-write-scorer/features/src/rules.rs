@@ -7,7 +7,7 @@ use quoll_identity::Service;
 
 use crate::names::{Selector, is_address, passes};
 use crate::step::ChangeKind;
-use crate::text::OfCallers;
+use crate::text::{Absent, OfCallers};
 
 /// A source tells services apart by at most this many pairs of labels.
 pub(crate) const MAX_SELECTORS: usize = 4;
@@ -69,7 +69,7 @@ pub(crate) struct Term {
     pub kind: Kind,
     pub matchers: Matchers,
     pub scale: f64,
-    pub absent_is_zero: bool,
+    pub absent: Absent,
     pub source: usize,
     pub selector: usize,
 }

@@ -133,6 +133,8 @@ pub(crate) enum Absent {
     Missing,
     /// Nothing happened yet: counters of failures appear with the first failure.
     Zero,
+    /// Not of this service: it adds nothing, and the sum is missing only if nothing else is there.
+    Skip,
 }
 
 /// An end of an edge.

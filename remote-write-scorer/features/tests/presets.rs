@@ -44,7 +44,7 @@ fn the_allow_list_is_exactly_what_rules_name_and_nothing_that_quoll_writes() {
     let set = FeatureSet::preset("quoll").unwrap();
     let metrics: Vec<&str> = set.metrics().collect();
     assert!(metrics.is_sorted());
-    assert_eq!(metrics.len(), 18, "{metrics:?}");
+    assert_eq!(metrics.len(), 24, "{metrics:?}");
     assert!(set.selects("quoll_tcp_connects_total") && !set.selects("quoll_tcp_rtt_seconds_sum"));
     assert!(metrics.iter().all(|metric| !is_own_output(metric)));
 }
@@ -71,6 +71,70 @@ fn the_hash_follows_the_rules_and_not_the_layout() {
         let changed = yaml.replacen(from, to, 1);
         assert_ne!(changed, yaml);
         assert_ne!(FeatureSet::from_yaml(&changed).unwrap().hash(), hash, "{from}");
+    }
+}
+
+#[test]
+fn a_database_that_is_slow_or_fails_is_seen_in_its_own_requests_and_in_those_of_its_callers() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=8_i32 {
+        let (at, n) = (i64::from(t) * 1000, f64::from(t));
+        // From the fifth second on each query takes ten times as long, and one in four fails.
+        let later = (n - 4.0).max(0.0);
+        for reporter in ["client", "server"] {
+            let edge = format!("client=cart server=db reporter={reporter} system=postgresql");
+            let (count, sum) = ("quoll_db_request_duration_seconds_count", "quoll_db_request_duration_seconds_sum");
+            feed.push(&format!("{count} {edge} status=ok"), at, 100.0 * n - 25.0 * later);
+            feed.push(&format!("{sum} {edge} status=ok"), at, 0.2 * n + 1.8 * later);
+            if later > 0.0 {
+                feed.push(&format!("{count} {edge} status=error"), at, 25.0 * later);
+                feed.push(&format!("{sum} {edge} status=error"), at, 0.0);
+            }
+        }
+        feed.push("quoll_memory_working_set_bytes service_name=idle", at, 1.0);
+    }
+    for (end_ms, latency, errors) in [(3000, 0.002, 0.0), (7000, 0.02, 0.25)] {
+        let near = |value: f64, wanted: f64| assert!((value - wanted).abs() < 1e-9, "{end_ms}: {value}, not {wanted}");
+        near(feed.value(end_ms, "db", "requests_per_second"), 100.0);
+        for of in ["", "caller_"] {
+            near(feed.value(end_ms, "db", &format!("{of}request_latency_seconds")), latency);
+            near(feed.value(end_ms, "db", &format!("{of}error_ratio")), errors);
+        }
+        let edge = feed.edge(end_ms, "cart", "db").clone();
+        near(edge.requests_per_second, 100.0);
+        near(edge.errors_per_second, 100.0 * errors);
+        near(edge.latency_seconds, latency);
+        // Whoever answers nothing at all has no rate of it, not one of zero.
+        assert!(feed.value(end_ms, "idle", "requests_per_second").is_nan());
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_no_error_of_its_resolver_and_a_cancelled_call_none_of_its_server() {
+    let mut feed = Feed::new(1000);
+    for t in 1..=5_i32 {
+        let (at, n) = (i64::from(t) * 1000, f64::from(t));
+        for (family, labels) in [
+            ("dns", ["status=noerror", "status=nxdomain", "status=servfail", "status=none"]),
+            (
+                "rpc",
+                [
+                    "system=grpc status=OK",
+                    "system=grpc status=CANCELLED",
+                    "system=grpc status=UNAVAILABLE",
+                    "system=grpc status=INTERNAL",
+                ],
+            ),
+        ] {
+            for labels in labels {
+                let edge = format!("client=web server={family} reporter=client {labels}");
+                feed.push(&format!("quoll_{family}_request_duration_seconds_count {edge}"), at, n * 10.0);
+            }
+        }
+    }
+    for server in ["dns", "rpc"] {
+        assert_eq!(feed.value(3000, server, "caller_error_ratio"), 0.5, "{server}");
+        assert_eq!(feed.edge(3000, "web", server).errors_per_second, 20.0, "{server}");
     }
 }
 

@@ -47,11 +47,12 @@ Control interface (JSON, loopback only):
   GET    /topology      services with address and cgroup; edges
   GET    /stats         what services and load generator counted: the ground truth
   GET    /faults        faults in force and over, and every kind with its severity's unit and range
-  POST   /faults        {\"service\": NAME, \"kind\": KIND, \"seconds\": 60, \"severity\": N}
+  POST   /faults        {\"service\": NAME, \"kind\": KIND, \"seconds\": 60, \"severity\": N, \"path\": PATH}
   DELETE /faults/{id}   repair one;  DELETE /faults  repair all
 
 Kinds: latency (ms), errors (share), cpu (share of a core), memory (MiB/s), crash, hang,
 slow-accept (seconds between accepts). A fault repairs itself after `seconds`.
+With a path, latency and errors are at that endpoint only.
 
 Needs nothing for --isolation none; root for network namespaces and cgroups. Nothing in the root
 network namespace is touched. After a kill -9, services end by themselves, and the next run of the

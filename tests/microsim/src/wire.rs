@@ -66,8 +66,12 @@ pub enum Command {
 pub struct FaultSettings {
     /// Added to each request, median, milliseconds.
     pub latency_ms: f64,
+    /// Index of the one endpoint whose requests take longer; all, if none.
+    pub latency_endpoint: Option<usize>,
     /// Share of requests answered 500, in [0, 1].
     pub error_share: f64,
+    /// Index of the one endpoint whose requests are; all, if none.
+    pub error_endpoint: Option<usize>,
     /// Share of one core burnt on the thread that serves, in [0, 1].
     pub cpu_share: f64,
     /// Memory leaked, MiB per second.

@@ -151,6 +151,8 @@ fn faults_repair_themselves_and_bad_requests_are_explained() {
         (json!({ "service": "leave", "kind": "hang" }), 404, "front, mid, leaf"),
         (json!({ "service": "leaf", "kind": "errors", "severity": 7 }), 400, "0.01 to 1"),
         (json!({ "service": "leaf", "kind": "explode" }), 400, "slow-accept"),
+        (json!({ "service": "leaf", "kind": "errors", "path": "/no" }), 400, "there are: /"),
+        (json!({ "service": "leaf", "kind": "hang", "path": "/" }), 400, "all of the service's"),
         (json!({ "service": "leaf", "kind": "hang", "second": 3 }), 400, "seconds"),
         (json!({ "service": "load-generator", "kind": "hang" }), 400, "users"),
     ] {

@@ -51,6 +51,8 @@ pub struct Server {
 /// An endpoint with everything that does not change from request to request.
 #[derive(Debug)]
 struct Prepared {
+    /// Its place among the service's.
+    index: usize,
     endpoint: Endpoint,
     body: Bytes,
     calls: Vec<PreparedCall>,
@@ -74,7 +76,7 @@ impl Server {
         faults: watch::Receiver<FaultSettings>,
     ) -> Rc<Self> {
         let clients = clients(service.call_timeout_ms, service.connection_uses);
-        let prepare = |endpoint: &Endpoint| {
+        let prepare = |(index, endpoint): (usize, &Endpoint)| {
             let calls = endpoint.calls.iter().filter_map(|call| {
                 Some(PreparedCall {
                     client: Rc::clone(clients.get(&call.to)?),
@@ -84,6 +86,7 @@ impl Server {
                 })
             });
             let prepared = Prepared {
+                index,
                 endpoint: endpoint.clone(),
                 body: Bytes::from(vec![b'.'; endpoint.response_bytes]),
                 calls: calls.collect(),
@@ -92,7 +95,7 @@ impl Server {
         };
         Rc::new(Self {
             address: assignment.address,
-            endpoints: service.endpoints.iter().map(prepare).collect(),
+            endpoints: service.endpoints.iter().enumerate().map(prepare).collect(),
             callers: assignment.callers.iter().map(|(&at, name)| (at, name.as_str().into())).collect(),
             unknown_caller: "unknown".into(),
             places: Semaphore::new(service.concurrency),
@@ -198,13 +201,17 @@ impl Server {
         self.unless_hung().await;
         let _place = self.place().await?;
         let settings = *self.faults.borrow();
+        let is_here = |endpoint: Option<usize>| endpoint.is_none_or(|endpoint| endpoint == prepared.index);
         let (own, injected, fails) = {
             let mut stream = self.stream.borrow_mut();
             let latency = prepared.endpoint.latency;
             (
                 stream.log_normal(latency.median_ms, latency.sigma),
-                stream.log_normal(settings.latency_ms, FAULT_SIGMA),
-                stream.chance(settings.error_share),
+                stream.log_normal(
+                    if is_here(settings.latency_endpoint) { settings.latency_ms } else { 0.0 },
+                    FAULT_SIGMA,
+                ),
+                stream.chance(if is_here(settings.error_endpoint) { settings.error_share } else { 0.0 }),
             )
         };
         burn(Duration::from_secs_f64(prepared.endpoint.cpu_ms / 1000.0));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::topology::{LOAD_GENERATOR, Topology};
+use crate::topology::{LOAD_GENERATOR, Service, Topology};
 use crate::wire::FaultSettings;
 
 /// Longest fault; also the longest time a forgotten one stays.
@@ -62,6 +62,19 @@ impl Kind {
             Self::SlowAccept => ("seconds between two accepts", 0.05, 0.5, 10.0),
         }
     }
+
+    /// Index of the endpoint that a fault of this kind is to be at.
+    fn endpoint(self, service: &Service, path: &str) -> Result<usize, FaultError> {
+        let at_endpoints = matches!(self, Self::Latency | Self::Errors);
+        let paths: Vec<&str> =
+            service.endpoints.iter().filter(|_| at_endpoints).map(|endpoint| endpoint.path.as_str()).collect();
+        paths.iter().position(|known| *known == path).ok_or_else(|| FaultError::Path {
+            kind: self.name(),
+            service: service.name.clone(),
+            path: path.to_owned(),
+            known: if at_endpoints { paths.join(", ") } else { "none, it is all of the service's".to_owned() },
+        })
+    }
 }
 
 /// A fault asked for.
@@ -74,6 +87,8 @@ pub struct Request {
     pub kind: Kind,
     /// How much, in the kind's unit.
     pub severity: Option<f64>,
+    /// Of `latency` and `errors`: the one endpoint that they are at; all, if left out.
+    pub path: Option<String>,
     /// Until it repairs itself.
     #[serde(default = "default_seconds")]
     pub seconds: f64,
@@ -95,6 +110,18 @@ pub enum FaultError {
         /// As asked.
         service: String,
         /// Names that exist.
+        known: String,
+    },
+    /// No such endpoint, or a fault that is not at endpoints.
+    #[error("{kind} at `{service}` cannot be at the path `{path}`; there are: {known}")]
+    Path {
+        /// The kind.
+        kind: &'static str,
+        /// The service.
+        service: String,
+        /// As asked.
+        path: String,
+        /// Paths that may be asked for.
         known: String,
     },
     /// The load generator is the witness, not a patient.
@@ -141,6 +168,9 @@ pub struct Fault {
     pub service: String,
     /// How.
     pub kind: Kind,
+    /// The one endpoint that it is at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// How much.
     pub severity: f64,
     /// What the severity counts.
@@ -151,6 +181,9 @@ pub struct Fault {
     pub started_ms: u64,
     /// End, when over.
     pub ended_ms: Option<u64>,
+    /// Index of the endpoint of `path`.
+    #[serde(skip)]
+    endpoint: Option<usize>,
     #[serde(skip)]
     until: Instant,
 }
@@ -174,10 +207,11 @@ impl Faults {
         if request.service == LOAD_GENERATOR {
             return Err(FaultError::Users);
         }
-        if topology.service(&request.service).is_none() {
+        let Some(service) = topology.service(&request.service) else {
             let known: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
             return Err(FaultError::UnknownService { service: request.service.clone(), known: known.join(", ") });
-        }
+        };
+        let endpoint = request.path.as_ref().map(|path| request.kind.endpoint(service, path)).transpose()?;
         let severity = request.severity.unwrap_or(default);
         if !(lowest..=highest).contains(&severity) {
             return Err(FaultError::Severity { kind, value: severity, lowest, highest, unit });
@@ -194,6 +228,8 @@ impl Faults {
             id: format!("f{}", self.counter),
             service: request.service.clone(),
             kind: request.kind,
+            path: request.path.clone(),
+            endpoint,
             severity,
             unit,
             seconds: request.seconds,
@@ -257,8 +293,14 @@ impl Faults {
         let mut settings = FaultSettings::default();
         for fault in self.in_force.iter().filter(|fault| fault.service == service) {
             match fault.kind {
-                Kind::Latency => settings.latency_ms = fault.severity,
-                Kind::Errors => settings.error_share = fault.severity,
+                Kind::Latency => {
+                    settings.latency_ms = fault.severity;
+                    settings.latency_endpoint = fault.endpoint;
+                }
+                Kind::Errors => {
+                    settings.error_share = fault.severity;
+                    settings.error_endpoint = fault.endpoint;
+                }
                 Kind::Cpu => settings.cpu_share = fault.severity,
                 Kind::Memory => settings.leak_mib_per_second = fault.severity,
                 Kind::Crash => {}

@@ -1,0 +1,78 @@
+//! A web server that knows nothing of us, and writes down every request that it answered.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A running nginx; it ends when this is dropped.
+pub struct Nginx {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Nginx {
+    /// Starts one with some directives of its `http` block, and some of its only `server`. Relative paths are
+    /// those of its own folder.
+    pub fn start(address: SocketAddr, http: &str, server: &str) -> Self {
+        Self::start_with(address, http, server, |_| ())
+    }
+
+    /// The same with files that `prepare` puts into its folder.
+    pub fn start_with(address: SocketAddr, http: &str, server: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().display();
+        let config = format!(
+            "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log stderr;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{\n\
+               log_format sizes '$status $bytes_sent $request_length $request_method'; access_log {root}/log sizes;\n\
+               client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
+               uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; keepalive_requests 100000000;\n\
+               {http}\n\
+               server {{ listen {address}; root {root}; {server} }}\n\
+             }}\n"
+        );
+        prepare(folder.path());
+        let file = folder.path().join("nginx.conf");
+        fs::write(&file, config).unwrap();
+        let child = Command::new("nginx").arg("-c").arg(&file).arg("-e").arg("stderr").spawn();
+        let started = Self { child: child.expect("nginx is missing: scripts/setup installs it"), folder };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "nginx does not listen at {address}");
+            thread::sleep(Duration::from_millis(10));
+        }
+        started
+    }
+
+    /// Requests answered with a status of one class, such as 2 for 200 to 299.
+    pub fn answered(&self, class: u16) -> f64 {
+        self.lines().iter().filter(|line| line[0].parse::<u16>().unwrap() / 100 == class).count() as f64
+    }
+
+    /// Requests of one method.
+    pub fn asked(&self, method: &str) -> f64 {
+        self.lines().iter().filter(|line| line[3] == method).count() as f64
+    }
+
+    /// Bytes sent and received by all.
+    pub fn bytes(&self) -> [f64; 2] {
+        let lines = self.lines();
+        [1, 2].map(|at| lines.iter().map(|line| line[at].parse::<f64>().unwrap()).sum())
+    }
+
+    fn lines(&self) -> Vec<Vec<String>> {
+        let text = fs::read_to_string(self.folder.path().join("log")).unwrap();
+        text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
