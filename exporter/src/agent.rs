@@ -84,6 +84,13 @@ const UNPARSED: Metric = Metric {
     kind: Kind::Counter,
     labels: "protocol, reason",
 };
+const LIBRARIES: Metric = Metric {
+    name: "quoll_exporter_tls_libraries",
+    help: "Copies of OpenSSL's libssl by state: watched (in all processes that use them), or refused, for which the log has \
+           the reason. Only with --tls.",
+    kind: Kind::Gauge,
+    labels: "state",
+};
 const RELOADED: Metric = Metric {
     name: "quoll_exporter_config_last_reload_success",
     help: "Whether the configuration's files could be used when they were last read; if not, the last good ones are in force.",
@@ -92,8 +99,8 @@ const RELOADED: Metric = Metric {
 };
 
 /// Families about the exporter itself.
-pub const SELF_METRICS: [&Metric; 9] =
-    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED, &EDGES_LIMITED, &UNTIMED, &UNPARSED, &RELOADED];
+pub const SELF_METRICS: [&Metric; 10] =
+    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED, &EDGES_LIMITED, &UNTIMED, &UNPARSED, &LIBRARIES, &RELOADED];
 
 /// Where to read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -209,6 +216,7 @@ struct Agent {
     collectors: Vec<Box<dyn Collector>>,
     names_at: Option<Instant>,
     processes_at: Option<Instant>,
+    libraries_at: Option<Instant>,
     ended: Vec<Report>,
     kept: CapabilitySet,
 }
@@ -241,6 +249,7 @@ impl Agent {
             collectors,
             names_at: None,
             processes_at: None,
+            libraries_at: None,
             ended: Vec::new(),
             kept,
         };
@@ -266,6 +275,9 @@ impl Agent {
 
     /// Takes in what ended since the last time.
     fn drain(&mut self) {
+        if let Err(error) = self.follow_libraries(PROCESSES_EVERY) {
+            tracing::warn!("cannot list processes: {error}");
+        }
         let ended = &mut self.ended;
         self.source.ended(&mut |report| ended.push(report));
         // After it: a translation is told before its connection can end.
@@ -295,6 +307,18 @@ impl Agent {
         }
     }
 
+    /// Looks for TLS libraries that are used now.
+    fn follow_libraries(&mut self, at_most_every: Duration) -> io::Result<()> {
+        if self.source.libraries().is_none() || self.libraries_at.is_some_and(|at| at.elapsed() < at_most_every) {
+            return Ok(());
+        }
+        self.libraries_at = Some(Instant::now());
+        self.refresh_processes(at_most_every)?;
+        let processes = self.directory.inventory().processes.iter();
+        self.source.follow_libraries(&mut processes.map(|(pid, process)| (*pid, process.start_ticks)));
+        Ok(())
+    }
+
     fn refresh_processes(&mut self, at_most_every: Duration) -> io::Result<()> {
         if self.processes_at.is_none_or(|at| at.elapsed() >= at_most_every) {
             self.processes_at = Some(Instant::now());
@@ -317,6 +341,7 @@ impl Agent {
     fn look(&mut self) -> anyhow::Result<()> {
         self.follow_files();
         self.refresh_processes(Duration::ZERO)?;
+        self.follow_libraries(NAMES_EVERY)?;
         self.refresh_listeners()?;
         // In this order: what ends in between is in the ring at the next look, and nothing that is
         // still reported open was reported as ended.
@@ -391,10 +416,10 @@ impl Agent {
         self.shown = Arc::new(Shown::new(&new.limits));
         self.is_reloaded = true;
         // What only a restart brings into force stays as it was, so that it is said again while it differs.
-        let Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, .. } =
+        let Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, tls, .. } =
             self.config.clone();
         self.config =
-            Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, ..new };
+            Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, tls, ..new };
         tracing::info!("the configuration was read and is in force");
     }
 
@@ -453,6 +478,16 @@ impl Agent {
         for (protocol, reason, count) in self.source.unparsed() {
             family.sample(&labels(protocol.name(), reason), count as f64);
         }
+        let encrypted = self.source.encrypted();
+        if encrypted > 0 {
+            family.sample(&labels("any", "encrypted"), encrypted as f64);
+        }
+        if let Some(counts) = self.source.libraries() {
+            let mut family = page.family(&LIBRARIES);
+            for (state, count) in ["watched", "refused"].into_iter().zip(counts) {
+                family.sample(&Labels::new(&[("state", Some(state))]), count as f64);
+            }
+        }
         page.family(&RELOADED).sample(&Labels::default(), f64::from(u8::from(self.is_reloaded)));
         page
     }
@@ -497,7 +532,7 @@ fn follow_translations() -> Translations {
 /// Leaves this thread with what the collectors keep. Gives what that is.
 fn give_up_capabilities(source: &dyn Source, collectors: &[Box<dyn Collector>]) -> io::Result<CapabilitySet> {
     let needs = collectors.iter().filter_map(|collector| collector.needs(source.kind()));
-    let mut kept = needs.fold(CapabilitySet::empty(), |all, needs| all | needs.to_run);
+    let mut kept = needs.fold(source.library_needs(), |all, needs| all | needs.to_run);
     if !privileges::without(|| source.can_be_read())? {
         // Before 5.19 `kernel.unprivileged_bpf_disabled` forbids look-ups on held descriptors too.
         kept |= CapabilitySet::BPF;

@@ -42,6 +42,9 @@ pub struct Args {
     /// Find peers behind translated addresses (NAT, ClusterIP, published ports) [default: true]
     #[arg(long, value_name = "BOOL")]
     pub follow_nat: Option<bool>,
+    /// Look into TLS: at the calls of OpenSSL's [default: false]
+    #[arg(long, value_name = "BOOL")]
+    pub tls: Option<bool>,
     /// Show Quoll's own processes too
     #[arg(long)]
     pub show_self: bool,
@@ -118,6 +121,7 @@ impl Args {
         set(&mut config.source, self.source.as_ref());
         set(&mut config.plain_processes, self.plain_processes.as_ref());
         set(&mut config.follow_nat, self.follow_nat.as_ref());
+        set(&mut config.tls, self.tls.as_ref());
         set(&mut config.disable, list(&self.disable).as_ref());
         set(&mut config.protocols, (!self.protocols.is_empty()).then_some(&self.protocols));
         set(&mut config.max_connections, self.max_connections.as_ref());
@@ -200,7 +204,9 @@ pub fn capabilities_text(config: &Config) -> String {
         let all_collectors = collectors::all();
         let enabled = all_collectors.iter().filter(|one| !config.disable.iter().any(|name| name == one.name()));
         let translations = config.follow_nat.then_some(("nat", Some(privileges::FOLLOW_NAT)));
-        for (name, needs) in enabled.map(|one| (one.name(), one.needs(source))).chain(translations) {
+        let tls = config.tls.then(|| ("tls", (source == SourceKind::Ebpf).then(privileges::looking_into_tls)));
+        let others = translations.into_iter().chain(tls);
+        for (name, needs) in enabled.map(|one| (one.name(), one.needs(source))).chain(others) {
             let Some(needs) = needs else {
                 text += &format!("  {name:<10} sees nothing with it\n");
                 continue;
@@ -214,6 +220,9 @@ pub fn capabilities_text(config: &Config) -> String {
         }
         let (start, life) = (privileges::names(all.to_start), privileges::names(all.to_run));
         text += &format!("  {:<10} to start: {start}; for life: {life}\n", "together");
+    }
+    if config.tls {
+        text += "To look into TLS takes CAP_SYS_ADMIN instead before Linux 6.6; this machine's kernel decided above.\n";
     }
     text += "What is not for life is given up as soon as the programs are attached. Linux 5.9 to 5.18 with \
              kernel.unprivileged_bpf_disabled set asks for CAP_BPF at each look: there it is kept.\n";

@@ -117,6 +117,8 @@ pub struct Config {
     pub plain_processes: PlainProcesses,
     /// Whether peers are found behind translated addresses.
     pub follow_nat: bool,
+    /// Whether TLS is looked into.
+    pub tls: bool,
     /// Whether Quoll's own processes are shown.
     pub show_self: bool,
     /// When edges end.
@@ -142,6 +144,7 @@ impl Default for Config {
             max_connections: Settings::default().connections,
             plain_processes: PlainProcesses::default(),
             follow_nat: true,
+            tls: false,
             show_self: false,
             idle_after_seconds: IDLE_AFTER.as_secs(),
             gone_after_seconds: GONE_AFTER.as_secs(),
@@ -214,6 +217,7 @@ impl Config {
                 connections,
                 exchanges: defaults.exchanges.min(connections),
                 protocols: self.shown_protocols(),
+                tls: self.tls,
                 ..defaults
             },
             command_line: None,
@@ -247,6 +251,7 @@ impl Config {
             ("protocols", self.protocols == new.protocols),
             ("max_connections", self.max_connections == new.max_connections),
             ("follow_nat", self.follow_nat == new.follow_nat),
+            ("tls", self.tls == new.tls),
         ];
         settings.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
     }

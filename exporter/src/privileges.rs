@@ -45,11 +45,31 @@ pub const FOLLOW_NAT: Needs = Needs {
     otherwise: "peers behind translated addresses are not named",
 };
 
-const NAMES: [(CapabilitySet, &str); 5] = [
+/// From here on probes can be set in programs by links of their own, which take no more than loading does
+/// ([`crate::kernel::uprobes`]).
+const LINKS_TO_PROGRAMS_FROM: (u32, u32) = (6, 6);
+
+/// What looking into TLS takes on this kernel: libraries are looked for, and probed, for life.
+#[must_use]
+pub fn looking_into_tls() -> Needs {
+    looking_into_tls_on(&rustix::system::uname().release().to_string_lossy())
+}
+
+fn looking_into_tls_on(release: &str) -> Needs {
+    if version(release).is_some_and(|version| version < LINKS_TO_PROGRAMS_FROM) {
+        Needs::attaching()
+            .and_for_life(CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE), "nothing within TLS is seen")
+    } else {
+        Needs::attaching().and_for_life(CapabilitySet::SYS_PTRACE, "only this user's processes are seen within TLS")
+    }
+}
+
+const NAMES: [(CapabilitySet, &str); 6] = [
     (CapabilitySet::BPF, "CAP_BPF"),
     (CapabilitySet::PERFMON, "CAP_PERFMON"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+    (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
     (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
 ];
 
@@ -178,6 +198,12 @@ mod tests {
         assert_eq!(explain_on(&other, "6.1.0", CapabilitySet::BPF), "missing: CAP_PERFMON");
         assert_eq!(explain_on(&other, "6.1.0", CapabilitySet::empty()), "missing: CAP_BPF CAP_PERFMON");
         assert!(explain_on(&other, "6.1.0", all).contains("tcp_state_raw"));
+    }
+
+    #[test]
+    fn old_kernels_ask_for_more_to_look_into_tls() {
+        let [old, new] = ["6.1.0-18-amd64", "6.6.0"].map(|release| looking_into_tls_on(release).to_run);
+        assert_eq!((names(old).as_str(), names(new).as_str()), ("CAP_SYS_PTRACE CAP_SYS_ADMIN", "CAP_SYS_PTRACE"));
     }
 
     #[test]

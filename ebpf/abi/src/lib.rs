@@ -15,12 +15,13 @@ mod offsets;
 pub mod protocols;
 mod records;
 pub mod requests;
+pub mod tls;
 
 pub use offsets::Offsets;
 pub use records::{
     COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery, DatagramQueryKey,
-    FLAG_LISTENED, FLAG_PREEXISTING, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, Listener,
-    ListenerRecord, PeerIdentity, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SKIPPED_SLOTS, TcpTuple, skipped_slot,
-    skipped_unparsed, skipped_untimed, tcp_state,
+    FLAG_LISTENED, FLAG_PREEXISTING, FLAG_TLS, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS,
+    LOST_TLS_CALLS, Listener, ListenerRecord, PeerIdentity, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SKIPPED_SLOTS,
+    TcpTuple, skipped_slot, skipped_unparsed, skipped_untimed, tcp_state,
 };
 pub use requests::RequestStats;

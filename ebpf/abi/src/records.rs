@@ -14,9 +14,11 @@ pub const ROLE_SERVER: u8 = 2;
 pub const FLAG_PREEXISTING: u8 = 1;
 /// Somebody listened at the local port when the connection was found.
 pub const FLAG_LISTENED: u8 = 2;
+/// A TLS handshake was seen on it.
+pub const FLAG_TLS: u8 = 4;
 
 /// Slots of the per-CPU array of losses.
-pub const COUNTERS: u32 = 4;
+pub const COUNTERS: u32 = 5;
 /// A connection ended and the ring buffer was full.
 pub const LOST_RECORDS: u32 = 0;
 /// A connection began and the connection map was full.
@@ -25,6 +27,8 @@ pub const LOST_CONNECTIONS: u32 = 1;
 pub const LOST_REQUESTS: u32 = 2;
 /// A listener appeared and the listener map was full.
 pub const LOST_LISTENERS: u32 = 3;
+/// A call of a TLS library was seen and the map of calls was full.
+pub const LOST_TLS_CALLS: u32 = 4;
 
 /// Socket states, `include/net/tcp_states.h`.
 #[expect(missing_docs, reason = "each name is the kernel's own")]

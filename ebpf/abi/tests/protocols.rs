@@ -38,13 +38,15 @@ struct End {
     exchange: Exchange,
     now: u64,
     counted: Counted,
+    /// What is said now is decrypted.
+    is_decrypted: bool,
 }
 
 impl End {
     fn of(protocol: Protocol, is_server: bool) -> Self {
         let mut exchange = Exchange::BLANK;
         exchange.take_up(protocol, is_server, false);
-        Self { exchange, now: 0, counted: Counted::default() }
+        Self { exchange, now: 0, counted: Counted::default(), is_decrypted: false }
     }
 
     fn call(&mut self, is_outgoing: bool, bytes: &[u8]) {
@@ -56,7 +58,7 @@ impl End {
             length: bytes.len() as u32,
             head: &head(bytes),
             bytes: Slice(bytes, tail),
-            is_decrypted: false,
+            is_decrypted: self.is_decrypted,
             answer_sequence: 0,
         };
         let counted = self.exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
@@ -173,14 +175,57 @@ fn conversations_count_the_same_wherever_calls_cut_them_and_at_both_ends() {
 }
 
 #[test]
-fn tls_ends_what_is_looked_at() {
-    let mut end = End::of(Protocol::Postgres, false);
-    end.call(true, &[0, 0, 0, 8, 4, 210, 22, 47]);
-    end.call(false, b"S");
-    assert!(end.counted.unparsed.is_some());
-    let mut end = End::of(Protocol::Mysql, true);
-    end.call(false, &packet(1, &[[0x05, 0xae, 0, 0].as_slice(), &[0; 28]].concat()));
-    assert!(end.counted.unparsed.is_some());
+fn tls_ends_what_is_looked_at_until_somebody_decrypts_it() {
+    let record = [23, 3, 3, 0, 40];
+    for is_server in [false, true] {
+        let asks = !is_server;
+        let mut end = End::of(Protocol::Postgres, is_server);
+        end.call(asks, &[0, 0, 0, 8, 4, 210, 22, 47]);
+        assert!(end.exchange.is_plain());
+        end.call(!asks, b"S");
+        assert!(!end.exchange.is_plain());
+        // What the socket carries counts for nothing, before and after.
+        end.call(asks, &record);
+        end.call(!asks, &record);
+        end.exchange.decrypt();
+        end.is_decrypted = true;
+        end.call(asks, &[&[0, 0, 0, 15, 0, 3, 0, 0][..], b"user\0x\0"].concat());
+        end.call(!asks, &message(b'R', &[0; 4]));
+        end.call(asks, &message(b'Q', b"select 1\0"));
+        end.is_decrypted = false;
+        end.call(!asks, &record);
+        end.is_decrypted = true;
+        end.call(!asks, &[message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat());
+        assert_eq!((end.classes(), end.counted), ([1, 0, 0, 0, 0], Counted::default()), "server: {is_server}");
+
+        let mut end = End::of(Protocol::Mysql, is_server);
+        end.call(asks, &packet(1, &[[0x05, 0xae, 0, 0].as_slice(), &[0; 28]].concat()));
+        assert!(!end.exchange.is_plain());
+        end.exchange.decrypt();
+        end.is_decrypted = true;
+        end.call(asks, &packet(2, &[0x05; 60]));
+        end.call(!asks, &packet(3, &[0; 7]));
+        end.call(asks, &packet(0, b"\x03select 1"));
+        end.call(!asks, &packet(1, &[0xff, 0x48, 0x04]));
+        assert_eq!((end.classes(), end.counted), ([0, 1, 0, 0, 0], Counted::default()), "server: {is_server}");
+    }
+}
+
+#[test]
+fn a_request_within_tls_has_no_answer_where_no_byte_of_one_was_decrypted() {
+    for is_answered in [false, true] {
+        let mut end = End::of(Protocol::Http1, false);
+        end.exchange.take_up(Protocol::Http1, false, true);
+        end.is_decrypted = true;
+        end.call(true, b"GET / HTTP/1.1\r\n\r\n");
+        if is_answered {
+            end.call(false, b"what is no answer");
+        }
+        // TLS itself says something before the connection ends.
+        let counted = end.exchange.end(9_000_000, 77);
+        assert_eq!(end.classes(), [0, 0, 0, 0, u32::from(!is_answered)]);
+        assert_eq!(counted.untimed.iter().sum::<u32>(), u32::from(is_answered));
+    }
 }
 
 #[test]

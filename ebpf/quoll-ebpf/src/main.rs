@@ -6,6 +6,7 @@
 //! | `tcp_state_raw` | raw_tracepoint `inet_sock_set_state` | 5.8 | the same | `--source procfs` |
 //! | `syscall_exit_btf` | tp_btf `sys_exit` | 5.17 | see [`syscalls`] | `syscall_exit_raw` |
 //! | `syscall_exit_raw` | raw_tracepoint `sys_exit` | 5.17 | the same | HTTP/1 and DNS over UDP, else no requests |
+//! | `tls_enter`, `tls_leave` | uprobe, uretprobe of OpenSSL | 6.6 (5.15 with CAP_SYS_ADMIN) | see [`tls`] | TLS counts as encrypted |
 //! | `live_connections`, `live_listeners` | iter/bpf_map_elem | 5.9 | only while read | `--source procfs` |
 //! | `open_sockets` | iter/task_file | 5.8 | once, at start | connections made before the start are missed |
 //!
@@ -21,6 +22,7 @@ mod live;
 mod maps;
 mod protocols;
 mod syscalls;
+mod tls;
 
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};

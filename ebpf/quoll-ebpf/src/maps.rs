@@ -13,6 +13,7 @@ use quoll_ebpf_abi::{
 };
 
 use crate::syscalls::Data;
+use crate::tls::{TlsCall, TlsKey, TlsSocket};
 
 /// Connecting and connected sockets by the address of their `struct sock`.
 #[map]
@@ -53,6 +54,14 @@ pub struct Scratch {
     pub data: Data,
 }
 
+/// Calls of OpenSSL's, by thread. Those of threads that are gone make way for others.
+#[map]
+pub static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(8_192, 0);
+
+/// The connection of each `SSL`. One that had to make way is found again at its next record.
+#[map]
+pub static TLS_SOCKETS: LruHashMap<TlsKey, TlsSocket> = LruHashMap::with_max_entries(32_768, 0);
+
 /// Listening sockets by the address of their `struct sock`.
 #[map]
 pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(4_096, 0);
@@ -86,7 +95,8 @@ pub fn count_skipped(slot: u32, count: u32) {
 #[inline(always)]
 pub fn count_loss(what: u32) {
     if let Some(slot) = LOST.get_ptr_mut(what) {
-        // SAFETY: the slot is this CPU's own, and programs are not preempted by themselves.
+        // SAFETY: the slot is this CPU's own. Programs at system calls are not preempted; those in TLS libraries may be,
+        // and one count in a million with them.
         unsafe { *slot += 1 }
     }
 }

@@ -22,10 +22,12 @@ use core::hint::black_box;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user};
 use quoll_ebpf_abi::protocols::dns::message;
 use quoll_ebpf_abi::protocols::{Bytes, HEADER, Protocol, Protocols, may_begin};
+use quoll_ebpf_abi::tls::is_record;
 
 use crate::kernel::{Socket, offset, read};
 use crate::maps::{FOLLOWED, FOLLOWED_SLOTS, SCRATCH, Scratch};
 use crate::protocols::{self, dns};
+use crate::tls;
 
 /// Patched by user space before loading: what is looked at. The verifier leaves out the rest.
 #[unsafe(no_mangle)]
@@ -133,6 +135,9 @@ pub fn on_syscall_exit(registers: u64, result: i64) {
     let data = kept;
     data.head(head);
     let Some(head) = head.first_chunk::<HEADER>() else { return };
+    if is_record(head, length) {
+        tls::on_record(descriptor, length, head);
+    }
     if !may_begin(protocols(), head, length) && !is_followed() {
         return;
     }
@@ -150,6 +155,9 @@ pub fn on_syscall_exit(registers: u64, result: i64) {
         && socket.is_udp()
     {
         return dns::on_datagram(socket, outgoing, message, address);
+    }
+    if tls::carries(socket) {
+        return;
     }
     protocols::on_call(socket, outgoing, false, length, head, data, walk);
 }
@@ -201,6 +209,9 @@ pub struct Data {
 }
 
 impl Data {
+    /// Nothing.
+    pub const NONE: Self = Self { base: 0, left: 0, beyond: 0, vectors: 0, vectors_left: 0, end: 0 };
+
     /// All in one piece.
     #[inline(always)]
     pub fn plain(base: u64, length: u32) -> Self {
@@ -223,7 +234,7 @@ impl Data {
 
     /// Copies the first bytes; zero beyond them.
     #[inline(always)]
-    fn head(self, into: &mut [u8; 2 * HEADER]) {
+    pub fn head(self, into: &mut [u8; 2 * HEADER]) {
         *into = [0; 2 * HEADER];
         let mut copy = self;
         let mut data = &mut copy;
@@ -322,7 +333,7 @@ pub fn follow() {
 /// The `struct sock` behind a descriptor of the current process. For a descriptor of anything but a socket it
 /// would be some other address; `file` pointing back makes sure.
 #[inline(always)]
-fn socket_of(descriptor: u32) -> Option<Socket> {
+pub fn socket_of(descriptor: u32) -> Option<Socket> {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = read(task, offset!(task_files));

@@ -5,10 +5,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-const BPF_LINK_CREATE: libc::c_long = 28;
-const BPF_ITER_CREATE: libc::c_long = 33;
+use super::bpf::{self, Command};
+
 const BPF_TRACE_ITER: u32 = 28;
 
 /// The part of `union bpf_attr` for `BPF_LINK_CREATE`, `include/uapi/linux/bpf.h`.
@@ -54,7 +54,7 @@ impl MapIterator {
             info_bytes: size_of_val(&map) as u32,
             reserved: 0,
         };
-        bpf(BPF_LINK_CREATE, &attributes).map(|link| Self { link })
+        bpf::call(Command::CreateLink, &attributes).map(|link| Self { link })
     }
 
     /// Begins a walk.
@@ -63,19 +63,6 @@ impl MapIterator {
     /// Those of `bpf(2)`: out of memory or of descriptors.
     pub fn open(&self) -> io::Result<File> {
         let attributes = IterCreate { link: self.link.as_raw_fd() as u32, flags: 0 };
-        bpf(BPF_ITER_CREATE, &attributes).map(File::from)
+        bpf::call(Command::CreateIterator, &attributes).map(File::from)
     }
-}
-
-#[expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes are a whole, initialised structure of the stated size, as are the
-    // objects they point to; the kernel only reads them, and only during the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    let descriptor = i32::try_from(result).unwrap_or(-1);
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: these two commands return a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

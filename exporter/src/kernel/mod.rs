@@ -4,28 +4,38 @@
 //! is dropped, also by the process's death; all reads are snapshots that never block. Where a
 //! tp_btf hook is refused its raw_tracepoint form is tried; where both are, the error says so.
 
+mod bpf;
 mod map_iterator;
 mod offsets;
 mod targets;
+pub mod uprobes;
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::{
     COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery, DatagramQueryKey,
-    LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, Listener, ListenerRecord, RequestStats,
-    SKIPPED_SLOTS, skipped_slot,
+    LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, LOST_TLS_CALLS, Listener, ListenerRecord,
+    RequestStats, SKIPPED_SLOTS, skipped_slot, skipped_unparsed,
 };
 
 use quoll_ebpf_abi::protocols::{Exchange, Protocol, Protocols};
+use quoll_ebpf_abi::requests::Unparsed;
+
+use rustix::thread::CapabilitySet;
 
 use crate::btf::{Btf, BtfError};
 use crate::memory;
 use map_iterator::MapIterator;
+use uprobes::{Library, Programs, UprobeError};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
+
+/// Threads that are in a call of a TLS library at once, and those that were last.
+const TLS_CALLS: u32 = 8_192;
 
 /// Read from an iterator at once; the kernel's own buffer is 8 pages (`kernel/bpf/bpf_iter.c`).
 const READ_BYTES: usize = 64 * 1024;
@@ -39,6 +49,10 @@ pub struct Settings {
     pub exchanges: u32,
     /// Protocols whose requests are looked at; none of them leaves the system calls alone.
     pub protocols: Protocols,
+    /// Whether calls of TLS libraries are looked at.
+    pub tls: bool,
+    /// Look at them by perf events, as on kernels that have no links to many functions.
+    pub tls_by_perf: bool,
     /// Listening sockets.
     pub listeners: u32,
     /// Size of the ring of ended connections, a power of two and of pages.
@@ -53,6 +67,8 @@ impl Default for Settings {
             connections: 65_536,
             exchanges: 32_768,
             protocols: Protocols::of(&Protocol::ALL),
+            tls: false,
+            tls_by_perf: false,
             listeners: 4_096,
             ring_bytes: 4 << 20,
             raw_only: false,
@@ -132,12 +148,16 @@ pub struct Losses {
     pub requests: u64,
     /// Listeners that were not followed since the map was full.
     pub listeners: u64,
+    /// Calls of TLS libraries that were not looked at since the map was full.
+    pub tls_calls: u64,
 }
 
 /// The loaded and attached programs.
 pub struct Kernel {
     /// Holds the programs and their links; dropping it detaches them.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
+    /// Those for TLS libraries, where they are wished for and can be had.
+    tls: Option<Programs>,
     ended: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     skipped: PerCpuArray<MapData, u64>,
@@ -185,10 +205,15 @@ impl Kernel {
         let offsets = offsets::find(&btf)?;
         let types = targets::list(&btf)?;
         drop(btf);
+        let looks_into_tls = settings.tls && settings.protocols.bits != 0;
+        let tls_global = u32::from(looks_into_tls);
         let mut ebpf = loader
             .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
             .map_max_entries("CONNECTIONS", settings.connections)
             .override_global("PROTOCOLS", bytemuck::bytes_of(&settings.protocols), true)
+            .override_global("LOOKS_INTO_TLS", &tls_global, true)
+            .map_max_entries("TLS_CALLS", if looks_into_tls { TLS_CALLS } else { 1 })
+            .map_max_entries("TLS_SOCKETS", if looks_into_tls { settings.exchanges } else { 1 })
             .map_max_entries("EXCHANGES", settings.exchanges)
             .map_max_entries("LISTENERS", settings.listeners)
             .map_max_entries("ENDED", settings.ring_bytes)
@@ -199,6 +224,10 @@ impl Kernel {
         if settings.protocols.bits != 0 {
             attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
         }
+        let tls = looks_into_tls.then(|| Programs::load(&mut ebpf, settings.tls_by_perf));
+        let tls = tls.and_then(|loaded| {
+            loaded.inspect_err(|error| tracing::warn!("what is said within TLS is not seen: {error}")).ok()
+        });
         let connections = attach_map_iterator(&mut ebpf, &types, "live_connections", "CONNECTIONS")?;
         let listeners = attach_map_iterator(&mut ebpf, &types, "live_listeners", "LISTENERS")?;
         // After the hooks, so that nothing is missed in between; what both see is kept once.
@@ -213,7 +242,7 @@ impl Kernel {
         let skipped = take_map(&mut ebpf, "SKIPPED")?;
         let flows = take_map(&mut ebpf, "DATAGRAM_FLOWS")?;
         let queries = take_map(&mut ebpf, "DATAGRAM_QUERIES")?;
-        Ok(Self { ended, lost, skipped, flows, queries, _ebpf: ebpf, connections, listeners, buffer: Vec::new() })
+        Ok(Self { ended, lost, skipped, flows, queries, ebpf, tls, connections, listeners, buffer: Vec::new() })
     }
 
     /// Hands over every connection that ended since the last call.
@@ -302,6 +331,35 @@ impl Kernel {
         slots.map(|(protocol, reason)| (protocol, reason, count(skipped_slot(protocol as u8, reason)))).collect()
     }
 
+    /// Connections that went on in TLS of which nothing can be read, and whose protocol is not known.
+    #[must_use]
+    pub fn encrypted(&self) -> u64 {
+        let slot = skipped_slot(0, skipped_unparsed(Unparsed::Encrypted));
+        self.skipped.get(&slot, 0).map(|values| values.iter().sum()).unwrap_or_default()
+    }
+
+    /// What looking into TLS libraries takes, for life; `None` where they are not looked into.
+    #[must_use]
+    pub fn tls_needs(&self) -> Option<CapabilitySet> {
+        self.tls.as_ref().map(Programs::needs)
+    }
+
+    /// Looks into a library, in all processes that use it or will.
+    ///
+    /// # Errors
+    /// [`UprobeError`]; then it is not looked into.
+    pub fn attach_library(&mut self, path: &Path) -> Result<Library, UprobeError> {
+        let programs = self.tls.as_ref().ok_or(UprobeError::Off)?;
+        programs.attach(&mut self.ebpf, path)
+    }
+
+    /// Looks into it no more.
+    pub fn detach_library(&mut self, library: Library) {
+        if let Some(programs) = &self.tls {
+            programs.detach(&mut self.ebpf, library);
+        }
+    }
+
     /// Whether everything that is done for life works with the capabilities in effect now.
     #[must_use]
     pub fn can_be_read(&self) -> bool {
@@ -320,6 +378,7 @@ impl Kernel {
             connections: count(LOST_CONNECTIONS),
             requests: count(LOST_REQUESTS),
             listeners: count(LOST_LISTENERS),
+            tls_calls: count(LOST_TLS_CALLS),
         }
     }
 }

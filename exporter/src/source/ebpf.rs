@@ -1,6 +1,8 @@
 //! The kernel-side programs as a source.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::Instant;
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -11,13 +13,18 @@ use quoll_ebpf_abi::{
     skipped_untimed, tcp_state,
 };
 
+use rustix::thread::CapabilitySet;
+
 use super::introduce::Holders;
 use super::{
     ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Skipped, Source, SourceKind,
     endpoint,
 };
 use crate::inventory::Inventory;
+use crate::kernel::uprobes::Library;
 use crate::kernel::{Kernel, KernelError, Settings};
+use crate::tls::libraries::{Change, FileId, Libraries};
+use crate::tls::{FOLDERS, ROOTS};
 
 /// See [`Kernel`].
 ///
@@ -31,6 +38,12 @@ pub struct EbpfSource {
     /// Pairs of peers that exchange datagrams.
     datagrams: HashMap<DatagramFlow, Datagrams>,
     hasher: RandomState,
+    /// Those that are used or installed here.
+    libraries: Libraries,
+    /// Those that are looked into.
+    probed: HashMap<FileId, Library>,
+    /// Those that cannot be.
+    refused: HashSet<FileId>,
 }
 
 /// What is remembered of a pair.
@@ -55,13 +68,49 @@ impl EbpfSource {
     /// # Errors
     /// [`KernelError`].
     pub fn start(settings: Settings) -> Result<Self, KernelError> {
-        Kernel::load(settings).map(|kernel| Self {
+        let kernel = Kernel::load(settings)?;
+        let mut source = Self {
             kernel,
             introduced: HashMap::new(),
             look: 0,
             datagrams: HashMap::new(),
             hasher: RandomState::new(),
-        })
+            libraries: Libraries::default(),
+            probed: HashMap::new(),
+            refused: HashSet::new(),
+        };
+        if source.kernel.tls_needs().is_some() {
+            for folder in ROOTS.iter().flat_map(|root| FOLDERS.map(|folder| Path::new(root).join(folder))) {
+                let changes = source.libraries.install(&folder, Instant::now());
+                source.change_libraries(changes);
+            }
+        }
+        Ok(source)
+    }
+
+    fn change_libraries(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Found { file, path } => match self.kernel.attach_library(&path) {
+                    Ok(library) => {
+                        tracing::info!("looking into TLS by {}", path.display());
+                        self.probed.insert(file, library);
+                    }
+                    // Its process ended meanwhile, or it was replaced.
+                    Err(_) if !path.exists() => self.libraries.forget(file),
+                    Err(error) => {
+                        tracing::warn!("what is said by {} is not seen: {error}", path.display());
+                        self.refused.insert(file);
+                    }
+                },
+                Change::Unused(file) => {
+                    self.refused.remove(&file);
+                    if let Some(library) = self.probed.remove(&file) {
+                        self.kernel.detach_library(library);
+                    }
+                }
+            }
+        }
     }
 
     /// Reports what was asked and answered by datagrams.
@@ -164,7 +213,28 @@ impl Source for EbpfSource {
             ("connection", losses.connections),
             ("request", losses.requests),
             ("listener", losses.listeners),
+            ("tls_call", losses.tls_calls),
         ]
+    }
+
+    fn follow_libraries(&mut self, processes: &mut dyn Iterator<Item = (u32, u64)>) {
+        if self.kernel.tls_needs().is_some() {
+            let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).ok();
+            let changes = self.libraries.look(processes, Instant::now(), maps);
+            self.change_libraries(changes);
+        }
+    }
+
+    fn libraries(&self) -> Option<[usize; 2]> {
+        self.kernel.tls_needs().map(|_| [self.probed.len(), self.refused.len()])
+    }
+
+    fn library_needs(&self) -> CapabilitySet {
+        self.kernel.tls_needs().unwrap_or(CapabilitySet::empty())
+    }
+
+    fn encrypted(&self) -> u64 {
+        self.kernel.encrypted()
     }
 
     fn untimed(&self) -> Vec<Skipped> {

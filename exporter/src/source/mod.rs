@@ -12,6 +12,8 @@ use std::net::Ipv6Addr;
 use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::Protocol;
 
+use rustix::thread::CapabilitySet;
+
 use crate::inventory::Inventory;
 use crate::net::Endpoint;
 
@@ -181,6 +183,24 @@ pub trait Source {
 
     /// Whether it can be read with the capabilities in effect now.
     fn can_be_read(&self) -> bool;
+
+    /// Looks for the TLS libraries of these processes, given by number and start in clock ticks.
+    fn follow_libraries(&mut self, _processes: &mut dyn Iterator<Item = (u32, u64)>) {}
+
+    /// Capabilities that it takes, for life, to look into them.
+    fn library_needs(&self) -> CapabilitySet {
+        CapabilitySet::empty()
+    }
+
+    /// How many TLS libraries are looked into, and how many cannot be; `None` where none is looked for.
+    fn libraries(&self) -> Option<[usize; 2]> {
+        None
+    }
+
+    /// Connections that went on in TLS of which nothing can be read, and whose protocol is not known.
+    fn encrypted(&self) -> u64 {
+        0
+    }
 
     /// What was lost since the start.
     fn losses(&self) -> Losses;

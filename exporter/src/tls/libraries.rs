@@ -1,10 +1,16 @@
 //! The copies of OpenSSL's libssl that processes have mapped, by `/proc/PID/maps`.
 //!
 //! Reading the maps of a process costs some 50 us, so this is done seldom: a new process is looked at at once
-//! and, since it may load a library later, again after 5, 15 and 60 seconds and then every five minutes.
+//! and, since it may load a library later, again after 5, 15 and 60 seconds and then every five minutes. Those that
+//! are installed on the node are known before anybody uses them ([`Libraries::install`]).
+//!
+//! A file that was replaced (an upgrade) is still used by whoever started before: it is kept as long as that, and the
+//! new one is another file. There is no path to a replaced one that was not known before.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Pauses between the first looks at a process; after these, the last one.
@@ -12,8 +18,10 @@ const LOOK_AGAIN: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(300)];
 /// Processes that are looked at at once; the rest has its turn at the next look.
 const MOST_LOOKS: usize = 1000;
-/// Libraries at once; each takes ten probes and as many descriptors.
+/// Libraries at once; each takes two descriptors.
 pub const MOST_LIBRARIES: usize = 64;
+/// What `/proc/PID/maps` says behind the path of a file to which there is none any more.
+const REPLACED: &str = " (deleted)";
 /// A library that nobody uses stays for so long: whoever used it may start again.
 const KEPT_UNUSED: Duration = Duration::from_secs(600);
 
@@ -24,6 +32,13 @@ pub struct FileId {
     pub device: (u32, u32),
     /// Inode.
     pub inode: u64,
+}
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        let device = metadata.dev();
+        Self { device: (rustix::fs::major(device), rustix::fs::minor(device)), inode: metadata.ino() }
+    }
 }
 
 /// What is to be done.
@@ -51,6 +66,7 @@ struct Process {
 #[derive(Debug)]
 struct Library {
     used_at: Instant,
+    is_installed: bool,
 }
 
 /// All of them.
@@ -73,6 +89,35 @@ impl Libraries {
         self.files.is_empty()
     }
 
+    /// Takes up the libraries in a folder, whether they are used or not. A folder that cannot be read has none.
+    pub fn install(&mut self, folder: &Path, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            // Links lead to one of the others.
+            if is_openssl(&path.to_string_lossy())
+                && let Ok(metadata) = entry.metadata()
+                && metadata.is_file()
+            {
+                changes.extend(self.add(FileId::of(&metadata), path, now, true));
+            }
+        }
+        changes
+    }
+
+    /// One could not be looked into since it is gone again: it may come back.
+    pub fn forget(&mut self, file: FileId) {
+        self.files.remove(&file);
+    }
+
+    fn add(&mut self, file: FileId, path: PathBuf, now: Instant, is_installed: bool) -> Option<Change> {
+        if self.files.contains_key(&file) || self.files.len() >= MOST_LIBRARIES {
+            return None;
+        }
+        self.files.insert(file, Library { used_at: now, is_installed });
+        Some(Change::Found { file, path })
+    }
+
     /// Looks at processes, given by number and start in clock ticks, as far as they are due. `maps` reads
     /// `/proc/PID/maps`; `None` where the process is gone or may not be looked at.
     pub fn look(
@@ -91,16 +136,13 @@ impl Libraries {
                 continue;
             }
             looks += 1;
+            let looked = known.map_or(0, |process| process.looks);
             let text = maps(pid).unwrap_or_default();
             let found = openssl(&text);
-            for (file, path) in &found {
-                if !self.files.contains_key(file) && self.files.len() < MOST_LIBRARIES {
-                    self.files.insert(*file, Library { used_at: now });
-                    let path = PathBuf::from(format!("/proc/{pid}/root{path}"));
-                    changes.push(Change::Found { file: *file, path });
-                }
+            for (file, path) in found.iter().filter(|(_, path)| !path.ends_with(REPLACED)) {
+                let path = PathBuf::from(format!("/proc/{pid}/root{path}"));
+                changes.extend(self.add(*file, path, now, false));
             }
-            let looked = known.map_or(0, |process| process.looks);
             let due = now + LOOK_AGAIN[looked.min(LOOK_AGAIN.len() - 1)];
             let files = found.into_iter().map(|(file, _)| file).collect();
             self.processes.insert(pid, Process { start_ticks, looks: looked + 1, due, files });
@@ -112,7 +154,7 @@ impl Libraries {
             }
         }
         self.files.retain(|file, library| {
-            let is_kept = now.saturating_duration_since(library.used_at) < KEPT_UNUSED;
+            let is_kept = library.is_installed || now.saturating_duration_since(library.used_at) < KEPT_UNUSED;
             if !is_kept {
                 changes.push(Change::Unused(*file));
             }
@@ -145,12 +187,11 @@ fn openssl(maps: &str) -> Vec<(FileId, &str)> {
     found
 }
 
-/// `libssl.so.3`, or `libssl-8fdd1d3f.so.3` as Python's wheels bring it; not NSS's `libssl3.so`, nor a file that
-/// was replaced meanwhile, to which there is no path any more.
+/// `libssl.so.3`, or `libssl-8fdd1d3f.so.3` as Python's wheels bring it; not NSS's `libssl3.so`.
 fn is_openssl(path: &str) -> bool {
     let Some((_, name)) = path.rsplit_once('/') else { return false };
     let Some(rest) = name.strip_prefix("libssl") else { return false };
-    (rest.starts_with(".so") || rest.starts_with('-') && rest.contains(".so")) && !name.ends_with(" (deleted)")
+    rest.starts_with(".so") || rest.starts_with('-') && rest.contains(".so")
 }
 
 #[cfg(test)]
@@ -178,9 +219,51 @@ mod tests {
     #[test]
     fn libraries_are_known_by_their_names() {
         assert_eq!(openssl(NGINX), [(file((0xfe, 0), 262), "/usr/lib/x86_64-linux-gnu/libssl.so.3")]);
-        let [(found, path)] = openssl(OTHERS)[..] else { panic!("{:?}", openssl(OTHERS)) };
-        assert_eq!(found, file((0, 0x2f), 77));
+        let [(found, path), (replaced, _)] = openssl(OTHERS)[..] else { panic!("{:?}", openssl(OTHERS)) };
+        assert_eq!((found, replaced), (file((0, 0x2f), 77), file((0, 0x2f), 79)));
         assert!(path.starts_with("/app") && path.ends_with("libssl-3e69114b.so.1.1"));
+    }
+
+    #[test]
+    fn a_library_that_was_replaced_is_kept_while_it_is_used_and_cannot_be_found_anew() {
+        let mut libraries = Libraries::default();
+        let start = Instant::now();
+        let replaced = NGINX.replace("libssl.so.3", "libssl.so.3 (deleted)");
+        let new = NGINX.replace(" 262 ", " 300 ");
+        let inodes = |changes: Vec<Change>| -> Vec<u64> {
+            let file = |change| match change {
+                Change::Found { file, .. } | Change::Unused(file) => file,
+            };
+            changes.into_iter().map(|change| file(change).inode).collect()
+        };
+        assert_eq!(inodes(libraries.look([(1, 5)].into_iter(), start, |_| Some(NGINX.to_owned()))), [262]);
+        let both = |pid: u32| Some(if pid == 1 { replaced.clone() } else { new.clone() });
+        let mut found = Vec::new();
+        for minute in 1..60 {
+            let now = start + Duration::from_secs(60 * minute);
+            found.extend(inodes(libraries.look([(1, 5), (2, 6)].into_iter(), now, both)));
+        }
+        assert_eq!((found, libraries.len()), (vec![300], 2));
+        let mut others = Libraries::default();
+        assert_eq!(others.look([(1, 5)].into_iter(), start, both), []);
+    }
+
+    #[test]
+    fn what_is_installed_is_known_before_it_is_used_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["libssl.so.3", "libcrypto.so.3"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("libssl.so.3", folder.path().join("libssl.so")).unwrap();
+        let mut libraries = Libraries::default();
+        let start = Instant::now();
+        let path = folder.path().join("libssl.so.3");
+        let file = FileId::of(&fs::metadata(&path).unwrap());
+        assert_eq!(libraries.install(folder.path(), start), [Change::Found { file, path }]);
+        assert_eq!(libraries.install(folder.path(), start), []);
+        assert_eq!(libraries.install(Path::new("/nowhere"), start), []);
+        assert_eq!(libraries.look([].into_iter(), start + 10 * KEPT_UNUSED, |_| None), []);
+        assert_eq!(libraries.len(), 1);
     }
 
     #[test]
@@ -238,7 +321,7 @@ mod tests {
 
     #[test]
     fn this_process_can_be_looked_at() {
-        let maps = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/maps")).ok();
+        let maps = |pid: u32| fs::read_to_string(format!("/proc/{pid}/maps")).ok();
         let mut libraries = Libraries::default();
         let changes = libraries.look([(std::process::id(), 1)].into_iter(), Instant::now(), maps);
         assert_eq!(changes, [], "nothing here uses OpenSSL");

@@ -110,6 +110,13 @@ impl Page {
         self.0.get(&format!("quoll_{series}")).copied().unwrap_or(0.0)
     }
 
+    /// Sum over the series of a metric that have all of some labels, each written as in the text.
+    pub fn sum(&self, metric: &str, labels: &[&str]) -> f64 {
+        let start = format!("quoll_{metric}{{");
+        let is_one = |series: &str| series.starts_with(&start) && labels.iter().all(|label| series.contains(label));
+        self.0.iter().filter(|(series, _)| is_one(series)).map(|(_, value)| value).sum()
+    }
+
     pub fn has(&self, series: &str) -> bool {
         self.0.contains_key(&format!("quoll_{series}"))
     }

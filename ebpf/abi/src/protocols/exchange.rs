@@ -17,6 +17,8 @@ const FLAG_SHARED: u8 = 4;
 const FLAG_UNPARSED: u8 = 8;
 /// Its messages come from the program's TLS library, and what the socket carries is no message.
 const FLAG_DECRYPTED: u8 = 16;
+/// It went on in TLS; it is looked at again once somebody hands over what that carries.
+const FLAG_ENCRYPTED: u8 = 32;
 
 /// What one call moved.
 #[derive(Debug)]
@@ -62,7 +64,9 @@ pub struct Exchange {
     /// Where the direction of answers stood at the last request.
     mark: u32,
     flags: u8,
-    reserved: [u8; 3],
+    /// 1 where decrypted bytes of an answer came after the last of a request.
+    heard: u8,
+    reserved: [u8; 2],
 }
 
 impl Exchange {
@@ -74,7 +78,8 @@ impl Exchange {
         opened_ns: 0,
         mark: 0,
         flags: 0,
-        reserved: [0; 3],
+        heard: 0,
+        reserved: [0; 2],
     };
 
     /// Makes a blank one the exchange of a protocol. Without `is_server`, this end asks.
@@ -82,6 +87,23 @@ impl Exchange {
     pub fn take_up(&mut self, protocol: Protocol, is_server: bool, is_decrypted: bool) {
         self.stats.protocol = protocol as u8;
         self.flags = if is_server { FLAG_SERVER } else { 0 } | if is_decrypted { FLAG_DECRYPTED } else { 0 };
+    }
+
+    /// Decrypted bytes came: if it went on in TLS, it begins anew with these.
+    #[inline(always)]
+    pub fn decrypt(&mut self) {
+        if self.flags & FLAG_ENCRYPTED != 0 {
+            self.lanes = [Lane::NEW; 2];
+            self.opened_ns = 0;
+            self.flags = (self.flags & FLAG_SERVER) | FLAG_DECRYPTED;
+        }
+    }
+
+    /// Whether what the socket carries is messages, as far as is known.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.flags & (FLAG_DECRYPTED | FLAG_ENCRYPTED) == 0
     }
 
     /// Whether its messages are followed from call to call, so that none of its calls may be missed.
@@ -97,6 +119,9 @@ impl Exchange {
         let mut counted = Counted::default();
         if self.flags & FLAG_UNPARSED != 0 || call.is_decrypted != (self.flags & FLAG_DECRYPTED != 0) {
             return counted;
+        }
+        if call.is_decrypted {
+            self.heard = !self.is_request(call.is_outgoing) as u8;
         }
         match self.stats.protocol {
             HTTP1 => self.http1(&call, scratch, &mut counted),
@@ -171,7 +196,10 @@ impl Exchange {
         let (outcome, asked, opens) = (walk.outcome, walk.asked, walk.opens);
         counted.untimed[Untimed::Pipelined as usize] += walk.beyond;
         if matches!(outcome, Outcome::Encrypted) {
-            return self.give_up(Unparsed::Encrypted, counted);
+            // Whoever sees the handshake counts it, unless what it protects is seen too.
+            counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
+            self.flags |= FLAG_UNPARSED | FLAG_ENCRYPTED;
+            return;
         }
         if is_request {
             self.ask(now_ns, answer_sequence, asked, opens, counted);
@@ -246,8 +274,13 @@ impl Exchange {
         if self.queue.is_empty() || self.flags & FLAG_UNPARSED != 0 {
             return counted;
         }
-        // The FIN takes a sequence number of its own.
-        if answer_sequence.wrapping_sub(self.mark) > 1 {
+        // The FIN takes a sequence number of its own. Numbers say nothing of TLS, which has messages of its own.
+        let is_heard = if self.flags & FLAG_DECRYPTED != 0 {
+            self.heard != 0
+        } else {
+            answer_sequence.wrapping_sub(self.mark) > 1
+        };
+        if is_heard {
             counted.untimed[Untimed::Unrecognised as usize] = self.queue.forget();
             return counted;
         }

@@ -15,7 +15,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, MAX_STEPS, Steps, Walk, recognise};
-use quoll_ebpf_abi::requests::{RequestStats, Untimed};
+use quoll_ebpf_abi::requests::{RequestStats, Unparsed, Untimed};
 use quoll_ebpf_abi::{
     Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, skipped_slot, skipped_unparsed, skipped_untimed,
 };
@@ -45,7 +45,7 @@ pub fn on_call(
     // one direction, which follow one another.
     let exchange = unsafe { &mut *exchange };
     let protocol = exchange.stats.protocol;
-    if exchange.is_framed() {
+    if exchange.is_framed() && !is_decrypted {
         follow();
     }
     let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
@@ -87,6 +87,10 @@ fn exchange_of(
     head: &[u8; HEADER],
 ) -> Option<*mut Exchange> {
     if let Some(exchange) = EXCHANGES.get_ptr_mut(&socket.0) {
+        if is_decrypted {
+            // SAFETY: as in `on_call`.
+            unsafe { (*exchange).decrypt() };
+        }
         return Some(exchange);
     }
     let connection = CONNECTIONS.get_ptr(&socket.0)?;
@@ -102,6 +106,21 @@ fn exchange_of(
     // SAFETY: as above; it is new.
     unsafe { (*exchange).take_up(protocol, is_server, is_decrypted) };
     Some(exchange)
+}
+
+/// A connection goes on in TLS, and nothing can be read of what that carries.
+#[inline(always)]
+pub fn on_encrypted(socket: Socket) {
+    let mut protocol = 0;
+    if let Some(exchange) = EXCHANGES.get_ptr(&socket.0) {
+        // SAFETY: the entry stays valid while this program runs.
+        let exchange = unsafe { &*exchange };
+        if exchange.is_plain() {
+            return;
+        }
+        protocol = exchange.stats.protocol;
+    }
+    count_skipped(skipped_slot(protocol, skipped_unparsed(Unparsed::Encrypted)), 1);
 }
 
 /// A connection ended: gives what was counted on it. [`forget`] must follow.
