@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::nginx::{Nginx, PATIENCE};
 use common::{Page, ask, can_load, connect, loopback, serve};
 
 /// A running exporter; killed if the test ends early.
@@ -173,8 +174,9 @@ fn without_any_privilege_it_falls_back_to_procfs_and_says_so() {
 }
 
 /// What `--print-capabilities` says that all collectors together need with eBPF: to start, and for life.
-fn printed_capabilities() -> [Vec<String>; 2] {
-    let output = Command::new(env!("CARGO_BIN_EXE_quoll-exporter")).arg("--print-capabilities").output().unwrap();
+fn printed_capabilities(more: &[&str]) -> [Vec<String>; 2] {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_quoll-exporter")).arg("--print-capabilities").args(more).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.trim().starts_with("together")).unwrap();
     let (start, life) = line.split_once("to start: ").unwrap().1.split_once("; for life: ").unwrap();
@@ -187,6 +189,7 @@ fn bits(capabilities: &[String]) -> u64 {
         "CAP_DAC_READ_SEARCH" => 2,
         "CAP_NET_ADMIN" => 12,
         "CAP_SYS_PTRACE" => 19,
+        "CAP_SYS_ADMIN" => 21,
         "CAP_PERFMON" => 38,
         "CAP_BPF" => 39,
         other => panic!("{other}"),
@@ -199,7 +202,7 @@ fn with_exactly_the_printed_capabilities_it_sees_others_and_keeps_less() {
     if !can_load() {
         return;
     }
-    let [start, life] = printed_capabilities();
+    let [start, life] = printed_capabilities(&[]);
     let needed = start.iter().chain(&life).map(|name| name.trim_start_matches("CAP_").to_lowercase());
     let set = needed.fold("-all".to_owned(), |set, name| set + ",+" + &name);
     let sets = [format!("--inh-caps={set}"), format!("--ambient-caps={set}"), format!("--bounding-set={set}")];
@@ -231,6 +234,64 @@ fn with_exactly_the_printed_capabilities_it_sees_others_and_keeps_less() {
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 40 * 1024, "{peak} KiB, the reading of the kernel's types included");
     exporter.stop();
+}
+
+/// The server, the client and the copy of the library are root's, and come when everything else was given up.
+#[test]
+fn with_exactly_the_printed_capabilities_it_looks_into_tls_of_others() {
+    if !can_load() {
+        return;
+    }
+    let tls = ["--tls", "true"];
+    let [start, life] = printed_capabilities(&tls);
+    let needed = start.iter().chain(&life).map(|name| name.trim_start_matches("CAP_").to_lowercase());
+    let set = needed.fold("-all".to_owned(), |set, name| set + ",+" + &name);
+    let sets = [format!("--inh-caps={set}"), format!("--ambient-caps={set}"), format!("--bounding-set={set}")];
+    let mut prefix = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    prefix.extend(sets.iter().map(String::as_str));
+    let exporter = Running::start(&prefix, &[&["--source", "ebpf"][..], &tls].concat(), &two_services(24));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    assert_eq!(u64::from_str_radix(line.trim(), 16).unwrap(), bits(&life));
+
+    let address = TcpListener::bind((loopback(24, 2), 0)).unwrap().local_addr().unwrap();
+    let nginx = Nginx::start_tls(address, "", "location / { return 404 'no'; }");
+    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    std::fs::copy(nginx.libssl(), folder.path().join("libssl.so.3")).unwrap();
+    let page_when = |condition: &dyn Fn(&Page) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let page = Page::parse(&exporter.metrics());
+            if condition(&page) || Instant::now() > deadline {
+                return page;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let watched = |page: &Page| page.get("exporter_tls_libraries{state=\"watched\"}");
+    let before = watched(&page_when(&|_| true));
+    assert!(before >= 1.0);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &address.to_string()])
+        .env("LD_LIBRARY_PATH", folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl is missing");
+    assert!(watched(&page_when(&|page| watched(page) > before)) > before, "a library of another user is not found");
+    client.stdin.take().unwrap().write_all(b"GET /no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let seen = |page: &Page, reporter: &str| {
+        let reporter = format!("reporter=\"{reporter}\"");
+        page.sum("http_request_duration_seconds_count", &["server=\"a\\\"p\\\\i\"", &reporter, "status_class=\"4xx\""])
+    };
+    for reporter in ["client", "server"] {
+        assert_eq!(seen(&page_when(&|page| seen(page, reporter) == 1.0), reporter), 1.0, "{reporter}");
+    }
+    let _ = client.kill();
+    let _ = client.wait();
+    let log = exporter.stop();
+    assert!(!log.iter().any(|line| line.contains("WARN")), "{log:?}");
 }
 
 #[test]

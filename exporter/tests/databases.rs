@@ -9,13 +9,16 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::nginx::certificate;
 use common::{Agent, Page, can_load, connect, loopback};
 use quoll_exporter::agent::SourceChoice;
+use quoll_exporter::kernel::Settings;
 
 /// Where a witness is, if it is installed; Debian keeps PostgreSQL's server out of the PATH.
 fn witness(name: &str) -> Option<PathBuf> {
@@ -144,10 +147,12 @@ struct Postgres {
     _running: Running,
     folder: tempfile::TempDir,
     address: SocketAddr,
+    tls: bool,
 }
 
 impl Postgres {
-    fn start(ip: Ipv4Addr) -> Option<Self> {
+    /// With `tls`, it has a key and a certificate, and clients want TLS.
+    fn start(ip: Ipv4Addr, tls: bool) -> Option<Self> {
         let (initdb, server) = (witness("initdb")?, witness("postgres")?);
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
@@ -165,13 +170,22 @@ impl Postgres {
             .status()
             .unwrap();
         assert!(made.success());
+        certificate(folder.path());
+        let key = folder.path().join("key");
+        std::os::unix::fs::chown(&key, Some(65_534), Some(65_534)).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let files = ["key", "cert"].map(|name| {
+            let file = folder.path().join(if name == "key" { "key" } else { "certificate" });
+            format!("ssl_{name}_file={}", file.display())
+        });
         let address = SocketAddr::from((ip, free_port(ip)));
         let running = as_nobody(&server)
+            .args(files.iter().flat_map(|file| ["-c", file]))
             .args([
                 "-c",
                 "fsync=off",
                 "-c",
-                "ssl=off",
+                if tls { "ssl=on" } else { "ssl=off" },
                 "-k",
                 "",
                 "-h",
@@ -184,7 +198,7 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let started = Self { _running: Running(running), folder, address };
+        let started = Self { _running: Running(running), folder, address, tls };
         wait_for(address);
         Some(started)
     }
@@ -193,7 +207,7 @@ impl Postgres {
         let mut command = Command::new(witness(program)?);
         command
             .args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string(), "-U", "probe"])
-            .env("PGSSLMODE", "disable")
+            .env("PGSSLMODE", if self.tls { "require" } else { "disable" })
             .env("PGGSSENCMODE", "disable")
             .current_dir(self.folder.path());
         Some(command)
@@ -206,7 +220,7 @@ fn postgresql_requests_agree_with_pgbench_simple_and_prepared() {
         return;
     }
     let agent = Agent::start(SourceChoice::Ebpf, &services(52));
-    let Some(postgres) = Postgres::start(loopback(52, 2)) else { return };
+    let Some(postgres) = Postgres::start(loopback(52, 2), false) else { return };
     let Some(mut psql) = postgres.client("psql") else { return };
     let script = postgres.folder.path().join("one.sql");
     std::fs::write(&script, "select count(*) from generate_series(1, 100);\n").unwrap();
@@ -246,6 +260,37 @@ fn postgresql_requests_agree_with_pgbench_simple_and_prepared() {
     assert_eq!(served(&page, "postgresql", "ok") - seen, 2.0);
     let lost = "exporter_connections_unparsed_total{protocol=\"postgresql\",reason=\"lost\"}";
     assert_eq!(page.get(lost), 0.0);
+}
+
+#[test]
+fn postgresql_requests_within_tls_agree_with_pgbench() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start_with(SourceChoice::Ebpf, &services(56), Settings { tls: true, ..Settings::default() });
+    let Some(postgres) = Postgres::start(loopback(56, 2), true) else { return };
+    let Some(mut psql) = postgres.client("psql") else { return };
+    let script = postgres.folder.path().join("one.sql");
+    std::fs::write(&script, "select count(*) from generate_series(1, 100);\n").unwrap();
+    const EACH: u32 = 500;
+    let mut asked = 0.0;
+    for mode in ["simple", "prepared"] {
+        let mut pgbench = postgres.client("pgbench").unwrap();
+        let pgbench = pgbench.args(["-n", "-c", "2", "-t", &EACH.to_string(), "-M", mode, "-f"]).arg(&script);
+        let ended = pgbench.arg("postgres").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(ended.success(), "pgbench {mode}");
+        asked += f64::from(2 * EACH);
+    }
+    let _ = psql.args(["-X", "-q", "-d", "postgres", "-c", "select nope"]).stderr(Stdio::null()).status().unwrap();
+    let page = agent.page_when(|page| served(page, "postgresql", "ok") >= asked);
+    assert_within("requests", served(&page, "postgresql", "ok"), asked);
+    let page = agent.page_when(|page| served(page, "postgresql", "error") >= 1.0);
+    assert_eq!(served(&page, "postgresql", "error"), 1.0);
+    // Each connection began in plain, and nothing of it was given up.
+    for reason in ["encrypted", "lost"] {
+        let unparsed = format!("exporter_connections_unparsed_total{{protocol=\"postgresql\",reason=\"{reason}\"}}");
+        assert_eq!(page.get(&unparsed), 0.0, "{reason}");
+    }
 }
 
 /// A query for an address.

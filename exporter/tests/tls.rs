@@ -5,90 +5,26 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::nginx::{Nginx, PATIENCE};
 use common::{Agent, Page, can_load, loopback};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::collectors::requests::BOUNDS;
 use quoll_exporter::kernel::Settings;
 
 const CONNECTIONS: usize = 4;
-/// Of a slow machine with much else to do.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A web server with TLS that logs status and duration of each request.
-struct Nginx {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Nginx {
-    fn start(address: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().display();
-        certificate(folder.path());
-        let body = "x".repeat(3000);
-        let config = format!(
-            "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log stderr;\n\
-             events {{ worker_connections 256; }}\n\
-             http {{\n\
-               limit_req_zone $binary_remote_addr zone=slow:1m rate=25r/s;\n\
-               log_format status '$status $request_time'; access_log {root}/log status;\n\
-               client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
-               uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; keepalive_requests 100000000;\n\
-               ssl_certificate {root}/certificate; ssl_certificate_key {root}/key;\n\
-               server {{\n\
-                 listen {address} ssl;\n\
-                 location / {{ return 200 '{body}'; }}\n\
-                 location /no {{ return 404 'no'; }}\n\
-                 location /slow {{ limit_req zone=slow burst=1000; try_files /none =503; }}\n\
-               }}\n\
-             }}\n"
-        );
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, config).unwrap();
-        let child = Command::new("nginx").arg("-c").arg(&file).arg("-e").arg("stderr").spawn();
-        let child = child.expect("nginx is missing: scripts/setup installs it");
-        let nginx = Self { child, folder };
-        wait_for(address);
-        nginx
-    }
-
-    /// Durations of the requests that were answered with a status.
-    fn answered(&self, status: &str) -> Vec<f64> {
-        let text = fs::read_to_string(self.folder.path().join("log")).unwrap();
-        let lines = text.lines().filter_map(|line| line.split_once(' ')).filter(|(one, _)| *one == status);
-        let mut seconds: Vec<f64> = lines.map(|(_, seconds)| seconds.parse().unwrap()).collect();
-        seconds.sort_unstable_by(f64::total_cmp);
-        seconds
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Writes a key and a certificate of its own into a folder.
-fn certificate(folder: &Path) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["test".to_owned()]).unwrap().self_signed(&key).unwrap();
-    fs::write(folder.join("key"), key.serialize_pem()).unwrap();
-    fs::write(folder.join("certificate"), certificate.pem()).unwrap();
-}
-
-fn wait_for(address: SocketAddr) {
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens at {address}");
-        thread::sleep(Duration::from_millis(10));
-    }
+fn start_nginx(address: SocketAddr) -> Nginx {
+    let body = "x".repeat(3000);
+    let server = format!(
+        "location / {{ return 200 '{body}'; }}\n\
+         location /no {{ return 404 'no'; }}\n\
+         location /slow {{ limit_req zone=slow burst=1000; try_files /none =503; }}"
+    );
+    Nginx::start_tls(address, "limit_req_zone $binary_remote_addr zone=slow:1m rate=25r/s;", &server)
 }
 
 fn run(program: &str, args: &[&str]) -> Output {
@@ -162,7 +98,7 @@ fn bucket_of_quantile(page: &Page, reporter: &str, class: &str, quantile: f64) -
 /// Load on a web server with TLS: its log, what wrk counted, and what the exporter says of both ends.
 fn agree_with_nginx(test: u8, settings: Settings) {
     let (address, services) = server(test);
-    let nginx = Nginx::start(address);
+    let nginx = start_nginx(address);
     let agent = start(&services, settings);
     let page = agent.page();
     assert!(page.get("exporter_tls_libraries{state=\"watched\"}") >= 1.0, "no library is looked into");
@@ -179,7 +115,7 @@ fn agree_with_nginx(test: u8, settings: Settings) {
         *said.entry((class, status)).or_insert(0) += wrk(address, path, more);
     }
     for ((class, status), wrk) in said {
-        let answered = nginx.answered(status);
+        let answered = nginx.seconds(status);
         assert!(answered.len() >= 10, "{} of {status}", answered.len());
         // Each of the loads leaves some in flight.
         assert!(answered.len().abs_diff(wrk) <= 2 * CONNECTIONS, "the witnesses differ: {} and {wrk}", answered.len());
@@ -192,7 +128,7 @@ fn agree_with_nginx(test: u8, settings: Settings) {
     }
     let page = agent.page();
     // nginx takes the time from when it has read the head; to its resolution of a millisecond.
-    let slow = nginx.answered("503");
+    let slow = nginx.seconds("503");
     for quantile in [0.25, 0.5, 0.75, 0.9] {
         let witnessed = slow[(quantile * slow.len() as f64) as usize];
         let bucket = BOUNDS.iter().position(|bound| witnessed <= *bound).unwrap_or(BOUNDS.len());
@@ -202,7 +138,7 @@ fn agree_with_nginx(test: u8, settings: Settings) {
         }
     }
     let untimed = page.sum("exporter_requests_untimed_total", &["protocol=\"http\""]);
-    let requests = nginx.answered("200").len() as f64;
+    let requests = nginx.seconds("200").len() as f64;
     assert!(untimed <= requests * 0.001 + 8.0, "{untimed} are not timed");
     println!("encrypted connections of others meanwhile: {}", encrypted(&page) - before);
 }
@@ -228,7 +164,7 @@ fn a_process_that_starts_later_is_seen_from_its_first_call() {
     }
     let (address, services) = server(63);
     let agent = start(&services, Settings::default());
-    let _nginx = Nginx::start(address);
+    let _nginx = start_nginx(address);
     run("curl", &["-sk", "-o", "/dev/null", &format!("https://{address}/"), &format!("https://{address}/no")]);
     let counts =
         |page: &Page| ["client", "server"].map(|reporter| ["2xx", "4xx"].map(|class| requests(page, reporter, class)));
@@ -241,12 +177,8 @@ fn a_copy_of_the_library_that_nobody_knew_is_found_and_its_upgrade_too() {
     if !can_load() {
         return;
     }
-    let maps = |pid: u32| fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let (address, services) = server(64);
-    let nginx = Nginx::start(address);
-    let text = maps(nginx.child.id());
-    let library = text.lines().find_map(|line| Some(line.split_once(" /")?.1).filter(|path| path.contains("libssl")));
-    let original = format!("/{}", library.expect("nginx has OpenSSL in a library"));
+    let nginx = start_nginx(address);
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("libssl.so.3");
     let agent = start(&services, Settings::default());
@@ -256,7 +188,7 @@ fn a_copy_of_the_library_that_nobody_knew_is_found_and_its_upgrade_too() {
     // The second time, the file is another of the same name.
     for _ in 0..2 {
         let new = folder.path().join("new");
-        fs::copy(&original, &new).unwrap();
+        fs::copy(nginx.libssl(), &new).unwrap();
         fs::rename(&new, &copy).unwrap();
         let mut client = Command::new("openssl")
             .args(["s_client", "-quiet", "-connect", &address.to_string()])
@@ -287,7 +219,7 @@ fn what_is_not_looked_into_counts_as_encrypted_once_per_end() {
         return;
     }
     let (address, services) = server(65);
-    let _nginx = Nginx::start(address);
+    let _nginx = start_nginx(address);
     let agent = Agent::start(SourceChoice::Ebpf, &services);
     let before = encrypted(&agent.page());
     for _ in 0..10 {

@@ -7,6 +7,17 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Of a slow machine with much else to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Writes a key and a certificate into a folder.
+pub fn certificate(folder: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    fs::write(folder.join("key"), key.serialize_pem()).unwrap();
+    fs::write(folder.join("certificate"), certificate.pem()).unwrap();
+}
+
 /// A running nginx; it ends when this is dropped.
 pub struct Nginx {
     child: Child,
@@ -22,17 +33,27 @@ impl Nginx {
 
     /// The same with files that `prepare` puts into its folder.
     pub fn start_with(address: SocketAddr, http: &str, server: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::listen(address, "", http, server, prepare)
+    }
+
+    /// The same within TLS, with a certificate of its own.
+    pub fn start_tls(address: SocketAddr, http: &str, server: &str) -> Self {
+        let server = format!("ssl_certificate certificate; ssl_certificate_key key; {server}");
+        Self::listen(address, "ssl", http, &server, certificate)
+    }
+
+    fn listen(address: SocketAddr, how: &str, http: &str, server: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().display();
         let config = format!(
             "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log stderr;\n\
              events {{ worker_connections 256; }}\n\
              http {{\n\
-               log_format sizes '$status $bytes_sent $request_length $request_method'; access_log {root}/log sizes;\n\
+               log_format sizes '$status $bytes_sent $request_length $request_method $request_time'; access_log {root}/log sizes;\n\
                client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
                uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; keepalive_requests 100000000;\n\
                {http}\n\
-               server {{ listen {address}; root {root}; {server} }}\n\
+               server {{ listen {address} {how}; root {root}; {server} }}\n\
              }}\n"
         );
         prepare(folder.path());
@@ -40,7 +61,7 @@ impl Nginx {
         fs::write(&file, config).unwrap();
         let child = Command::new("nginx").arg("-c").arg(&file).arg("-e").arg("stderr").spawn();
         let started = Self { child: child.expect("nginx is missing: scripts/setup installs it"), folder };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "nginx does not listen at {address}");
             thread::sleep(Duration::from_millis(10));
@@ -51,6 +72,27 @@ impl Nginx {
     /// Requests answered with a status of one class, such as 2 for 200 to 299.
     pub fn answered(&self, class: u16) -> f64 {
         self.lines().iter().filter(|line| line[0].parse::<u16>().unwrap() / 100 == class).count() as f64
+    }
+
+    /// Number of its only process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The library of OpenSSL's that it uses.
+    pub fn libssl(&self) -> String {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.id())).unwrap();
+        let path = maps.lines().filter_map(|line| line.split_once(" /")).find(|(_, path)| path.contains("libssl"));
+        format!("/{}", path.expect("nginx has OpenSSL in a library").1)
+    }
+
+    /// Seconds of each request that was answered with a status, in ascending order.
+    pub fn seconds(&self, status: &str) -> Vec<f64> {
+        let lines = self.lines();
+        let mut all: Vec<f64> =
+            lines.iter().filter(|line| line[0] == status).map(|line| line[4].parse().unwrap()).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all
     }
 
     /// Requests of one method.

@@ -14,6 +14,7 @@
 
 mod agent;
 mod churn;
+mod https;
 mod load;
 
 use std::net::SocketAddr;
@@ -155,6 +156,9 @@ fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
 
     report.note("with each protocol alone");
     by_protocol(args, &mut load, binary, &rules, &mut report)?;
+
+    report.note("requests within TLS, with one server, and what they cost it");
+    https::run(binary, args.seconds, &mut report)?;
 
     report.note("with --source procfs");
     let exporter = Exporter::start(binary, "procfs", &rules, &[])?;
