@@ -79,8 +79,8 @@ const UNTIMED: Metric = Metric {
 };
 const UNPARSED: Metric = Metric {
     name: "quoll_exporter_connections_unparsed_total",
-    help: "Connections whose requests are not looked at any further, by reason: encrypted, or lost (what they say is not \
-           understood).",
+    help: "Connections whose requests are not looked at any further, by reason: encrypted, lost (what they say is not \
+           understood), midway (not seen from their beginning), or no_room (they say too much).",
     kind: Kind::Counter,
     labels: "protocol, reason",
 };

@@ -70,6 +70,8 @@ pub enum ConfigError {
 pub enum ProtocolName {
     /// HTTP/1.0 and 1.1.
     Http,
+    /// HTTP/2, and gRPC with it.
+    Http2,
     /// PostgreSQL.
     Postgresql,
     /// MySQL and MariaDB.
@@ -82,13 +84,14 @@ pub enum ProtocolName {
 
 impl ProtocolName {
     /// All.
-    pub const ALL: [Self; 5] = [Self::Http, Self::Postgresql, Self::Mysql, Self::Redis, Self::Dns];
+    pub const ALL: [Self; 6] = [Self::Http, Self::Http2, Self::Postgresql, Self::Mysql, Self::Redis, Self::Dns];
 
     /// As the kernel side knows it.
     #[must_use]
     pub fn protocol(self) -> Protocol {
         match self {
             Self::Http => Protocol::Http1,
+            Self::Http2 => Protocol::Http2,
             Self::Postgresql => Protocol::Postgres,
             Self::Mysql => Protocol::Mysql,
             Self::Redis => Protocol::Redis,

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use foldhash::{HashMap, HashMapExt};
 use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::Protocol;
-use quoll_ebpf_abi::requests::CLASSES;
+use quoll_ebpf_abi::requests::{BUCKETS, CLASSES};
+use quoll_http2::Tally;
 
 use crate::collectors::{requests, tcp};
 use crate::directory::{Directory, Ends, GONE_AFTER};
@@ -73,8 +74,8 @@ pub struct EdgeTotals {
     pub active: u64,
     /// Whether there was any connection, and not datagrams only.
     pub has_connections: bool,
-    /// Requests by protocol and status.
-    pub requests: Vec<(Protocol, [Option<Box<Histogram>>; CLASSES])>,
+    /// Requests by protocol and the index of their status, in this order.
+    pub requests: Vec<((Protocol, usize), Histogram)>,
     /// Connections that left HTTP by switching protocols.
     pub upgrades: u64,
     /// When it was last part of a report.
@@ -110,41 +111,46 @@ impl EdgeTotals {
         self.received_bytes =
             self.received_bytes.saturating_add(after.received_bytes.saturating_sub(before.received_bytes));
         self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
-        let Some(after) = &after.requests else { return 0 };
+        let mut limited = 0;
+        for tally in &after.tallies {
+            let key = (tally.protocol, usize::from(tally.status));
+            let known =
+                before.tallies.iter().find(|known| (known.protocol, known.status) == (tally.protocol, tally.status));
+            let before = known.copied().unwrap_or_else(|| Tally::new(tally.protocol, tally.status));
+            limited += self.add_requests(key, (&before.counts, before.sum_ns), (&tally.counts, tally.sum_ns));
+        }
+        let Some(after) = &after.requests else { return limited };
         let before = before.requests.as_deref().unwrap_or(&RequestStats::NONE);
         self.upgrades += u64::from(after.upgraded.saturating_sub(before.upgraded));
-        let Some(protocol) = Protocol::of(after.protocol) else { return 0 };
-        let mut limited = 0;
+        let Some(protocol) = Protocol::of(after.protocol) else { return limited };
         for class in 0..CLASSES {
-            if after.counts[class] == before.counts[class] {
-                continue;
-            }
-            let grown = after.counts[class].iter().zip(&before.counts[class]);
-            let grown = grown.map(|(after, before)| u64::from(after.wrapping_sub(*before)));
-            let sum = after.sum_ns[class].saturating_sub(before.sum_ns[class]) as f64 / 1e9;
-            match self.histogram(protocol, class) {
-                Some(histogram) => histogram.add(grown, sum),
-                None => limited += grown.sum::<u64>(),
-            }
+            let before = (&before.counts[class], before.sum_ns[class]);
+            limited += self.add_requests((protocol, class), before, (&after.counts[class], after.sum_ns[class]));
         }
         limited
     }
 
-    /// Where requests of a protocol and status are counted; `None` where the edge has too many of these.
-    fn histogram(&mut self, protocol: Protocol, class: usize) -> Option<&mut Histogram> {
-        let open = self.requests.iter().flat_map(|(_, classes)| classes).flatten().count();
-        let place = match self.requests.iter().position(|(known, _)| *known == protocol) {
-            Some(place) => place,
-            None => {
-                self.requests.push((protocol, [const { None }; CLASSES]));
-                self.requests.len() - 1
+    /// Adds what grew between two totals of requests that ended alike. Gives how many found no room.
+    fn add_requests(
+        &mut self,
+        key: (Protocol, usize),
+        before: (&[u32; BUCKETS], u64),
+        after: (&[u32; BUCKETS], u64),
+    ) -> u64 {
+        if after.0 == before.0 {
+            return 0;
+        }
+        let grown = after.0.iter().zip(before.0).map(|(after, before)| u64::from(after.wrapping_sub(*before)));
+        let place = match self.requests.binary_search_by_key(&key, |(known, _)| *known) {
+            Ok(place) => place,
+            Err(_) if self.requests.len() >= MAX_HISTOGRAMS => return grown.sum(),
+            Err(place) => {
+                self.requests.insert(place, (key, Histogram::new(requests::BOUNDS)));
+                place
             }
         };
-        let slot = &mut self.requests[place].1[class];
-        if slot.is_none() && open < MAX_HISTOGRAMS {
-            *slot = Some(Box::new(Histogram::new(requests::BOUNDS)));
-        }
-        slot.as_deref_mut()
+        self.requests[place].1.add(grown, after.1.saturating_sub(before.1) as f64 / 1e9);
+        0
     }
 }
 
@@ -158,6 +164,7 @@ struct Past {
     received_bytes: u64,
     retransmits: u32,
     requests: Option<Box<RequestStats>>,
+    tallies: Vec<Tally>,
 }
 
 impl Past {
@@ -166,6 +173,7 @@ impl Past {
         self.sent_bytes = counters.sent_bytes;
         self.received_bytes = counters.received_bytes;
         self.retransmits = counters.retransmits;
+        self.tallies.clone_from(&counters.tallies);
         if let Some(stats) = counters.requests {
             match &mut self.requests {
                 Some(known) => **known = stats,

@@ -30,7 +30,6 @@ pub mod nat;
 pub mod net;
 pub mod privileges;
 pub mod protobuf;
-pub mod protocols;
 pub mod rules;
 pub mod server;
 pub mod service;

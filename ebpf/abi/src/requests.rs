@@ -64,12 +64,16 @@ pub enum Unparsed {
     Encrypted = 0,
     /// Where its messages begin was lost.
     Lost = 1,
+    /// It was there before it was looked at, and its messages refer to those before.
+    Midway = 2,
+    /// What it says came faster than it was read, or took more memory than it gets.
+    NoRoom = 3,
 }
 
 /// Label values of [`Untimed`], by index.
 pub const UNTIMED_NAMES: [&str; 3] = ["pipelined", "unrecognised", "no_room"];
 /// Label values of [`Unparsed`], by index.
-pub const UNPARSED_NAMES: [&str; 2] = ["encrypted", "lost"];
+pub const UNPARSED_NAMES: [&str; 4] = ["encrypted", "lost", "midway", "no_room"];
 
 /// Answered requests of one connection since it began.
 #[repr(C)]
@@ -84,14 +88,22 @@ pub struct RequestStats {
     pub protocol: u8,
     /// 1 where the connection left HTTP by `101 Switching Protocols`.
     pub upgraded: u8,
+    /// 1 where the connection is not looked at any further.
+    pub given_up: u8,
     /// Always 0.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
 impl RequestStats {
     /// Nothing counted yet, of no protocol.
-    pub const NONE: Self =
-        Self { sum_ns: [0; CLASSES], counts: [[0; BUCKETS]; CLASSES], protocol: 0, upgraded: 0, reserved: [0; 6] };
+    pub const NONE: Self = Self {
+        sum_ns: [0; CLASSES],
+        counts: [[0; BUCKETS]; CLASSES],
+        protocol: 0,
+        upgraded: 0,
+        given_up: 0,
+        reserved: [0; 5],
+    };
 
     /// Counts one request.
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Whole conversations through the entrance that the kernel side uses, cut at every place, and bytes that
 //! are no conversation.
 
+use quoll_ebpf_abi::protocols::http2::Http2Piece;
 use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, PlainLoop, Protocol, Protocols, recognise};
 use quoll_ebpf_abi::requests::CLASSES;
 
@@ -23,6 +24,9 @@ impl Bytes for Slice<'_> {
     }
     fn tail(&self) -> [u8; 8] {
         self.1
+    }
+    fn send(&mut self, _: &Http2Piece, _: &[u8; HEADER]) -> bool {
+        panic!("none of these protocols sends anything")
     }
 }
 
@@ -60,6 +64,7 @@ impl End {
             bytes: Slice(bytes, tail),
             is_decrypted: self.is_decrypted,
             answer_sequence: 0,
+            position: 0,
         };
         let counted = self.exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
         for (total, more) in self.counted.untimed.iter_mut().zip(counted.untimed) {
@@ -241,6 +246,8 @@ fn a_connection_in_its_middle_is_taken_up_at_what_nothing_else_looks_like() {
     assert_eq!(of(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", false), None);
     assert_eq!(of(b"GET / HTTP/1.1\r\n\r\n", true), Some(Protocol::Http1));
     assert_eq!(of(b"EHLO somebody.example\r\n", true), None);
+    assert_eq!(of(&[0, 0, 2, 1, 5, 0, 0, 0, 9, 0x82, 0x84], true), Some(Protocol::Http2));
+    assert_eq!(of(&[0, 0, 2, 1, 5, 0, 0, 0, 8, 0x82, 0x84], true), None);
 }
 
 /// Bad, then good: whatever came before, a new exchange of the same protocol counts.

@@ -19,7 +19,7 @@ use crate::maps::{CLIENTS, CONNECTIONS, ENDED, LISTENED, LISTENERS, count_loss};
 use crate::protocols;
 
 /// `BPF_RB_NO_WAKEUP`: a wake-up per connection costs more than all the rest.
-const NO_WAKEUP: u64 = 1;
+pub const NO_WAKEUP: u64 = 1;
 
 #[inline(always)]
 pub fn now_ns() -> u64 {

@@ -39,6 +39,7 @@ pub static OFFSETS: Offsets = Offsets {
     tcp_snd_una: 0,
     tcp_write_seq: 0,
     tcp_rcv_nxt: 0,
+    tcp_copied_seq: 0,
     task_files: 0,
     task_tgid: 0,
     files_fdt: 0,
@@ -227,6 +228,24 @@ impl<A: Access> Socket<A> {
     pub fn receive_sequence(self) -> u32 {
         self.numbers().get(offset!(tcp_rcv_nxt))
     }
+
+    /// Sequence number of the next byte that the program writes.
+    #[inline(always)]
+    pub fn written_sequence(self) -> u32 {
+        // A FIN takes a number of its own.
+        let is_open = matches!(self.state(), tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT);
+        self.write_sequence().wrapping_sub(!is_open as u32)
+    }
+
+    /// Sequence number of the next byte that the program reads.
+    #[inline(always)]
+    pub fn read_sequence(self) -> u32 {
+        let numbers = self.numbers();
+        let copied: u32 = numbers.get(offset!(tcp_copied_seq));
+        // A FIN behind the last byte is read with it.
+        let is_at_end = numbers.has_fin() && copied == numbers.get::<u32>(offset!(tcp_rcv_nxt));
+        copied.wrapping_sub(is_at_end as u32)
+    }
 }
 
 /// The `struct tcp_sock` of a socket.
@@ -269,11 +288,25 @@ impl<A: Access> Numbers<A> {
         acked.saturating_sub(is_client as u64 + fin as u64)
     }
 
+    /// Bytes that the program wrote and read so far; of a connection that is not closing.
+    #[inline(always)]
+    pub fn moved_bytes(self, is_client: bool) -> (u64, u64) {
+        let unacknowledged = self.write_sequence().wrapping_sub(self.get::<u32>(offset!(tcp_snd_una)));
+        let unread = self.get::<u32>(offset!(tcp_rcv_nxt)).wrapping_sub(self.get::<u32>(offset!(tcp_copied_seq)));
+        let acknowledged = self.get::<u64>(offset!(tcp_bytes_acked)).wrapping_sub(is_client as u64);
+        let received: u64 = self.get(offset!(tcp_bytes_received));
+        (acknowledged.wrapping_add(unacknowledged as u64), received.wrapping_sub(unread as u64))
+    }
+
     /// Payload bytes received in order. `bytes_received` counts the peer's FIN as one byte.
     #[inline(always)]
     pub fn received_bytes(self) -> u64 {
-        let received: u64 = self.get(offset!(tcp_bytes_received));
-        let fin = A::get::<u64>(self.socket, offset!(sock_flags)) & SOCK_DONE != 0;
-        received.saturating_sub(fin as u64)
+        self.get::<u64>(offset!(tcp_bytes_received)).saturating_sub(self.has_fin() as u64)
+    }
+
+    /// Whether the peer's FIN came.
+    #[inline(always)]
+    fn has_fin(self) -> bool {
+        A::get::<u64>(self.socket, offset!(sock_flags)) & SOCK_DONE != 0
     }
 }

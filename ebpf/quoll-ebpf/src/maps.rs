@@ -74,6 +74,10 @@ pub static CLIENTS: LruHashMap<TcpTuple, PeerIdentity> = LruHashMap::with_max_en
 #[map]
 pub static ENDED: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
+/// Header blocks of HTTP/2, for user space to decode; it polls on a timer.
+#[map]
+pub static BLOCKS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
 /// What was lost, by the `LOST_` constants.
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);

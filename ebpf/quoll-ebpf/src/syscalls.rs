@@ -21,12 +21,13 @@ use core::hint::black_box;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user};
 use quoll_ebpf_abi::protocols::dns::message;
+use quoll_ebpf_abi::protocols::http2::Http2Piece;
 use quoll_ebpf_abi::protocols::{Bytes, HEADER, Protocol, Protocols, may_begin};
 use quoll_ebpf_abi::tls::is_record;
 
 use crate::kernel::{Socket, offset, read};
 use crate::maps::{FOLLOWED, FOLLOWED_SLOTS, SCRATCH, Scratch};
-use crate::protocols::{self, dns};
+use crate::protocols::{self, dns, http2};
 use crate::tls;
 
 /// Patched by user space before loading: what is looked at. The verifier leaves out the rest.
@@ -206,22 +207,32 @@ pub struct Data {
     vectors_left: u32,
     /// Behind the last byte, where all are in one piece.
     end: u64,
+    /// The connection, where user space has to tell it from others: its socket, and when it began.
+    pub connection: [u64; 2],
 }
 
 impl Data {
     /// Nothing.
-    pub const NONE: Self = Self { base: 0, left: 0, beyond: 0, vectors: 0, vectors_left: 0, end: 0 };
+    pub const NONE: Self = Self { base: 0, left: 0, beyond: 0, vectors: 0, vectors_left: 0, end: 0, connection: [0; 2] };
 
     /// All in one piece.
     #[inline(always)]
     pub fn plain(base: u64, length: u32) -> Self {
-        Self { base, left: length, beyond: 0, vectors: 0, vectors_left: 0, end: base + length as u64 }
+        Self {
+            base,
+            left: length,
+            beyond: 0,
+            vectors: 0,
+            vectors_left: 0,
+            end: base + length as u64,
+            connection: [0; 2],
+        }
     }
 
     /// By an array of `struct iovec`.
     #[inline(always)]
     fn vectors(vectors: u64, count: u32, length: u32) -> Self {
-        Self { base: 0, left: 0, beyond: length, vectors, vectors_left: count, end: 0 }
+        Self { base: 0, left: 0, beyond: length, vectors, vectors_left: count, end: 0, connection: [0; 2] }
     }
 
     /// By a `struct user_msghdr`: msg_name at 0, msg_iov at 16, msg_iovlen at 24. With the address of the
@@ -305,6 +316,12 @@ impl Bytes for &mut Data {
             return [0; 8];
         }
         read_user(self.end - 8).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool {
+        let [socket, start_ns] = self.connection;
+        http2::send(&Http2Piece { socket, start_ns, ..*piece }, header, self.base)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod http;
 pub mod listeners;
 pub mod requests;
 pub mod resources;
+pub mod rpc;
 pub mod tcp;
 
 use quoll_ebpf_abi::protocols::Protocol;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Box<dyn Collector>> {
     vec![
         Box::new(tcp::Tcp),
         Box::new(http::Http),
+        Box::new(rpc::Rpc),
         Box::new(db::Db),
         Box::new(dns::Dns),
         Box::new(listeners::Listeners::default()),
@@ -67,7 +69,7 @@ pub fn all() -> Vec<Box<dyn Collector>> {
 /// The protocols that are looked at: of those wished for, the ones that a collector shows.
 #[must_use]
 pub fn shown_protocols(wished: &[Protocol], is_on: impl Fn(&str) -> bool) -> Vec<Protocol> {
-    let shown = [("http", http::PROTOCOLS), ("db", db::PROTOCOLS), ("dns", dns::PROTOCOLS)];
+    let shown = [("http", http::PROTOCOLS), ("rpc", rpc::PROTOCOLS), ("db", db::PROTOCOLS), ("dns", dns::PROTOCOLS)];
     let shown = shown.into_iter().filter(|(name, _)| is_on(name)).flat_map(|(_, protocols)| protocols.iter().copied());
     shown.filter(|protocol| wished.contains(protocol)).collect()
 }

@@ -1,4 +1,4 @@
-//! What the collectors of requests share: per edge, reporter and status, timed in the kernel.
+//! What the collectors of requests share: per edge, reporter and status.
 
 use quoll_ebpf_abi::protocols::Protocol;
 
@@ -24,14 +24,13 @@ pub fn collect(
     let mut family = page.family(metric);
     for (key, totals) in world.edges.iter() {
         let mut edge: Option<Labels> = None;
-        for (protocol, histograms) in totals.requests.iter().filter(|(protocol, _)| protocols.contains(protocol)) {
+        for ((protocol, status), histogram) in &totals.requests {
+            let Some(status) = protocol.statuses().get(*status).filter(|_| protocols.contains(protocol)) else {
+                continue;
+            };
             let edge = edge.get_or_insert_with(|| edge_labels(key));
             let labels = if with_system { edge.with("system", protocol.name()) } else { edge.clone() };
-            for (histogram, status) in histograms.iter().zip(protocol.statuses()) {
-                if let Some(histogram) = histogram {
-                    histogram.write(&mut family, &labels.with(label, status));
-                }
-            }
+            histogram.write(&mut family, &labels.with(label, status));
         }
     }
     anyhow::ensure!(world.sees_requests, "the source procfs cannot see requests");
@@ -52,9 +51,8 @@ mod tests {
 
     #[test]
     fn an_edge_and_reporter_takes_at_most_sixty_series() {
-        for metric in
-            [&crate::collectors::http::DURATION, &crate::collectors::db::DURATION, &crate::collectors::dns::DURATION]
-        {
+        use crate::collectors::{db, dns, http, rpc};
+        for metric in [&http::DURATION, &rpc::DURATION, &db::DURATION, &dns::DURATION] {
             assert!(metric.series() * MAX_HISTOGRAMS <= 60, "{}", metric.name);
         }
     }

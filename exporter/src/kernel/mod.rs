@@ -40,6 +40,9 @@ const TLS_CALLS: u32 = 8_192;
 /// Read from an iterator at once; the kernel's own buffer is 8 pages (`kernel/bpf/bpf_iter.c`).
 const READ_BYTES: usize = 64 * 1024;
 
+/// A ring that nobody writes to: a page, of any size that pages have.
+const LEAST_RING_BYTES: u32 = 64 * 1024;
+
 /// What is remembered at most, how large the ring is, and which hooks are used.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -55,7 +58,7 @@ pub struct Settings {
     pub tls_by_perf: bool,
     /// Listening sockets.
     pub listeners: u32,
-    /// Size of the ring of ended connections, a power of two and of pages.
+    /// Size of the ring of ended connections, a power of two and of pages; of HTTP/2's header blocks the same.
     pub ring_bytes: u32,
     /// Attach to raw tracepoints at once, as on kernels that refuse the typed ones.
     pub raw_only: bool,
@@ -86,6 +89,12 @@ impl Settings {
             + map(self.exchanges, size_of::<Exchange>())
             + map(self.listeners, size_of::<Listener>())
             + u64::from(self.ring_bytes)
+            + u64::from(self.block_bytes())
+    }
+
+    /// Size of the ring of header blocks.
+    fn block_bytes(&self) -> u32 {
+        if self.protocols.has(Protocol::Http2) { self.ring_bytes } else { LEAST_RING_BYTES }
     }
 }
 
@@ -159,6 +168,7 @@ pub struct Kernel {
     /// Those for TLS libraries, where they are wished for and can be had.
     tls: Option<Programs>,
     ended: RingBuf<MapData>,
+    blocks: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     skipped: PerCpuArray<MapData, u64>,
     flows: HashMap<MapData, [u8; size_of::<DatagramFlow>()], [u8; size_of::<RequestStats>()]>,
@@ -176,8 +186,10 @@ impl Kernel {
     pub fn load(settings: Settings) -> Result<Self, KernelError> {
         let wished = settings.protocols;
         let simple = Protocols::of(&[Protocol::Http1, Protocol::Dns]);
+        let without_http2 = Protocols { bits: wished.bits & !Protocol::Http2.bit(), ..wished };
         let without_loops = Protocols { bits: wished.bits & simple.bits, follows: 0 };
         let fallbacks = [
+            (without_http2, "this kernel does not let HTTP/2 be seen"),
             (without_loops, "this kernel (before 5.17?) lets only HTTP/1 and DNS over UDP be seen, no databases"),
             (Protocols::default(), "this kernel lets no requests be seen"),
         ];
@@ -217,6 +229,7 @@ impl Kernel {
             .map_max_entries("EXCHANGES", settings.exchanges)
             .map_max_entries("LISTENERS", settings.listeners)
             .map_max_entries("ENDED", settings.ring_bytes)
+            .map_max_entries("BLOCKS", settings.block_bytes())
             .load(OBJECT)?;
 
         let typed = (!settings.raw_only).then_some(&types);
@@ -238,11 +251,12 @@ impl Kernel {
         memory::give_back();
 
         let ended = take_map(&mut ebpf, "ENDED")?;
+        let blocks = take_map(&mut ebpf, "BLOCKS")?;
         let lost = take_map(&mut ebpf, "LOST")?;
         let skipped = take_map(&mut ebpf, "SKIPPED")?;
         let flows = take_map(&mut ebpf, "DATAGRAM_FLOWS")?;
         let queries = take_map(&mut ebpf, "DATAGRAM_QUERIES")?;
-        Ok(Self { ended, lost, skipped, flows, queries, ebpf, tls, connections, listeners, buffer: Vec::new() })
+        Ok(Self { ended, blocks, lost, skipped, flows, queries, ebpf, tls, connections, listeners, buffer: Vec::new() })
     }
 
     /// Hands over every connection that ended since the last call.
@@ -253,6 +267,13 @@ impl Kernel {
             } else if let Ok(record) = bytemuck::try_pod_read_unaligned(&item) {
                 receive(Reported { record, requests: None });
             }
+        }
+    }
+
+    /// Hands over every piece of HTTP/2's header blocks that came since the last call.
+    pub fn drain_blocks(&mut self, mut receive: impl FnMut(&[u8])) {
+        while let Some(item) = self.blocks.next() {
+            receive(&item);
         }
     }
 

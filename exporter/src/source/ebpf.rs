@@ -12,6 +12,7 @@ use quoll_ebpf_abi::{
     ConnectionRecord, DatagramFlow, FLAG_PREEXISTING, ROLE_CLIENT, ROLE_SERVER, RequestStats, skipped_unparsed,
     skipped_untimed, tcp_state,
 };
+use quoll_http2::Connections;
 
 use rustix::thread::CapabilitySet;
 
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::inventory::Inventory;
 use crate::kernel::uprobes::Library;
-use crate::kernel::{Kernel, KernelError, Settings};
+use crate::kernel::{Kernel, KernelError, Reported, Settings};
 use crate::tls::libraries::{Change, FileId, Libraries};
 use crate::tls::{FOLDERS, ROOTS};
 
@@ -38,6 +39,7 @@ pub struct EbpfSource {
     /// Pairs of peers that exchange datagrams.
     datagrams: HashMap<DatagramFlow, Datagrams>,
     hasher: RandomState,
+    http2: Connections,
     /// Those that are used or installed here.
     libraries: Libraries,
     /// Those that are looked into.
@@ -78,6 +80,7 @@ impl EbpfSource {
             libraries: Libraries::default(),
             probed: HashMap::new(),
             refused: HashSet::new(),
+            http2: Connections::default(),
         };
         if source.kernel.tls_needs().is_some() {
             for folder in ROOTS.iter().flat_map(|root| FOLDERS.map(|folder| Path::new(root).join(folder))) {
@@ -151,7 +154,20 @@ impl Source for EbpfSource {
     }
 
     fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
-        self.kernel.drain_ended(|reported| receive(report(&reported.record, reported.requests)));
+        let mut late = Vec::new();
+        self.kernel.drain_ended(|reported| {
+            if speaks_http2(&reported) {
+                late.push(reported);
+            } else {
+                receive(report(&reported.record, reported.requests));
+            }
+        });
+        // All that was said on a connection is in the other ring before the record of its end is in the first.
+        let http2 = &mut self.http2;
+        self.kernel.drain_blocks(|record| http2.record(record));
+        for reported in late {
+            receive(http2_report(http2, &reported));
+        }
     }
 
     fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
@@ -165,9 +181,14 @@ impl Source for EbpfSource {
             })?;
         }
         self.look += 1;
-        let (look, introduced) = (self.look, &mut self.introduced);
+        let (look, introduced, http2) = (self.look, &mut self.introduced, &mut self.http2);
+        http2.begin_look();
         self.kernel.live_connections(|reported| {
-            let mut report = report(&reported.record, reported.requests);
+            let mut report = if speaks_http2(&reported) {
+                http2_report(http2, &reported)
+            } else {
+                report(&reported.record, reported.requests)
+            };
             if is_stranger(&reported.record) {
                 if let Some((owner, process, seen)) = introduced.get_mut(&report.id) {
                     *seen = look;
@@ -181,6 +202,7 @@ impl Source for EbpfSource {
             }
             receive(report);
         })?;
+        http2.end_look();
         introduced.retain(|_, (.., seen)| *seen == look);
         self.datagrams(receive);
         Ok(())
@@ -239,12 +261,29 @@ impl Source for EbpfSource {
 
     fn untimed(&self) -> Vec<Skipped> {
         let reasons = [Untimed::Pipelined, Untimed::Unrecognised, Untimed::NoRoom].map(skipped_untimed);
-        self.skipped(&reasons, &UNTIMED_NAMES)
+        let unrecognised = UNTIMED_NAMES[Untimed::Unrecognised as usize];
+        let own = [(Protocol::Http2, unrecognised, self.http2.given_up().requests)];
+        together(self.skipped(&reasons, &UNTIMED_NAMES), own)
     }
 
     fn unparsed(&self) -> Vec<Skipped> {
-        self.skipped(&[Unparsed::Encrypted, Unparsed::Lost].map(skipped_unparsed), &UNPARSED_NAMES)
+        let reasons = [Unparsed::Encrypted, Unparsed::Lost, Unparsed::Midway, Unparsed::NoRoom].map(skipped_unparsed);
+        let given_up = self.http2.given_up();
+        let own = [(Unparsed::Lost, given_up.lost), (Unparsed::NoRoom, given_up.no_room)];
+        let own = own.map(|(why, count)| (Protocol::Http2, UNPARSED_NAMES[why as usize], count));
+        together(self.skipped(&reasons, &UNPARSED_NAMES), own)
     }
+}
+
+/// Adds what was counted here to what the kernel side counted.
+fn together(mut all: Vec<Skipped>, own: impl IntoIterator<Item = Skipped>) -> Vec<Skipped> {
+    for (protocol, reason, count) in own.into_iter().filter(|(.., count)| *count > 0) {
+        match all.iter_mut().find(|(known, why, _)| (*known, *why) == (protocol, reason)) {
+            Some((.., total)) => *total += count,
+            None => all.push((protocol, reason, count)),
+        }
+    }
+    all
 }
 
 impl EbpfSource {
@@ -274,6 +313,30 @@ fn datagram_report(id: ConnectionId, flow: &DatagramFlow, total: RequestStats, i
         rtt_seconds: None,
         counters: Some(Counters { requests: Some(total), ..Counters::default() }),
     }
+}
+
+fn speaks_http2(reported: &Reported) -> bool {
+    reported.requests.is_some_and(|requests| requests.protocol == Protocol::Http2 as u8)
+}
+
+/// The report of a connection whose requests are known here.
+fn http2_report(connections: &mut Connections, reported: &Reported) -> Report {
+    let Reported { record, requests } = reported;
+    let mut report = report(record, None);
+    let id = (report.id.0, report.id.1);
+    if requests.is_some_and(|requests| requests.given_up == 1) {
+        connections.give_up(id);
+    }
+    let tallies = if record.ended == 1 {
+        let closing_ns = record.connection.closing_ns;
+        connections.ended(id, if closing_ns != 0 { closing_ns } else { record.now_ns })
+    } else {
+        connections.totals(id)
+    };
+    if let Some(counters) = &mut report.counters {
+        counters.tallies = tallies;
+    }
+    report
 }
 
 /// It was there before us, so the kernel side does not know who holds its other end.
@@ -317,6 +380,7 @@ fn report(record: &ConnectionRecord, requests: Option<RequestStats>) -> Report {
             received_bytes: record.received_bytes,
             retransmits: record.retransmits,
             requests,
+            tallies: Vec::new(),
         }),
     }
 }

@@ -11,6 +11,7 @@ use std::net::Ipv6Addr;
 
 use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::Protocol;
+use quoll_http2::Tally;
 
 use rustix::thread::CapabilitySet;
 
@@ -71,7 +72,7 @@ pub enum Phase {
 }
 
 /// Totals since the connection began, where the source sees them.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Counters {
     /// Payload bytes that the peer acknowledged.
     pub sent_bytes: u64,
@@ -81,10 +82,12 @@ pub struct Counters {
     pub retransmits: u32,
     /// Requests.
     pub requests: Option<RequestStats>,
+    /// Requests that the kernel side does not time itself.
+    pub tallies: Vec<Tally>,
 }
 
 /// One report of one end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Report {
     /// Which connection.
     pub id: ConnectionId,

@@ -100,7 +100,7 @@ impl Source for ProcfsSource {
         }
         for report in open.values_mut() {
             ends.introduce(report);
-            receive(*report);
+            receive(report.clone());
         }
         for (id, report) in std::mem::replace(&mut self.open, open) {
             if !self.open.contains_key(&id) {

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use quoll_exporter::agent::{self, AgentConfig, AgentHandle, SourceChoice};
+use quoll_exporter::collectors::requests::BOUNDS;
 use quoll_exporter::config::Config;
 use quoll_exporter::kernel::Settings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -73,7 +74,16 @@ impl Agent {
     /// The first page that satisfies the condition, else the last one within ten seconds: the two
     /// ends of a connection close one after the other.
     pub fn page_when(&self, condition: impl Fn(&Page) -> bool) -> Page {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        self.page_within(Duration::from_secs(10), condition)
+    }
+
+    /// The same on any machine, however busy.
+    pub fn page_at_last(&self, condition: impl Fn(&Page) -> bool) -> Page {
+        self.page_within(Duration::from_secs(60), condition)
+    }
+
+    fn page_within(&self, patience: Duration, condition: impl Fn(&Page) -> bool) -> Page {
+        let deadline = Instant::now() + patience;
         loop {
             let page = self.page();
             if condition(&page) || Instant::now() > deadline {
@@ -117,6 +127,17 @@ impl Page {
         self.0.iter().filter(|(series, _)| is_one(series)).map(|(_, value)| value).sum()
     }
 
+    /// Index of the bucket that a quantile of requests falls into: of those with these labels that came since `before`.
+    pub fn bucket_of_quantile(&self, before: &Self, metric: &str, labels: &[&str], quantile: f64) -> usize {
+        let grown = |name: &str, labels: &[&str]| {
+            let name = format!("{metric}_{name}");
+            self.sum(&name, labels) - before.sum(&name, labels)
+        };
+        let wanted = quantile * grown("count", labels);
+        let below = |bound: &f64| grown("bucket", &[labels, &[format!("le=\"{bound}\"").as_str()]].concat());
+        BOUNDS.iter().position(|bound| below(bound) >= wanted).unwrap_or(BOUNDS.len())
+    }
+
     pub fn has(&self, series: &str) -> bool {
         self.0.contains_key(&format!("quoll_{series}"))
     }
@@ -136,6 +157,11 @@ impl Page {
         let label = format!(",status_class=\"{class}\"");
         self.edge_with("http_request_duration_seconds_count", edge, reporter, &label)
     }
+}
+
+/// Index of the bucket that so many seconds fall into.
+pub fn bucket_of(seconds: f64) -> usize {
+    BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())
 }
 
 /// Connects from a chosen source address.

@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     targets::web_config::TARGET,
     targets::features::TARGET,
     targets::http1::TARGET,
+    targets::http2::TARGET,
     targets::postgres::TARGET,
     targets::mysql::TARGET,
     targets::redis::TARGET,

@@ -3,6 +3,7 @@
 pub mod dns;
 pub mod features;
 pub mod http1;
+pub mod http2;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;

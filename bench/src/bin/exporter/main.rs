@@ -236,7 +236,7 @@ fn requests(args: &Args, load: &mut Load, exporter: &Exporter) -> anyhow::Result
 
 /// Protocols that are looked at alone. With any but the first, a request over HTTP is what it costs the others'
 /// traffic that this one is on.
-const ALONE: [&str; 5] = ["http", "postgresql", "mysql", "redis", "dns"];
+const ALONE: [&str; 6] = ["http", "http2", "postgresql", "mysql", "redis", "dns"];
 
 /// The same requests with each protocol alone, and with none.
 fn by_protocol(args: &Args, load: &mut Load, binary: &Path, rules: &str, report: &mut Report) -> anyhow::Result<()> {
@@ -252,7 +252,7 @@ fn by_protocol(args: &Args, load: &mut Load, binary: &Path, rules: &str, report:
     for protocol in ALONE {
         one(protocol, &["--protocols", protocol])?;
     }
-    one("none", &["--disable", "http", "--disable", "db", "--disable", "dns"])?;
+    one("none", &["--disable", "http", "--disable", "rpc", "--disable", "db", "--disable", "dns"])?;
     drop(counting);
     Ok(())
 }

@@ -37,6 +37,17 @@ pub struct Call<'a, B> {
     pub is_decrypted: bool,
     /// Sequence number in the direction that an answer takes, if this is a request.
     pub answer_sequence: u32,
+    /// The socket's sequence number behind the call's bytes, in their direction; says nothing of decrypted ones.
+    pub position: u32,
+}
+
+/// Where the two directions of a socket stand before its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// Of requests.
+    pub requests: u32,
+    /// Of answers.
+    pub answers: u32,
 }
 
 /// What a call counted besides durations.
@@ -61,6 +72,8 @@ pub struct Exchange {
     lanes: [Lane; 2],
     /// When the request began that is not complete yet; 0 where none is.
     opened_ns: u64,
+    /// When the connection began, where its pieces have to be told from those of others.
+    pub start_ns: u64,
     /// Where the direction of answers stood at the last request.
     mark: u32,
     flags: u8,
@@ -76,6 +89,7 @@ impl Exchange {
         queue: Queue::NEW,
         lanes: [Lane::NEW; 2],
         opened_ns: 0,
+        start_ns: 0,
         mark: 0,
         flags: 0,
         heard: 0,
@@ -106,11 +120,34 @@ impl Exchange {
         self.flags & (FLAG_DECRYPTED | FLAG_ENCRYPTED) == 0
     }
 
+    /// The same with HTTP/2, of a connection that began at `start_ns`; its first bytes are those of the call at
+    /// hand, or it cannot be followed and `beginning` is `None`.
+    #[inline(always)]
+    pub fn take_up_http2(
+        &mut self,
+        is_server: bool,
+        is_decrypted: bool,
+        start_ns: u64,
+        beginning: Option<Beginning>,
+    ) -> Counted {
+        self.take_up(Protocol::Http2, is_server, is_decrypted);
+        self.start_ns = start_ns;
+        let mut counted = Counted::default();
+        match beginning {
+            Some(Beginning { requests, answers }) => {
+                self.lanes[0].stand_at(requests);
+                self.lanes[1].stand_at(answers);
+            }
+            None => self.give_up(Unparsed::Midway, &mut counted),
+        }
+        counted
+    }
+
     /// Whether its messages are followed from call to call, so that none of its calls may be missed.
     #[inline(always)]
     #[must_use]
     pub fn is_framed(&self) -> bool {
-        self.stats.protocol > Protocol::Http2 as u8 && self.flags & FLAG_UNPARSED == 0
+        self.stats.protocol > HTTP1 && self.flags & FLAG_UNPARSED == 0
     }
 
     /// Takes in one call.
@@ -125,7 +162,7 @@ impl Exchange {
         }
         match self.stats.protocol {
             HTTP1 => self.http1(&call, scratch, &mut counted),
-            POSTGRES | MYSQL | REDIS | DNS => self.framed::<S, B>(call, scratch, &mut counted),
+            HTTP2 | POSTGRES | MYSQL | REDIS | DNS => self.framed::<S, B>(call, scratch, &mut counted),
             _ => {}
         }
         counted
@@ -178,7 +215,14 @@ impl Exchange {
         if !is_request && self.flags & FLAG_LOST != 0 {
             return self.find_end(&tail, now_ns, counted);
         }
+        let is_http2 = self.stats.protocol == HTTP2;
         let [requests, answers] = &mut self.lanes;
+        if is_http2 && !call.is_decrypted {
+            let lane = if is_request { &mut *requests } else { &mut *answers };
+            if !lane.go_to(call.position, call.length) {
+                return self.give_up(Unparsed::Lost, counted);
+            }
+        }
         let mut walk = Walk {
             lane: if is_request { requests } else { answers },
             queue: &mut self.queue,
@@ -201,7 +245,10 @@ impl Exchange {
             self.flags |= FLAG_UNPARSED | FLAG_ENCRYPTED;
             return;
         }
-        if is_request {
+        if matches!(outcome, Outcome::Full) {
+            return self.give_up(Unparsed::NoRoom, counted);
+        }
+        if is_request || is_http2 {
             self.ask(now_ns, answer_sequence, asked, opens, counted);
             if !matches!(outcome, Outcome::Done) {
                 self.give_up(Unparsed::Lost, counted);
@@ -263,6 +310,7 @@ impl Exchange {
     fn give_up(&mut self, why: Unparsed, counted: &mut Counted) {
         counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
         counted.unparsed = Some(why);
+        self.stats.given_up = 1;
         self.flags |= FLAG_UNPARSED;
     }
 
@@ -305,6 +353,7 @@ impl Exchange {
 /// Requests without an answer that are timed at a connection's end.
 const MAX_UNANSWERED: u32 = 16;
 const HTTP1: u8 = Protocol::Http1 as u8;
+const HTTP2: u8 = Protocol::Http2 as u8;
 const POSTGRES: u8 = Protocol::Postgres as u8;
 const MYSQL: u8 = Protocol::Mysql as u8;
 const REDIS: u8 = Protocol::Redis as u8;

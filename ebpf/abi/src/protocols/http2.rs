@@ -1,19 +1,23 @@
-//! Finds the frames of HTTP/2 in a stream of bytes that comes in any cuts (RFC 9113 section 4), and says
-//! which of them are wanted: those that carry header blocks, and resets of streams.
+//! HTTP/2: finds the frames that matter in what is said (RFC 9113 section 4), those with header blocks and
+//! resets of streams, and says that they are to be sent to user space, which keeps the state that these need.
 //!
 //! Everything else is stepped over by its length. `DATA` holds what is nobody's business. `SETTINGS` is not
 //! needed either: an encoder says itself, within a header block, how large its table is (RFC 7541 section
 //! 4.2). Streams that `GOAWAY` refuses end with their connection.
+//!
+//! A connection is followed from its first byte or not at all, since each header block refers to those before.
+//! Of one that is met later, no more is recognised than that it is HTTP/2 ([`is_within`]).
 
-use super::HEADER;
+use super::{Event, Framing, HEADER, Lane, Step};
 
 /// How a client begins (RFC 9113 section 3.4); the first [`HEADER`] bytes are looked at.
 pub const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Length, type, flags and stream of a frame (RFC 9113 section 4.1).
 pub const FRAME_HEAD_BYTES: usize = 9;
-const HEAD_ROOM: usize = 24;
-/// Bytes of a wanted frame's payload that travel in one record.
-pub const PIECE_BYTES: usize = 4096;
+/// Bytes of a frame's payload that travel in one record.
+pub const PIECE_BYTES: usize = 1024;
+/// The largest frame that every receiver takes (RFC 9113 section 4.2).
+const USUAL_FRAME_BYTES: u32 = 16_384;
 
 /// Types of frames (RFC 9113 section 6).
 #[expect(missing_docs, reason = "each name is the standard's own")]
@@ -25,124 +29,94 @@ pub mod frame_type {
     pub const CONTINUATION: u8 = 9;
 }
 
-/// The stream does not begin as HTTP/2 must.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotHttp2;
+/// Label values of gRPC's statuses, by the number that `grpc-status` carries (`doc/statuscodes.md` of gRPC).
+pub const GRPC_STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
-/// What the next bytes of a direction are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// So many that say nothing.
-    Skip(u32),
-    /// So many of a wanted frame's payload.
-    Wanted(u32),
-    /// So many of a frame's head, from this place in it on.
-    Head {
-        /// Bytes of the head that are there already.
-        from: usize,
-        /// Bytes that it lacks.
-        missing: u32,
-    },
-}
+/// Where a direction stands, in [`Lane::state`]: nothing was seen.
+const UNBEGUN: u32 = 0;
+/// The preface was seen.
+const PREFACED: u32 = 1;
+/// The first frame was seen, which is `SETTINGS`.
+const BEGUN: u32 = 2;
 
-/// Where one direction of a connection stands.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct Http2Direction {
-    /// Bytes left of the preface or of the current frame's payload.
-    pub left: u32,
-    /// The socket's sequence number after the last message.
-    pub position: u32,
-    /// Records sent so far.
-    pub pieces: u32,
-    /// Bytes of the next frame's head that are in `head`.
-    pub head_bytes: u8,
-    /// 1 where the current frame is wanted.
-    pub is_wanted: u8,
-    /// 1 where `head` belongs to a wanted frame of which nothing has been sent yet.
-    pub is_head_due: u8,
-    /// 1 once the first frame has been seen, which is `SETTINGS`.
-    pub has_begun: u8,
-    /// 1 where the client's frames go.
-    pub is_request: u8,
-    /// Always 0.
-    pub reserved: [u8; 3],
-    /// The last frame's head, and room behind it: the kernel's verifier knows no better than that a read of up to
-    /// 16 bytes begins at any of its bytes.
-    pub head: [u8; HEAD_ROOM],
-}
+/// See the module. Of the lane, `left` counts the pieces that were sent.
+#[derive(Debug)]
+pub struct Http2;
 
-impl Http2Direction {
-    /// Nothing so far.
-    pub const UNBEGUN: Self = Self {
-        left: 0,
-        position: 0,
-        pieces: 0,
-        head_bytes: 0,
-        is_wanted: 0,
-        is_head_due: 0,
-        has_begun: 0,
-        is_request: 0,
-        reserved: [0; 3],
-        head: [0; HEAD_ROOM],
-    };
-
-    /// Of the client's direction: whether not even the preface has been seen.
+impl Framing for Http2 {
     #[inline(always)]
-    #[must_use]
-    pub fn is_before_preface(&self) -> bool {
-        self.is_request == 1 && self.has_begun == 0 && self.left == PREFACE.len() as u32
-    }
-
-    /// What comes next.
-    #[inline(always)]
-    #[must_use]
-    pub fn next(&self) -> Next {
-        if self.left > 0 {
-            return if self.is_wanted == 1 { Next::Wanted(self.left) } else { Next::Skip(self.left) };
+    fn step(lane: &mut Lane, is_request: bool, header: &[u8; HEADER], available: u32) -> Step {
+        if is_request && lane.state == UNBEGUN {
+            if available < HEADER as u32 {
+                return Step::HOLD;
+            }
+            lane.state = PREFACED;
+            return if begins_with_preface(header) {
+                Step::new(PREFACE.len() as u32, Event::Nothing)
+            } else {
+                Step::BAD
+            };
         }
-        let from = self.head_bytes as usize;
-        Next::Head { from, missing: (FRAME_HEAD_BYTES - if from < FRAME_HEAD_BYTES { from } else { 0 }) as u32 }
-    }
-
-    /// Takes so many bytes, at most as many as [`Self::next`] says, of a preface or payload.
-    #[inline(always)]
-    pub fn advance(&mut self, count: u32) {
-        self.left = self.left.wrapping_sub(count);
-    }
-
-    /// Takes the head of a frame, whole in `head`.
-    ///
-    /// # Errors
-    /// Where it cannot be the first of a stream, or carries a header block of no stream.
-    #[inline(always)]
-    pub fn take_head(&mut self) -> Result<(), NotHttp2> {
-        let [l2, l1, l0, kind, _, s3, s2, s1, s0, ..] = self.head;
-        let wanted = matches!(
+        if available < FRAME_HEAD_BYTES as u32 {
+            return Step::HOLD;
+        }
+        let [l2, l1, l0, kind, _, s3, s2, s1, s0, ..] = *header;
+        let length = (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
+        let take = FRAME_HEAD_BYTES as u32 + length;
+        if lane.state != BEGUN && kind != frame_type::SETTINGS {
+            return Step::BAD;
+        }
+        lane.state = BEGUN;
+        let matters = matches!(
             kind,
             frame_type::HEADERS | frame_type::RST_STREAM | frame_type::PUSH_PROMISE | frame_type::CONTINUATION
         );
-        let is_of_no_stream = s3 & 0x7f | s2 | s1 | s0 == 0;
-        if self.has_begun == 0 && kind != frame_type::SETTINGS || wanted && is_of_no_stream {
-            return Err(NotHttp2);
+        if !matters {
+            return Step::new(take, Event::Nothing);
         }
-        self.has_begun = 1;
-        self.head_bytes = 0;
-        self.left = (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
-        self.is_wanted = wanted as u8;
-        self.is_head_due = wanted as u8;
-        Ok(())
+        if s3 & 0x7f | s2 | s1 | s0 == 0 { Step::BAD } else { Step::new(take, Event::Sends) }
+    }
+}
+
+impl Lane {
+    /// Of a direction that stands at this sequence number of its socket, before its first byte.
+    #[inline(always)]
+    pub(super) fn stand_at(&mut self, position: u32) {
+        self.position = position;
     }
 
-    /// Steps over bytes that nobody saw; gives whether they can only have been part of what is not wanted.
+    /// Goes to where a call of `length` bytes ended. Bytes that went by unseen before it (by sendfile, io_uring,
+    /// or in a call that was missed) are of no consequence within what is stepped over. False where they are.
     #[inline(always)]
-    #[must_use]
-    pub fn skip_unseen(&mut self, count: u32) -> bool {
-        if self.is_wanted == 1 || count > self.left {
+    pub(super) fn go_to(&mut self, position: u32, length: u32) -> bool {
+        let moved = position.wrapping_sub(self.position);
+        self.position = position;
+        let unseen = moved.wrapping_sub(length);
+        if unseen == 0 {
+            return true;
+        }
+        if self.wanted != 0 || self.held_bytes != 0 || unseen > self.skip {
             return false;
         }
-        self.left -= count;
+        self.skip -= unseen;
         true
     }
 }
@@ -150,17 +124,23 @@ impl Http2Direction {
 /// Whether a server's first message begins with the frame that it must begin with (RFC 9113 section 3.4):
 /// `SETTINGS` of no stream, not an acknowledgement, with a whole number of settings.
 #[inline(always)]
-#[must_use]
-pub fn begins_with_settings(head: &[u8; HEADER], length: u32) -> bool {
+fn begins_with_settings(head: &[u8; HEADER], length: u32) -> bool {
     length >= FRAME_HEAD_BYTES as u32
         && matches!(head, [0, 0, payload, frame_type::SETTINGS, 0, 0, 0, 0, 0, ..] if payload % 6 == 0)
 }
 
 /// Whether a client's first bytes are the preface, as far as they are looked at.
 #[inline(always)]
+fn begins_with_preface(head: &[u8; HEADER]) -> bool {
+    let [p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15, ..] = PREFACE;
+    *head == [p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15]
+}
+
+/// Whether a call may begin HTTP/2 or be within it.
+#[inline(always)]
 #[must_use]
-pub fn begins_with_preface(head: &[u8; HEADER]) -> bool {
-    PREFACE.starts_with(head)
+pub fn may_begin(head: &[u8; HEADER], length: u32) -> bool {
+    begins(head, length, true) || begins(head, length, false) || is_within(head, length)
 }
 
 /// Whether a call of the client's, or of the server's, begins HTTP/2.
@@ -170,26 +150,24 @@ pub fn begins(head: &[u8; HEADER], length: u32, is_request: bool) -> bool {
     if is_request { begins_with_preface(head) } else { begins_with_settings(head, length) }
 }
 
-/// Both directions of one connection; the map's key is the address of its `struct sock`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct Http2State {
-    /// When the connection began.
-    pub start_ns: u64,
-    /// What this end writes.
-    pub outgoing: Http2Direction,
-    /// What it reads.
-    pub incoming: Http2Direction,
+/// Whether a call begins with a frame that only HTTP/2 has: `HEADERS` of a client's stream with a whole block,
+/// not longer than the call, whose first field is an indexed one, as `:method` and `:status` always are.
+#[inline(always)]
+#[must_use]
+pub fn is_within(head: &[u8; HEADER], length: u32) -> bool {
+    const END_HEADERS: u8 = 4;
+    const END_STREAM: u8 = 1;
+    let [0, l1, l0, frame_type::HEADERS, flags, s3, _, _, s0, field, ..] = *head else { return false };
+    let payload = (l1 as u32) << 8 | l0 as u32;
+    flags & !END_STREAM == END_HEADERS
+        && s3 < 0x80
+        && s0 & 1 == 1
+        && field >= 0x80
+        && payload <= USUAL_FRAME_BYTES
+        && FRAME_HEAD_BYTES as u32 + payload <= length
 }
 
-impl Http2State {
-    /// Nothing so far.
-    pub const UNBEGUN: Self =
-        Self { start_ns: 0, outgoing: Http2Direction::UNBEGUN, incoming: Http2Direction::UNBEGUN };
-}
-
-/// The head of a record that carries a piece of a wanted frame; [`FRAME_HEAD_BYTES`] and `length` bytes of
+/// The head of a record that carries a piece of a frame; [`FRAME_HEAD_BYTES`] and `length` bytes of
 /// payload follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,105 +189,72 @@ pub struct Http2Piece {
     pub is_head: u8,
 }
 
+impl Http2Piece {
+    /// Of no connection.
+    pub(super) const NONE: Self =
+        Self { socket: 0, start_ns: 0, time_ns: 0, sequence: 0, length: 0, is_request: 0, is_head: 0 };
+}
+
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
-    use std::vec;
-    use std::vec::Vec;
 
-    fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, (payload.len() >> 8) as u8, payload.len() as u8, kind, 4];
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend(payload);
-        bytes
-    }
-
-    /// Wanted payloads with their heads, as the kernel side would send them from messages of these lengths.
-    fn walk(bytes: &[u8], lengths: &[usize]) -> Result<Vec<u8>, NotHttp2> {
-        let mut direction = Http2Direction { left: PREFACE.len() as u32, ..Default::default() };
-        let mut sent = Vec::new();
-        let mut rest = bytes;
-        for length in lengths.iter().cycle() {
-            let (mut message, after) = rest.split_at((*length).min(rest.len()));
-            rest = after;
-            while !message.is_empty() {
-                let next = direction.next();
-                let (Next::Skip(most) | Next::Wanted(most) | Next::Head { missing: most, .. }) = next;
-                let (taken, after) = message.split_at((most as usize).min(message.len()));
-                message = after;
-                match next {
-                    Next::Head { from, missing } => {
-                        direction.head[from..from + taken.len()].copy_from_slice(taken);
-                        direction.head_bytes += taken.len() as u8;
-                        if taken.len() == missing as usize {
-                            direction.take_head()?;
-                            if direction.is_wanted == 1 {
-                                sent.extend(&direction.head[..FRAME_HEAD_BYTES]);
-                            }
-                        }
-                    }
-                    Next::Wanted(_) => {
-                        sent.extend(taken);
-                        direction.advance(taken.len() as u32);
-                    }
-                    Next::Skip(_) => direction.advance(taken.len() as u32),
-                }
-            }
-            if rest.is_empty() {
-                break;
-            }
-        }
-        Ok(sent)
-    }
-
-    #[test]
-    fn wanted_frames_are_found_however_the_bytes_are_cut() {
-        let wanted = [frame(1, 1, b"headers"), frame(9, 1, b""), frame(3, 1, &[0, 0, 0, 8]), frame(1, 3, &[7; 300])];
-        let [headers, continuation, reset, large] = &wanted;
-        let settings = frame(4, 0, &[0; 12]);
-        let data = frame(0, 1, &[1; 1000]);
-        let parts = [&PREFACE[..], &settings, headers, continuation, &data, reset, &frame(8, 0, &[0; 4]), large, &data];
-        let bytes = parts.concat();
-        for length in 1..40 {
-            assert_eq!(walk(&bytes, &[length]).unwrap(), wanted.concat(), "messages of {length} bytes");
-        }
-        assert_eq!(walk(&bytes, &[9, 1, 100, 7]).unwrap(), wanted.concat());
-        assert_eq!(walk(&bytes, &[bytes.len()]).unwrap(), wanted.concat());
+    fn head(bytes: &[u8]) -> [u8; HEADER] {
+        let mut head = [0; HEADER];
+        head[..bytes.len()].copy_from_slice(bytes);
+        head
     }
 
     #[test]
     fn a_stream_that_does_not_begin_with_settings_is_refused() {
-        let bytes = [&PREFACE[..], &frame(1, 1, b"x")].concat();
-        assert_eq!(walk(&bytes, &[1000]), Err(NotHttp2));
-        let of_no_stream = [&PREFACE[..], &frame(4, 0, b""), &frame(1, 0, b"x")].concat();
-        assert_eq!(walk(&of_no_stream, &[1000]), Err(NotHttp2));
+        let settings = head(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        let headers = head(&[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x82]);
+        let mut lane = Lane::NEW;
+        assert_eq!(Http2::step(&mut lane, true, &head(&PREFACE[..HEADER]), 16), Step::new(24, Event::Nothing));
+        assert_eq!(Http2::step(&mut lane, true, &headers, 16), Step::BAD);
+        let mut lane = Lane::NEW;
+        assert_eq!(Http2::step(&mut lane, false, &headers, 16), Step::BAD);
+        assert_eq!(Http2::step(&mut lane, false, &settings, 9), Step::new(9, Event::Nothing));
+        assert_eq!(Http2::step(&mut lane, false, &headers, 9), Step::new(10, Event::Sends));
+        assert_eq!(Http2::step(&mut lane, false, &head(&[0, 0, 1, 1, 4, 0, 0, 0, 0]), 9), Step::BAD, "of no stream");
+        assert_eq!(Http2::step(&mut lane, false, &headers, 8), Step::HOLD);
     }
 
     #[test]
-    fn unseen_bytes_are_stepped_over_within_data_only() {
-        let mut direction = Http2Direction { left: 100, ..Default::default() };
-        assert!(direction.skip_unseen(60));
-        assert!(!direction.skip_unseen(41));
-        assert!(direction.skip_unseen(40));
-        assert!(!direction.skip_unseen(1), "a head may have been among them");
-        let mut wanted = Http2Direction { left: 100, is_wanted: 1, ..Default::default() };
-        assert!(!wanted.skip_unseen(1));
+    fn unseen_bytes_are_stepped_over_within_what_does_not_matter_only() {
+        let mut lane = Lane { skip: 100, ..Lane::NEW };
+        lane.stand_at(u32::MAX - 9);
+        assert!(lane.go_to(60, 10), "the number wraps around");
+        assert_eq!(lane.skip, 40);
+        assert!(lane.go_to(110, 10));
+        assert!(!lane.go_to(121, 10), "a head may have been among them");
+        let mut wanted = Lane { wanted: 100, skip: 5, ..Lane::NEW };
+        assert!(wanted.go_to(10, 10));
+        assert!(!wanted.go_to(21, 10));
+        let mut held = Lane { held_bytes: 3, skip: 5, ..Lane::NEW };
+        assert!(!held.go_to(11, 10));
     }
 
     #[test]
     fn both_beginnings_are_recognised() {
-        let head = |bytes: &[u8]| {
-            let mut head = [0; HEADER];
-            head[..bytes.len()].copy_from_slice(bytes);
-            head
-        };
-        assert!(begins_with_preface(&head(&PREFACE[..HEADER])));
-        assert!(!begins_with_preface(&head(b"GET / HTTP/1.1\r\n")));
-        assert!(begins_with_settings(&head(&[0, 0, 18, 4, 0, 0, 0, 0, 0, 9]), 27));
-        assert!(!begins_with_settings(&head(&[0, 0, 0, 4, 0, 0, 0, 0]), 8));
+        assert!(begins(&head(&PREFACE[..HEADER]), 24, true));
+        assert!(!begins(&head(b"GET / HTTP/1.1\r\n"), 24, true));
+        assert!(begins(&head(&[0, 0, 18, 4, 0, 0, 0, 0, 0, 9]), 27, false));
+        assert!(!begins(&head(&[0, 0, 0, 4, 0, 0, 0, 0]), 8, false));
         for other in [[0, 0, 17, 4, 0, 0, 0, 0, 0], [0, 0, 0, 4, 1, 0, 0, 0, 0], [1, 0, 18, 4, 0, 0, 0, 0, 0]] {
-            assert!(!begins_with_settings(&head(&other), 27), "{other:?}");
+            assert!(!begins(&head(&other), 27, false), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_met_midway_is_known_by_a_whole_header_block() {
+        let request = [0, 0, 5, 1, 5, 0, 0, 1, 7, 0x83, 0x86];
+        assert!(is_within(&head(&request), 14));
+        assert!(!is_within(&head(&request), 13), "longer than the call");
+        for (place, value) in [(0, 1), (3, 0), (4, 1), (4, 12), (5, 0x80), (8, 6), (9, 0x40)] {
+            let mut other = request;
+            other[place] = value;
+            assert!(!is_within(&head(&other), 100), "{other:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each protocol has a file here with all that it knows of bytes. Those whose messages carry their
 //! lengths implement [`Framing`] and are followed by a [`Walk`] from message to message, however the calls
-//! cut them; HTTP/1.1 is recognised by the first bytes of calls ([`http1`]), DNS by its whole header
+//! cut them; of HTTP/2 this finds what user space has to see. HTTP/1.1 is recognised by the first bytes of calls ([`http1`]), DNS by its whole header
 //! ([`dns`]).
 //!
 //! [`Exchange`] is the state per connection and bounded; [`Exchange::call`] is the one entrance for a call's
@@ -17,8 +17,8 @@ pub mod postgres;
 pub mod redis;
 mod walk;
 
-pub use exchange::{Call, Counted, Exchange};
-pub use walk::{Bytes, Event, Framing, HEADER, Lane, MAX_STEPS, Outcome, PlainLoop, Step, Steps, Walk};
+pub use exchange::{Beginning, Call, Counted, Exchange};
+pub use walk::{Bytes, Event, Framing, HEADER, Lane, Outcome, PlainLoop, Step, Steps, Walk};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +26,7 @@ pub use walk::{Bytes, Event, Framing, HEADER, Lane, MAX_STEPS, Outcome, PlainLoo
 pub enum Protocol {
     /// HTTP/1.0 and 1.1.
     Http1 = 1,
-    /// HTTP/2, gRPC among it.
+    /// HTTP/2; what it carries counts as HTTP or gRPC.
     Http2 = 2,
     /// PostgreSQL, protocol 3.
     Postgres = 3,
@@ -36,14 +36,17 @@ pub enum Protocol {
     Redis = 5,
     /// DNS over UDP and TCP.
     Dns = 6,
+    /// gRPC; no connection speaks it but by HTTP/2.
+    Grpc = 7,
 }
 
 /// One more than the largest index of a protocol.
-pub const PROTOCOLS: usize = 7;
+pub const PROTOCOLS: usize = 8;
 
 impl Protocol {
     /// All.
-    pub const ALL: [Self; 6] = [Self::Http1, Self::Http2, Self::Postgres, Self::Mysql, Self::Redis, Self::Dns];
+    pub const ALL: [Self; 7] =
+        [Self::Http1, Self::Http2, Self::Postgres, Self::Mysql, Self::Redis, Self::Dns, Self::Grpc];
 
     /// The protocol of an index.
     #[must_use]
@@ -61,16 +64,18 @@ impl Protocol {
             Self::Mysql => "mysql",
             Self::Redis => "redis",
             Self::Dns => "dns",
+            Self::Grpc => "grpc",
         }
     }
 
     /// Label values of its statuses, by index; empty ones never occur.
     #[must_use]
-    pub fn statuses(self) -> [&'static str; crate::requests::CLASSES] {
+    pub fn statuses(self) -> &'static [&'static str] {
         match self {
-            Self::Http1 | Self::Http2 => http1::STATUSES,
-            Self::Postgres | Self::Mysql | Self::Redis => ["ok", "error", "", "", "none"],
-            Self::Dns => dns::STATUSES,
+            Self::Http1 | Self::Http2 => &http1::STATUSES,
+            Self::Postgres | Self::Mysql | Self::Redis => &["ok", "error", "", "", "none"],
+            Self::Dns => &dns::STATUSES,
+            Self::Grpc => &http2::GRPC_STATUSES,
         }
     }
 
@@ -121,6 +126,7 @@ impl Protocols {
 #[must_use]
 pub fn may_begin(protocols: Protocols, head: &[u8; HEADER], length: u32) -> bool {
     (protocols.has(Protocol::Http1) && http1::may_begin(head, length))
+        || (protocols.has(Protocol::Http2) && http2::may_begin(head, length))
         || (protocols.has(Protocol::Redis) && redis::begins(head, length))
         || (protocols.has(Protocol::Postgres) && postgres::may_begin(head, length))
         || (protocols.has(Protocol::Mysql) && mysql::may_begin(head, length))
@@ -136,6 +142,9 @@ pub fn may_begin(protocols: Protocols, head: &[u8; HEADER], length: u32) -> bool
 pub fn recognise(protocols: Protocols, head: &[u8; HEADER], length: u32, is_request: bool) -> Option<Protocol> {
     if protocols.has(Protocol::Http1) && http1::begins(head, length) {
         return Some(Protocol::Http1);
+    }
+    if protocols.has(Protocol::Http2) && (http2::begins(head, length, is_request) || http2::is_within(head, length)) {
+        return Some(Protocol::Http2);
     }
     if protocols.has(Protocol::Redis) && is_request && redis::begins(head, length) {
         return Some(Protocol::Redis);

@@ -1,10 +1,11 @@
 //! Follows messages that carry their lengths, from header to header, however calls cut them.
 //!
-//! Bounded: one call costs at most [`MAX_STEPS`] headers, and what is remembered between calls is a
-//! [`Lane`] per direction. Payload is skipped and never read.
+//! Bounded: one call costs at most 512 headers, with HTTP/2 4,096, and what is remembered between calls is a
+//! [`Lane`] per direction. Payload is skipped and never read, but for that of HTTP/2's header blocks.
 
 use super::Protocol;
 use super::dns::Dns;
+use super::http2::{FRAME_HEAD_BYTES, Http2, Http2Piece, PIECE_BYTES};
 use super::mysql::Mysql;
 use super::postgres::Postgres;
 use super::redis::Redis;
@@ -14,7 +15,9 @@ use crate::requests::{Answered, Queue, RequestStats};
 pub const HEADER: usize = 16;
 
 /// Headers and pieces of one call at most.
-pub const MAX_STEPS: u32 = 512;
+const MAX_STEPS: u32 = 512;
+/// The same with HTTP/2, whose servers put many small frames of many streams into one call: 36 KiB of the smallest.
+const MAX_STEPS_HTTP2: u32 = 4096;
 
 /// What is remembered of one direction between two calls.
 #[repr(C)]
@@ -31,11 +34,15 @@ pub struct Lane {
     pub left: u32,
     /// The protocol's own.
     pub state: u32,
+    /// Payload bytes that are to be sent before what is skipped.
+    pub wanted: u32,
+    /// The socket's sequence number after the last call, where the protocol needs to know of every byte.
+    pub position: u32,
 }
 
 impl Lane {
     /// At the beginning of a message.
-    pub const NEW: Self = Self { held: [0; HEADER], held_bytes: 0, skip: 0, left: 0, state: 0 };
+    pub const NEW: Self = Self { held: [0; HEADER], held_bytes: 0, skip: 0, left: 0, state: 0, wanted: 0, position: 0 };
 }
 
 /// What a header means.
@@ -51,6 +58,8 @@ pub enum Event {
     Answers,
     /// What follows is encrypted.
     Encrypted,
+    /// This message is to be sent to user space.
+    Sends,
     /// More bytes are needed.
     Hold,
     /// This is not the protocol, or not the beginning of a message.
@@ -108,6 +117,9 @@ pub trait Bytes {
     fn next(&mut self) -> bool;
     /// The call's last eight bytes, where they are in one piece; else zero.
     fn tail(&self) -> [u8; 8];
+    /// Sends the next `piece.length` bytes of the current piece to user space, behind the head of their frame, with
+    /// which `header` begins. False where there is no room.
+    fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool;
 }
 
 /// Where a walk stands.
@@ -121,6 +133,8 @@ pub enum Outcome {
     Encrypted,
     /// This is no header.
     Lost,
+    /// What was to be sent found no room.
+    Full,
 }
 
 /// A walk over the bytes of one call.
@@ -152,7 +166,7 @@ pub struct Walk<'a, B> {
     pub outcome: Outcome,
 }
 
-/// Makes the steps of a walk: at most [`MAX_STEPS`], until one says that it was the last.
+/// Makes the steps of a walk: at most [`Walk::most_steps`], until one says that it was the last.
 pub trait Steps {
     /// Makes them.
     fn run<B: Bytes>(walk: &mut Walk<'_, B>);
@@ -164,7 +178,7 @@ pub struct PlainLoop;
 
 impl Steps for PlainLoop {
     fn run<B: Bytes>(walk: &mut Walk<'_, B>) {
-        for _ in 0..MAX_STEPS {
+        for _ in 0..walk.most_steps() {
             if !walk.step() {
                 return;
             }
@@ -173,6 +187,13 @@ impl Steps for PlainLoop {
 }
 
 impl<B: Bytes> Walk<'_, B> {
+    /// Steps of this walk at most.
+    #[inline(always)]
+    #[must_use]
+    pub fn most_steps(&self) -> u32 {
+        if self.stats.protocol == Protocol::Http2 as u8 { MAX_STEPS_HTTP2 } else { MAX_STEPS }
+    }
+
     /// One header or one piece. False where there is no more to do.
     #[inline(always)]
     pub fn step(&mut self) -> bool {
@@ -182,65 +203,93 @@ impl<B: Bytes> Walk<'_, B> {
 
     #[inline(always)]
     fn advance(&mut self) -> Outcome {
-        let left = self.bytes.left();
+        let mut left = self.bytes.left();
         if left == 0 {
             return if self.bytes.next() { Outcome::Going } else { Outcome::Done };
         }
-        if self.lane.skip != 0 {
-            let skipped = self.lane.skip.min(left);
-            self.lane.skip -= skipped;
-            self.bytes.advance(skipped);
-            return Outcome::Going;
-        }
-        let held = self.lane.held_bytes & (HEADER as u32 - 1);
-        let Some(header) = self.scratch.first_chunk_mut::<HEADER>() else { return Outcome::Lost };
-        *header = self.lane.held;
-        let fresh = left.min(HEADER as u32 - held);
-        let Some(into) = self.scratch.get_mut(held as usize..) else { return Outcome::Lost };
-        if !self.bytes.read(fresh, into) {
-            return Outcome::Lost;
-        }
-        let available = held + fresh;
-        let Some(header) = self.scratch.first_chunk::<HEADER>() else { return Outcome::Lost };
-        let step = step(self.stats.protocol, self.lane, self.is_request, header, available);
-        match step.event {
-            Event::Bad => return Outcome::Lost,
-            Event::Hold => {
-                self.lane.held = *header;
-                self.lane.held_bytes = available;
-                self.bytes.advance(fresh);
-                return if available < HEADER as u32 { Outcome::Going } else { Outcome::Lost };
+        let mut wanted = self.lane.wanted;
+        let is_head = wanted == 0;
+        if is_head {
+            if self.lane.skip != 0 {
+                let skipped = self.lane.skip.min(left);
+                self.lane.skip -= skipped;
+                self.bytes.advance(skipped);
+                return Outcome::Going;
             }
-            Event::Encrypted => return Outcome::Encrypted,
-            Event::Nothing => {}
-            Event::Opens => self.opens = true,
-            Event::Asks => self.asked += 1,
-            Event::Answers => match self.queue.answer() {
-                Answered::Since(began_ns) => self.stats.observe(step.class, self.now_ns.saturating_sub(began_ns)),
-                Answered::Beyond => self.beyond += 1,
-                // What overtook its request is counted with that.
-                Answered::Nothing => {}
-            },
+            let held = self.lane.held_bytes & (HEADER as u32 - 1);
+            let Some(header) = self.scratch.first_chunk_mut::<HEADER>() else { return Outcome::Lost };
+            *header = self.lane.held;
+            let fresh = left.min(HEADER as u32 - held);
+            let Some(into) = self.scratch.get_mut(held as usize..) else { return Outcome::Lost };
+            if !self.bytes.read(fresh, into) {
+                return Outcome::Lost;
+            }
+            let available = held + fresh;
+            let Some(header) = self.scratch.first_chunk::<HEADER>() else { return Outcome::Lost };
+            let step = step(self.stats.protocol, self.lane, self.is_request, header, available);
+            match step.event {
+                Event::Bad => return Outcome::Lost,
+                Event::Hold => {
+                    self.lane.held = *header;
+                    self.lane.held_bytes = available;
+                    self.bytes.advance(fresh);
+                    return if available < HEADER as u32 { Outcome::Going } else { Outcome::Lost };
+                }
+                Event::Encrypted => return Outcome::Encrypted,
+                Event::Nothing | Event::Sends => {}
+                Event::Opens => self.opens = true,
+                Event::Asks => self.asked += 1,
+                Event::Answers => match self.queue.answer() {
+                    Answered::Since(began_ns) => self.stats.observe(step.class, self.now_ns.saturating_sub(began_ns)),
+                    Answered::Beyond => self.beyond += 1,
+                    // What overtook its request is counted with that.
+                    Answered::Nothing => {}
+                },
+            }
+            if held != 0 {
+                self.lane.held = [0; HEADER];
+                self.lane.held_bytes = 0;
+            }
+            let is_sent = matches!(step.event, Event::Sends);
+            let take = if is_sent { FRAME_HEAD_BYTES as u32 } else { step.take }.saturating_sub(held);
+            let here = take.min(left);
+            self.bytes.advance(here);
+            if !is_sent {
+                self.lane.skip = take - here;
+                return Outcome::Going;
+            }
+            left -= here;
+            wanted = step.take.saturating_sub(FRAME_HEAD_BYTES as u32);
         }
-        if held != 0 {
-            self.lane.held = [0; HEADER];
-            self.lane.held_bytes = 0;
+        let count = wanted.min(left).min(PIECE_BYTES as u32);
+        let piece = Http2Piece {
+            time_ns: self.now_ns,
+            sequence: self.lane.left,
+            length: count as u16,
+            is_request: self.is_request as u8,
+            is_head: is_head as u8,
+            ..Http2Piece::NONE
+        };
+        let Some(header) = self.scratch.first_chunk::<HEADER>() else { return Outcome::Lost };
+        if !self.bytes.send(&piece, header) {
+            return Outcome::Full;
         }
-        let take = step.take.saturating_sub(held);
-        let here = take.min(left);
-        self.bytes.advance(here);
-        self.lane.skip = take - here;
+        self.lane.left = self.lane.left.wrapping_add(1);
+        self.lane.wanted = wanted - count;
+        self.bytes.advance(count);
         Outcome::Going
     }
 }
 
 #[inline(always)]
 fn step(protocol: u8, lane: &mut Lane, is_request: bool, header: &[u8; HEADER], available: u32) -> Step {
+    const HTTP2: u8 = Protocol::Http2 as u8;
     const POSTGRES: u8 = Protocol::Postgres as u8;
     const MYSQL: u8 = Protocol::Mysql as u8;
     const REDIS: u8 = Protocol::Redis as u8;
     const DNS: u8 = Protocol::Dns as u8;
     match protocol {
+        HTTP2 => Http2::step(lane, is_request, header, available),
         POSTGRES => Postgres::step(lane, is_request, header, available),
         MYSQL => Mysql::step(lane, is_request, header, available),
         REDIS => Redis::step(lane, is_request, header, available),

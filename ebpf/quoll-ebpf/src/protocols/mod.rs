@@ -7,14 +7,15 @@
 //!
 //! Durations go straight into a histogram held by the connection's [`Exchange`], so nothing is emitted per
 //! request; user space reads the histograms with the live connections and gets the rest with the
-//! record of the end.
+//! record of the end. Only HTTP/2 takes more memory to understand than there is here: its header blocks are sent.
 
 pub mod dns;
+pub mod http2;
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, MAX_STEPS, Steps, Walk, recognise};
+use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, Protocol, Steps, Walk, recognise};
 use quoll_ebpf_abi::requests::{RequestStats, Unparsed, Untimed};
 use quoll_ebpf_abi::{
     Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, skipped_slot, skipped_unparsed, skipped_untimed,
@@ -49,7 +50,12 @@ pub fn on_call(
         follow();
     }
     let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
-    let call = Call { now_ns: now_ns(), is_outgoing, length, head, bytes, is_decrypted, answer_sequence };
+    let mut position = 0;
+    if protocol == Protocol::Http2 as u8 {
+        bytes.connection = [socket.0, exchange.start_ns];
+        position = if is_outgoing { socket.written_sequence() } else { socket.read_sequence() };
+    }
+    let call = Call { now_ns: now_ns(), is_outgoing, length, head, bytes, is_decrypted, answer_sequence, position };
     let counted = exchange.call::<KernelLoop, _>(call, scratch);
     count(protocol, counted);
 }
@@ -66,7 +72,7 @@ impl Steps for KernelLoop {
         let step: extern "C" fn(u64, *mut Walk<'_, B>) -> i64 = one_step::<B>;
         // SAFETY: the callback is called with this pointer only, while the walk is borrowed here.
         unsafe {
-            bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut *walk).cast(), 0);
+            bpf_loop(walk.most_steps(), step as *mut c_void, (&raw mut *walk).cast(), 0);
         }
     }
 }
@@ -95,7 +101,9 @@ fn exchange_of(
     }
     let connection = CONNECTIONS.get_ptr(&socket.0)?;
     // SAFETY: the entry stays valid while this program runs, and these fields are written once.
-    let is_server = unsafe { (*connection).role == ROLE_SERVER || (*connection).flags & FLAG_LISTENED != 0 };
+    let (is_server, start_ns) = unsafe {
+        ((*connection).role == ROLE_SERVER || (*connection).flags & FLAG_LISTENED != 0, (*connection).start_ns)
+    };
     let protocol = recognise(protocols(), head, length, is_outgoing != is_server)?;
     if EXCHANGES.insert(&socket.0, &BLANK, 0).is_err() {
         count_loss(LOST_REQUESTS);
@@ -104,7 +112,14 @@ fn exchange_of(
     }
     let exchange = EXCHANGES.get_ptr_mut(&socket.0)?;
     // SAFETY: as above; it is new.
-    unsafe { (*exchange).take_up(protocol, is_server, is_decrypted) };
+    let new = unsafe { &mut *exchange };
+    if protocol == Protocol::Http2 {
+        let beginning = http2::beginning(socket, is_server, is_outgoing, is_decrypted, length, head);
+        let counted = new.take_up_http2(is_server, is_decrypted, start_ns, beginning);
+        count(protocol as u8, counted);
+    } else {
+        new.take_up(protocol, is_server, is_decrypted);
+    }
     Some(exchange)
 }
 

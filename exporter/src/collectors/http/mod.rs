@@ -1,7 +1,7 @@
-//! HTTP/1 requests, per edge, reporter and status class.
+//! HTTP requests, per edge, reporter and status class.
 //!
-//! Timed in the kernel by each end's own reads and writes; see `ebpf/quoll-ebpf/src/syscalls.rs` for what
-//! is not seen. The class `none` holds requests whose connection ended without one byte of an answer:
+//! Timed by each end's own reads and writes, those of HTTP/1 in the kernel, those of HTTP/2 by
+//! [`quoll_http2`]; see `ebpf/quoll-ebpf/src/syscalls.rs` for what is not seen. The class `none` holds requests whose connection ended without one byte of an answer:
 //! the caller gave up, or the server closed or died.
 
 use quoll_ebpf_abi::protocols::Protocol;
@@ -12,7 +12,7 @@ use crate::privileges::Needs;
 use crate::source::SourceKind;
 
 /// Protocols that this collector shows.
-pub const PROTOCOLS: &[Protocol] = &[Protocol::Http1];
+pub const PROTOCOLS: &[Protocol] = &[Protocol::Http1, Protocol::Http2];
 
 /// See its help.
 pub const DURATION: Metric = Metric {

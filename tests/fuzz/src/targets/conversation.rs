@@ -4,9 +4,13 @@
 //! that the same end goes on. Promises, at both ends: no arithmetic overflows and no index is out of bounds; what is
 //! counted was asked; and good requests that follow on a new connection are counted.
 
+use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece};
 use quoll_ebpf_abi::protocols::{Bytes, Call, Exchange, HEADER, PlainLoop, Protocol, Protocols, may_begin, recognise};
 
-struct Slice<'a>(&'a [u8], [u8; 8]);
+struct Slice<'a>(&'a [u8], [u8; 8], &'a mut Vec<Sent>);
+
+/// What is sent to user space: a piece, the head of its frame, and its bytes.
+pub type Sent = (Http2Piece, [u8; FRAME_HEAD_BYTES], Vec<u8>);
 
 impl Bytes for Slice<'_> {
     fn left(&self) -> u32 {
@@ -25,6 +29,12 @@ impl Bytes for Slice<'_> {
     fn tail(&self) -> [u8; 8] {
         self.1
     }
+    fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool {
+        let mut head = [0; FRAME_HEAD_BYTES];
+        head.copy_from_slice(&header[..FRAME_HEAD_BYTES]);
+        self.2.push((*piece, head, self.0[..usize::from(piece.length)].to_vec()));
+        true
+    }
 }
 
 /// An input of these calls.
@@ -32,10 +42,11 @@ pub fn join(calls: &[&[u8]]) -> Vec<u8> {
     calls.iter().flat_map(|call| [&[call.len() as u8][..], call].concat()).collect()
 }
 
-/// Goes through an input at both ends.
-pub fn read(protocol: Protocol, input: &[u8]) {
+/// Goes through an input at both ends; gives what each sent.
+pub fn read(protocol: Protocol, input: &[u8]) -> [Vec<Sent>; 2] {
     let all = Protocols::of(&Protocol::ALL);
-    for is_server in [false, true] {
+    [false, true].map(|is_server| {
+        let (mut sent, mut positions) = (Vec::new(), [0_u32; 2]);
         let mut exchange = Exchange::BLANK;
         exchange.take_up(protocol, is_server, false);
         let (mut rest, mut is_client, mut now_ns, mut bytes) = (input, true, 0, 0_u64);
@@ -48,6 +59,8 @@ pub fn read(protocol: Protocol, input: &[u8]) {
             let known = call.len().min(HEADER);
             head[..known].copy_from_slice(&call[..known]);
             let size = call.len() as u32;
+            let position = &mut positions[usize::from(is_client)];
+            *position += size;
             if recognise(all, &head, size, is_client).is_some() {
                 assert!(may_begin(all, &head, size), "a beginning that would not have been looked at");
             }
@@ -57,9 +70,10 @@ pub fn read(protocol: Protocol, input: &[u8]) {
                     is_outgoing: is_client != is_server,
                     length: size,
                     head: &head,
-                    bytes: Slice(call, call.last_chunk().copied().unwrap_or_default()),
+                    bytes: Slice(call, call.last_chunk().copied().unwrap_or_default(), &mut sent),
                     is_decrypted: false,
                     answer_sequence: bytes as u32,
+                    position: *position,
                 };
                 let counted = exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
                 assert!(counted.untimed.iter().all(|count| u64::from(*count) <= bytes));
@@ -71,5 +85,6 @@ pub fn read(protocol: Protocol, input: &[u8]) {
         exchange.end(now_ns, bytes as u32);
         let timed: u64 = exchange.stats.counts.as_flattened().iter().map(|count| u64::from(*count)).sum();
         assert!(timed <= bytes, "more was counted than there were bytes");
-    }
+        sent
+    })
 }

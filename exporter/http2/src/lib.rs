@@ -4,28 +4,24 @@
 //! pieces ──► frames ──► blocks ──► hpack ──► fields ──► streams ──► requests with outcome and duration
 //! ```
 //!
-//! The kernel side does not send these pieces yet: it takes a connection of HTTP/2 for one of no known protocol.
-//!
-//! Nothing is guessed. A connection that was not followed from its first byte on, of which a piece is missing,
-//! that says nonsense or wants more memory than it gets, is *unparsed* from there on and counted as such. What
-//! was counted before stays right.
+//! Nothing is guessed. A connection of which a piece is missing, that says nonsense or wants more memory than it gets,
+//! is *unparsed* from there on and counted as such, and the requests that were open on it as not timed. What was
+//! counted before stays right.
 //!
 //! Header blocks are decoded as they come; of their text nothing is kept (see [`hpack`]).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
 mod frames;
 pub mod grpc;
 pub mod hpack;
 pub mod streams;
 
-use std::collections::HashMap;
-
-use quoll_ebpf_abi::RequestStats;
+use foldhash::HashMap;
 use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece};
-
 use quoll_ebpf_abi::requests::{BUCKETS, bucket};
 
-use crate::source::ConnectionId;
 use frames::{Event, Frames};
 use hpack::{Decoder, HpackError};
 use streams::{Headers, Observed, Outcome, Streams};
@@ -34,6 +30,9 @@ use streams::{Headers, Observed, Outcome, Streams};
 pub const MOST_CONNECTIONS: usize = 16_384;
 /// Memory of all of them together, beyond some 500 bytes each: tables, open streams and unfinished frames.
 pub const MOST_BYTES: usize = 16 << 20;
+
+/// Tells connections apart: the address of the socket, and when it began.
+pub type ConnectionId = (u64, u64);
 
 /// Why nothing more can be made of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,43 +54,41 @@ pub enum Unparsed {
     Hpack(#[from] HpackError),
 }
 
-/// Durations of requests that ended alike.
+/// Requests of one connection that ended alike, since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timed {
-    /// Summed.
+pub struct Tally {
+    /// [`Protocol::Http1`], which stands for all of HTTP, or [`Protocol::Grpc`].
+    pub protocol: Protocol,
+    /// Index of the status among the protocol's.
+    pub status: u8,
+    /// Summed duration.
     pub sum_ns: u64,
-    /// Per bucket; not cumulative.
+    /// Per bucket of duration; not cumulative.
     pub counts: [u32; BUCKETS],
 }
 
-/// What a connection came to so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Requests {
-    /// HTTP requests.
-    pub http: RequestStats,
-    /// gRPC calls by status; only those that there were, since they were last taken.
-    pub grpc: Vec<(u8, Timed)>,
+impl Tally {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(protocol: Protocol, status: u8) -> Self {
+        Self { protocol, status, sum_ns: 0, counts: [0; BUCKETS] }
+    }
 }
 
-impl Requests {
-    fn add(&mut self, observed: Observed) {
-        let bucket = bucket(observed.duration_ns);
-        match observed.outcome {
-            Outcome::Http(class) => {
-                self.http.protocol = Protocol::Http2 as u8;
-                self.http.observe(class, observed.duration_ns);
-            }
-            Outcome::Grpc(status) => {
-                let place = self.grpc.iter().position(|(one, _)| *one == status).unwrap_or_else(|| {
-                    self.grpc.push((status, Timed { sum_ns: 0, counts: [0; BUCKETS] }));
-                    self.grpc.len() - 1
-                });
-                let timed = &mut self.grpc[place].1;
-                timed.sum_ns += observed.duration_ns;
-                timed.counts[bucket] += 1;
-            }
-        }
-    }
+fn add(tallies: &mut Vec<Tally>, observed: Observed) {
+    let (protocol, status) = match observed.outcome {
+        Outcome::Http(class) => (Protocol::Http1, class),
+        Outcome::Grpc(status) => (Protocol::Grpc, status),
+    };
+    let known = tallies.iter().position(|tally| (tally.protocol, tally.status) == (protocol, status));
+    let place = known.unwrap_or_else(|| {
+        tallies.push(Tally::new(protocol, status));
+        tallies.len() - 1
+    });
+    let tally = &mut tallies[place];
+    tally.sum_ns += observed.duration_ns;
+    let count = &mut tally.counts[bucket(observed.duration_ns)];
+    *count = count.wrapping_add(1);
 }
 
 /// One direction of one connection.
@@ -120,13 +117,13 @@ impl State {
         piece: &Http2Piece,
         head: Option<[u8; FRAME_HEAD_BYTES]>,
         bytes: &[u8],
-        seen: &mut Requests,
+        tallies: &mut Vec<Tally>,
     ) -> Result<(), Unparsed> {
         let Self { requests, responses, streams } = self;
         let is_request = piece.is_request == 1;
         let Direction { frames, hpack } = if is_request { requests } else { responses };
         frames.piece(piece.sequence, piece.time_ns, head, bytes, &mut |event| {
-            let add = &mut |observed| seen.add(observed);
+            let add = &mut |observed| add(tallies, observed);
             match event {
                 Event::Headers { stream, is_end, time_ns, block } => {
                     let mut headers = Headers::default();
@@ -152,9 +149,20 @@ struct Connection {
     /// `None` once it is unparsed.
     state: Option<Box<State>>,
     held_bytes: usize,
-    requests: Requests,
+    tallies: Vec<Tally>,
     /// Number of the last look that saw it.
     look: u64,
+}
+
+/// What could not be followed, or not to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Connections that are not understood, or of which a piece is missing.
+    pub lost: u64,
+    /// Connections that there was no room for.
+    pub no_room: u64,
+    /// Requests that were open on connections that were given up, here or by the kernel side.
+    pub requests: u64,
 }
 
 /// All connections that speak HTTP/2.
@@ -163,14 +171,20 @@ pub struct Connections {
     all: HashMap<ConnectionId, Connection>,
     held_bytes: usize,
     look: u64,
-    unparsed: u64,
+    given_up: GivenUp,
 }
 
 impl Connections {
-    /// Connections that could not be followed to their end, or not at all.
+    /// What was given up since the start.
     #[must_use]
-    pub fn unparsed(&self) -> u64 {
-        self.unparsed
+    pub fn given_up(&self) -> GivenUp {
+        self.given_up
+    }
+
+    /// Memory held now, of what [`MOST_BYTES`] bounds.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Takes a record of the ring: a piece with its bytes. Records that are none are left alone.
@@ -183,11 +197,14 @@ impl Connections {
     }
 
     fn piece(&mut self, piece: &Http2Piece, head: Option<[u8; FRAME_HEAD_BYTES]>, bytes: &[u8]) {
-        let id = ConnectionId(piece.socket, piece.start_ns);
+        let id = (piece.socket, piece.start_ns);
         if !self.all.contains_key(&id) {
-            // Without its first piece, or without room, it stays unknown, which means unparsed.
-            if piece.sequence != 0 || self.all.len() >= MOST_CONNECTIONS {
-                self.unparsed += u64::from(piece.sequence == 0);
+            // Without its first piece, or without room, it stays unknown.
+            if piece.sequence != 0 {
+                return;
+            }
+            if self.all.len() >= MOST_CONNECTIONS {
+                self.given_up.no_room += u64::from(piece.is_request);
                 return;
             }
             let state = Some(Box::default());
@@ -195,38 +212,49 @@ impl Connections {
         }
         let Some(connection) = self.all.get_mut(&id) else { return };
         let Some(state) = &mut connection.state else { return };
-        let mut result = state.piece(piece, head, bytes, &mut connection.requests);
+        let mut result = state.piece(piece, head, bytes, &mut connection.tallies);
         self.held_bytes -= connection.held_bytes;
         connection.held_bytes = state.held_bytes();
-        if self.held_bytes + connection.held_bytes > MOST_BYTES {
+        self.held_bytes += connection.held_bytes;
+        if self.held_bytes > MOST_BYTES {
             result = result.and(Err(Unparsed::TooMany));
         }
-        if let Err(error) = result {
-            tracing::debug!("a connection of HTTP/2 cannot be followed: {error}");
-            connection.state = None;
+        let Err(error) = result else { return };
+        tracing::debug!("a connection of HTTP/2 cannot be followed: {error}");
+        match error {
+            Unparsed::TooLarge | Unparsed::TooMany | Unparsed::Hpack(HpackError::Table { .. }) => {
+                self.given_up.no_room += 1;
+            }
+            Unparsed::Gap | Unparsed::Malformed | Unparsed::Hpack(_) => self.given_up.lost += 1,
+        }
+        self.give_up(id);
+    }
+
+    /// A connection is not followed any further. The kernel side says so of those that it gave up itself.
+    pub fn give_up(&mut self, id: ConnectionId) {
+        let Some(connection) = self.all.get_mut(&id) else { return };
+        if let Some(state) = connection.state.take() {
+            self.given_up.requests += state.streams.open() as u64;
+            self.held_bytes -= connection.held_bytes;
             connection.held_bytes = 0;
-            self.unparsed += 1;
         }
-        self.held_bytes += connection.held_bytes;
     }
 
-    /// A connection that is open: its HTTP requests so far, and its gRPC calls since this was last asked. `None` where
-    /// nothing is known of it.
-    pub fn seen(&mut self, id: ConnectionId) -> Option<(RequestStats, Vec<(u8, Timed)>)> {
-        let connection = self.all.get_mut(&id)?;
+    /// The requests of a connection that is open, since it began.
+    pub fn totals(&mut self, id: ConnectionId) -> Vec<Tally> {
+        let Some(connection) = self.all.get_mut(&id) else { return Vec::new() };
         connection.look = self.look;
-        Some((connection.requests.http, std::mem::take(&mut connection.requests.grpc)))
+        connection.tallies.clone()
     }
 
-    /// A connection that ended then; requests that were still open are part of what it came to, unless
-    /// `is_unparsed` says that the kernel side lost track of it.
-    pub fn ended(&mut self, id: ConnectionId, time_ns: u64, is_unparsed: bool) -> Option<Requests> {
-        let mut connection = self.all.remove(&id)?;
+    /// The requests of a connection that ended then. What was open on it got no answer, unless it was given up.
+    pub fn ended(&mut self, id: ConnectionId, time_ns: u64) -> Vec<Tally> {
+        let Some(mut connection) = self.all.remove(&id) else { return Vec::new() };
         self.held_bytes -= connection.held_bytes;
-        if let Some(mut state) = connection.state.filter(|_| !is_unparsed) {
-            state.streams.end(time_ns, &mut |observed| connection.requests.add(observed));
+        if let Some(mut state) = connection.state {
+            state.streams.end(time_ns, &mut |observed| add(&mut connection.tallies, observed));
         }
-        Some(connection.requests)
+        connection.tallies
     }
 
     /// Begins a look at all open connections.
@@ -251,11 +279,15 @@ impl Connections {
 mod tests {
     use super::*;
 
-    const ID: ConnectionId = ConnectionId(7, 9);
+    const ID: ConnectionId = (7, 9);
     const HEADERS: u8 = 1;
     /// `END_HEADERS`, and with `END_STREAM`.
     const OPEN: u8 = 4;
     const END: u8 = 5;
+
+    fn count(tallies: &[Tally]) -> u32 {
+        tallies.iter().flat_map(|tally| tally.counts).sum()
+    }
 
     #[derive(Default)]
     struct Peer {
@@ -299,12 +331,13 @@ mod tests {
         peer.send_as(ID, true, 3_000_000, OPEN, 3, &grpc);
         peer.send_as(ID, false, 4_000_000, OPEN, 3, &[&[0x88, 0x5f, 16][..], b"application/grpc"].concat());
         peer.send_as(ID, false, 5_000_000, END, 3, &[&[0x40, 11][..], b"grpc-status", &[1, b'5']].concat());
-        let (http, calls) = peer.connections.seen(ID).unwrap();
-        assert_eq!((http.sum_ns[0], http.counts[0][1]), (2_000_000, 1));
-        let [(status, timed)] = calls[..] else { panic!("{calls:?}") };
-        assert_eq!((status, timed.sum_ns, timed.counts[1]), (5, 2_000_000, 1));
-        assert_eq!(peer.connections.seen(ID).unwrap(), (http, Vec::new()), "calls are handed over once");
-        assert_eq!(peer.connections.unparsed(), 0);
+        let mut counts = [0; BUCKETS];
+        counts[1] = 1;
+        let expected = [(Protocol::Http1, 0), (Protocol::Grpc, 5)];
+        let expected = expected.map(|(protocol, status)| Tally { protocol, status, sum_ns: 2_000_000, counts });
+        assert_eq!(peer.connections.totals(ID), expected);
+        assert_eq!(peer.connections.ended(ID, 9), expected);
+        assert_eq!(peer.connections.given_up(), GivenUp::default());
     }
 
     #[test]
@@ -316,10 +349,9 @@ mod tests {
         // A reference to a field that there is not.
         peer.send_as(ID, false, 3, END, 3, &[0xfe]);
         peer.response(4, 3);
-        assert_eq!(peer.connections.unparsed(), 1);
-        let requests = peer.connections.ended(ID, 5, false).unwrap();
-        assert_eq!(requests.http.counts.iter().flatten().sum::<u32>(), 1);
-        assert_eq!(peer.connections.held_bytes, 0);
+        assert_eq!(peer.connections.given_up(), GivenUp { lost: 1, no_room: 0, requests: 1 });
+        assert_eq!(count(&peer.connections.ended(ID, 5)), 1);
+        assert_eq!(peer.connections.held_bytes(), 0);
     }
 
     #[test]
@@ -327,11 +359,11 @@ mod tests {
         let mut peer = Peer::default();
         peer.send_as(ID, true, 3, END, 1, &[0xfe]);
         peer.sequences = [0; 2];
-        let other = ConnectionId(7, 10);
+        let other = (7, 10);
         peer.send_as(other, true, 0, END, 1, &[0x82]);
         peer.send_as(other, false, 5, END, 1, &[0x88]);
-        assert_eq!(peer.connections.unparsed(), 1);
-        assert_eq!(peer.connections.seen(other).unwrap().0.counts[0][0], 1);
+        assert_eq!(peer.connections.given_up().lost, 1);
+        assert_eq!(count(&peer.connections.totals(other)), 1);
     }
 
     #[test]
@@ -340,19 +372,22 @@ mod tests {
         peer.request(0, 1);
         peer.sequences[1] += 1;
         peer.request(1, 3);
-        assert_eq!(peer.connections.unparsed(), 1);
+        assert_eq!(peer.connections.given_up().lost, 1);
         let mut late = Peer { sequences: [1, 1], ..Peer::default() };
         late.request(0, 1);
-        assert!(late.connections.seen(ID).is_none());
+        assert!(late.connections.all.is_empty());
     }
 
     #[test]
     fn open_requests_end_with_their_connection_unless_the_kernel_lost_track() {
-        for (lost, expected) in [(false, 1), (true, 0)] {
+        for (is_lost, expected) in [(false, 1), (true, 0)] {
             let mut peer = Peer::default();
             peer.request(0, 1);
-            let requests = peer.connections.ended(ID, 9, lost).unwrap();
-            assert_eq!(requests.http.counts.iter().flatten().sum::<u32>(), expected);
+            if is_lost {
+                peer.connections.give_up(ID);
+            }
+            assert_eq!(count(&peer.connections.ended(ID, 9)), expected);
+            assert_eq!(peer.connections.given_up().requests, 1 - u64::from(expected));
         }
     }
 
@@ -365,14 +400,14 @@ mod tests {
             peer.connections.end_look();
         }
         assert!(peer.connections.all.is_empty());
-        assert_eq!(peer.connections.held_bytes, 0);
+        assert_eq!(peer.connections.held_bytes(), 0);
     }
 
     #[test]
     fn memory_of_all_connections_is_bounded() {
         let mut peer = Peer::default();
         for number in 0..MOST_CONNECTIONS as u64 + 100 {
-            let id = ConnectionId(number, 1);
+            let id = (number, 1);
             peer.sequences = [0; 2];
             // A block that never ends.
             for _ in 0..10 {
@@ -380,12 +415,12 @@ mod tests {
             }
             peer.sequences = [0; 2];
             for stream in 0..30 {
-                peer.send_as(ConnectionId(number, 2), true, 0, END, 2 * stream + 1, &[0x82]);
+                peer.send_as((number, 2), true, 0, END, 2 * stream + 1, &[0x82]);
             }
-            assert!(peer.connections.held_bytes <= MOST_BYTES);
+            assert!(peer.connections.held_bytes() <= MOST_BYTES);
         }
         assert_eq!(peer.connections.all.len(), MOST_CONNECTIONS);
-        assert!(peer.connections.unparsed() > 0);
+        assert!(peer.connections.given_up().no_room > 0);
     }
 
     #[test]

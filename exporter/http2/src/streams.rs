@@ -3,8 +3,7 @@
 //! An HTTP request lasts from its header block to the one of its final response. A gRPC call lasts until its
 //! trailers, which say how it ended, or until something else says so.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use quoll_ebpf_abi::requests::CLASS_NONE;
 
 use super::Unparsed;
@@ -75,6 +74,12 @@ impl Streams {
     pub fn held_bytes(&self) -> usize {
         self.open.capacity() * (size_of::<(u32, Stream)>() + 1)
             + self.early.capacity() * (size_of::<(u32, Headers)>() + 1)
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
     }
 
     /// A header block from the client.

@@ -1,30 +1,6 @@
 //! How gRPC calls end (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>), and what is to be
 //! understood where nobody says it (`doc/PROTOCOL-HTTP2.md`, `doc/http-grpc-status-mapping.md` there).
 
-/// How many statuses there are.
-pub const STATUSES: usize = 17;
-
-/// Label values by the number that `grpc-status` carries.
-pub const NAMES: [&str; STATUSES] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 const CANCELLED: u8 = 1;
 const UNKNOWN: u8 = 2;
 const PERMISSION_DENIED: u8 = 7;

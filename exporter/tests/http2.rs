@@ -1,0 +1,216 @@
+//! HTTP/2 without TLS against independent witnesses: nginx writes down every request that it answered, h2load the time
+//! of each, and neither knows of the exporter.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::nginx::Nginx;
+use common::{Agent, Page, bucket_of, can_load, connect, loopback};
+use quoll_exporter::agent::SourceChoice;
+
+const DURATION: &str = "http_request_duration_seconds";
+const COUNT: &str = "http_request_duration_seconds_count";
+const UNPARSED: &str = "exporter_connections_unparsed_total";
+const UNTIMED: &str = "exporter_requests_untimed_total";
+const HTTP2: &[&str] = &["protocol=\"http2\""];
+/// Requests whose times are compared.
+const PROBES: usize = 100;
+
+/// A web server at one address for all, and at one where `/slow` takes 20 ms and nothing is written down. `folder` has its
+/// files.
+fn nginx([address, slow]: [SocketAddr; 2], folder: &Path) -> Nginx {
+    let root = folder.display();
+    let body = "x".repeat(3000);
+    fs::write(folder.join("file"), vec![b'y'; 200_000]).unwrap();
+    fs::write(folder.join("sent"), vec![b'z'; 40_000]).unwrap();
+    let servers = format!(
+        "limit_req_zone $binary_remote_addr zone=slow:1m rate=50r/s; sendfile on; large_client_header_buffers 4 32k;\n\
+         server {{ listen {address} http2; root {root};\n\
+           location / {{ return 200 '{body}'; }} location /no {{ return 404 'no'; }} location /file {{ }} }}\n\
+         server {{ listen {slow} http2; access_log off; location / {{ return 200 '{body}'; }}\n\
+           location /slow {{ limit_req zone=slow burst=100; try_files /none =404; }} }}\n"
+    );
+    let plain = TcpListener::bind((loopback(61, 4), 0)).unwrap().local_addr().unwrap();
+    Nginx::start(plain, &servers, "")
+}
+
+fn h2load(args: &[&str]) {
+    let output = Command::new("h2load").args(args).stderr(Stdio::inherit()).output();
+    let output = output.expect("h2load is missing: scripts/setup installs it");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn of(server: &str, reporter: &str, class: &str) -> [String; 3] {
+    [format!("server=\"{server}\""), format!("reporter=\"{reporter}\""), format!("status_class=\"{class}\"")]
+}
+
+fn sum(page: &Page, metric: &str, labels: &[String]) -> f64 {
+    page.sum(metric, &labels.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn counts_classes_and_latencies_agree_with_nginx_and_h2load() {
+    if !can_load() {
+        return;
+    }
+    let address = |host| TcpListener::bind((loopback(61, host), 0)).unwrap().local_addr().unwrap();
+    let addresses = [address(2), address(3)];
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let nginx = nginx(addresses, folder.path());
+    let [fast, slow] = addresses;
+    let services = format!(
+        "services:\n  - {{name: nginx, match: [{{address: {}}}]}}\n  - {{name: slow, match: [{{address: {}}}]}}\n",
+        fast.ip(),
+        slow.ip()
+    );
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let url = |path: &str| format!("http://{fast}{path}");
+    h2load(&["-n2000", "-c4", "-m10", &url("/")]);
+    h2load(&["-n500", "-c2", "-m1", &url("/no")]);
+    // Short connections; headers of many pieces, new ones and repeated ones; bodies of both directions.
+    h2load(&["-n300", "-c100", "-m3", &url("/")]);
+    let long = format!("x-long: {}", "l".repeat(9000));
+    h2load(&["-n50", "-c5", "-m5", "-H", &long, "-H", "x-other: something", &url("/")]);
+    h2load(&["-n50", "-c2", "-m5", "-d", &path("sent"), &url("/")]);
+    h2load(&["-n100", "-c2", "-m5", &url("/file")]);
+
+    let reporters = ["client", "server"];
+    let classes = [("2xx", 2), ("4xx", 4)];
+    let page = agent.page_at_last(|page| {
+        reporters.iter().all(|reporter| {
+            classes
+                .iter()
+                .all(|(class, status)| sum(page, COUNT, &of("nginx", reporter, class)) >= nginx.answered(*status))
+        })
+    });
+    for (class, status) in classes {
+        let answered = nginx.answered(status);
+        assert!(answered >= 500.0, "{answered} of {status}xx");
+        for reporter in reporters {
+            let counted = sum(&page, COUNT, &of("nginx", reporter, class));
+            println!("{reporter} {class}: {counted}, nginx: {answered}");
+            assert_eq!(counted, answered, "{reporter} {class}");
+        }
+    }
+    let all = sum(&page, COUNT, &of("nginx", "server", "")[..2]);
+    assert_eq!(all, nginx.answered(2) + nginx.answered(4), "no other classes");
+
+    let apart = |_| latencies(&agent, &path("times"), slow);
+    // What else runs on the machine may come between the two clocks of one measurement, not of each.
+    let apart: Vec<_> = (0..5).map(apart).take_while(|apart| !apart.is_empty()).collect();
+    assert!(apart.len() < 5, "{apart:?}");
+}
+
+/// Measures some requests, every other one of which nginx holds back. Gives the quantiles that are more than a bucket
+/// apart.
+fn latencies(agent: &Agent, log: &str, address: SocketAddr) -> Vec<String> {
+    let urls = ["/", "/slow"].map(|path| format!("http://{address}{path}"));
+    let before = agent.page();
+    h2load(&[&format!("-n{PROBES}"), "-c1", "-m1", "--log-file", log, &urls[0], &urls[1]]);
+    let text = fs::read_to_string(log).unwrap();
+    let seconds = |line: &str| line.split('\t').nth(2).unwrap().parse::<f64>().unwrap() / 1e6;
+    let mut times: Vec<f64> = text.lines().map(seconds).collect();
+    times.sort_unstable_by(f64::total_cmp);
+    assert_eq!(times.len(), PROBES);
+    let edges =
+        ["client", "server"].map(|reporter| [r#"server="slow""#.to_owned(), format!("reporter=\"{reporter}\"")]);
+    let counted = |page: &Page, edge| sum(page, COUNT, edge) - sum(&before, COUNT, edge);
+    let page = agent.page_at_last(|page| edges.iter().all(|edge| counted(page, edge) >= PROBES as f64));
+    let mut apart = Vec::new();
+    for quantile in [0.25, 0.4, 0.6, 0.75, 0.9] {
+        let witnessed = times[(quantile * PROBES as f64) as usize - 1];
+        for edge in &edges {
+            let labels: Vec<&str> = edge.iter().map(String::as_str).collect();
+            let seen = page.bucket_of_quantile(&before, DURATION, &labels, quantile);
+            let said = format!("{}, quantile {quantile}: bucket {seen}, h2load: {witnessed} s", edge[1]);
+            println!("{said}");
+            if seen.abs_diff(bucket_of(witnessed)) > 1 {
+                apart.push(said);
+            }
+        }
+    }
+    if times[PROBES - 1] <= 10.0 * times[0] {
+        apart.push(format!("nothing was held back: {times:?}"));
+    }
+    apart
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream][..], payload].concat()
+}
+
+/// Sends some bytes, and reads them at the other end.
+fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    let mut buffer = vec![0; bytes.len()];
+    to.read_exact(&mut buffer).unwrap();
+}
+
+const HEADERS: u8 = 1;
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#[test]
+fn a_connection_that_was_there_before_is_counted_and_not_guessed_at() {
+    if !can_load() {
+        return;
+    }
+    let services = format!("services:\n  - {{name: old, match: [{{address: {}}}]}}\n", loopback(62, 2));
+    let listener = TcpListener::bind((loopback(62, 2), 0)).unwrap();
+    let mut client = connect(loopback(62, 1), listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    pass(&mut client, &mut server, &[PREFACE, &frame(4, 0, 0, &[])].concat());
+    pass(&mut server, &mut client, &frame(4, 0, 0, &[]));
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let before = agent.page().sum(UNPARSED, &["reason=\"midway\""]);
+    for stream in [1, 3] {
+        pass(&mut client, &mut server, &frame(HEADERS, 5, stream, &[0x82, 0x84, 0x86]));
+        pass(&mut server, &mut client, &frame(HEADERS, 5, stream, &[0x88]));
+    }
+    let page = agent.page();
+    // Once at each end; others of this machine may be among them.
+    assert!(page.sum(UNPARSED, &["protocol=\"http2\"", "reason=\"midway\""]) >= before + 2.0);
+    assert_eq!(page.sum(COUNT, &["server=\"old\""]), 0.0);
+}
+
+#[test]
+fn what_breaks_within_a_connection_ends_it_and_keeps_what_was_counted() {
+    if !can_load() {
+        return;
+    }
+    let services = format!(
+        "services:\n  - {{name: asks, match: [{{address: {}}}]}}\n  - {{name: bad, match: [{{address: {}}}]}}\n",
+        loopback(63, 1),
+        loopback(63, 2)
+    );
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    let before = agent.page();
+    let listener = TcpListener::bind((loopback(63, 2), 0)).unwrap();
+    let mut client = connect(loopback(63, 1), listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    // The server may speak before it has read anything.
+    pass(&mut server, &mut client, &frame(4, 0, 0, &[]));
+    pass(&mut client, &mut server, &[PREFACE, &frame(4, 0, 0, &[])].concat());
+    pass(&mut client, &mut server, &frame(HEADERS, 5, 1, &[0x82, 0x84, 0x86]));
+    pass(&mut server, &mut client, &frame(HEADERS, 5, 1, &[0x8d]));
+    pass(&mut client, &mut server, &frame(HEADERS, 5, 3, &[0x82, 0x84, 0x86]));
+    // A reference to a field that there is not.
+    pass(&mut server, &mut client, &frame(HEADERS, 5, 3, &[0xfe]));
+    pass(&mut server, &mut client, &frame(HEADERS, 5, 3, &[0x88]));
+    drop((client, server));
+    let grown = |page: &Page, metric: &str| page.sum(metric, HTTP2) - before.sum(metric, HTTP2);
+    let page = agent.page_at_last(|page| {
+        grown(page, UNPARSED) >= 2.0 && page.sum("tcp_active_connections", &["server=\"bad\""]) == 0.0
+    });
+    for reporter in ["client", "server"] {
+        assert_eq!(page.requests(("asks", "bad"), reporter, "4xx"), 1.0, "{reporter}");
+        assert_eq!(sum(&page, COUNT, &of("bad", reporter, "")[..2]), 1.0, "{reporter}");
+    }
+    assert!(grown(&page, UNTIMED) >= 2.0, "the open request at each end");
+}
