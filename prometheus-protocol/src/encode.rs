@@ -4,7 +4,8 @@
 //! those of prost and of Prometheus; only minus zero, whose sign prost loses, is written out. Equal input
 //! gives equal bytes: a retry is byte-identical.
 
-use crate::wire::{put_varint, varint_length};
+pub use crate::wire::put_varint;
+use crate::wire::varint_length;
 
 /// Builds one `prometheus.WriteRequest`.
 #[derive(Debug, Default, Clone)]
@@ -59,16 +60,6 @@ impl WriteRequestEncoder {
     pub fn finish(self) -> Vec<u8> {
         self.body
     }
-}
-
-/// The label block of a series, as [`crate::decode::labels`] takes it apart.
-#[must_use]
-pub fn encode_labels<N: AsRef<str>, V: AsRef<str>>(labels: &[(N, V)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in labels {
-        put_label(&mut block, name.as_ref(), value.as_ref());
-    }
-    block
 }
 
 fn put_label(body: &mut Vec<u8>, name: &str, value: &str) {

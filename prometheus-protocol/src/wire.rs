@@ -11,7 +11,8 @@ pub(crate) fn varint_length(value: u64) -> usize {
 }
 
 /// Appends `value` as a varint.
-pub(crate) fn put_varint(buffer: &mut Vec<u8>, mut value: u64) {
+#[inline]
+pub fn put_varint(buffer: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         buffer.push((value as u8) | 0x80);
         value >>= 7;
@@ -67,6 +68,12 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.position).copied()
+    }
+
+    /// The bytes not read yet.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.position..).unwrap_or_default()
     }
 
     /// The bytes between two positions of this cursor.

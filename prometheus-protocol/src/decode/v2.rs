@@ -115,6 +115,14 @@ pub struct RefIter<'a> {
     cursor: Cursor<'a>,
 }
 
+impl<'a> RefIter<'a> {
+    /// What is not read yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.cursor.rest()
+    }
+}
+
 impl Iterator for RefIter<'_> {
     type Item = Result<u64, DecodeError>;
 

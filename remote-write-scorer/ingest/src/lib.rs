@@ -29,6 +29,7 @@ pub mod election;
 mod first_sight;
 pub mod in_flight;
 mod intake;
+mod labels;
 pub mod log;
 pub mod receiver;
 mod scope;

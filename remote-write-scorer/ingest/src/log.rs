@@ -3,7 +3,7 @@
 //! # Layout
 //! A directory of segments, `00000000000000000001.log` and on. A segment opens with 8 bytes of magic and
 //! holds records: length (u32), CRC32 of the payload (u32), payload; all integers little-endian. The first
-//! byte of a payload is its kind ([`record`]): a scope's labels, a series' labels, or samples. Scopes and
+//! byte of a payload is its kind ([`record`]): a scope's labels, labels of series, or samples. Scopes and
 //! series are named by numbers that mean something only within their segment, and are described there
 //! before they are used, so that any segment can be read alone and old ones can be deleted.
 //!
@@ -28,13 +28,13 @@ use std::path::{Path, PathBuf};
 use quoll_identity::Scope;
 use thiserror::Error;
 
-pub use record::{Entry, Staged};
+pub use record::{Description, Entry, Staged};
 pub use segments::{Segment, list, read};
 
 use crate::config::LogConfig;
 
 /// First bytes of every segment.
-pub const MAGIC: &[u8; 8] = b"QUOLLIN1";
+pub const MAGIC: &[u8; 8] = b"QUOLLIN2";
 
 /// Why the log could not be used.
 #[derive(Debug, Error)]
@@ -140,9 +140,9 @@ impl InboundLog {
         record::put_scope(&mut self.buffer, id, scope);
     }
 
-    /// Adds the description of a series to what the next commit writes.
-    pub fn series(&mut self, scope: u32, series: u32, block: &[u8]) {
-        record::put_series(&mut self.buffer, scope, series, block);
+    /// Adds labels of series to what the next commit writes: what `tell` hands over.
+    pub fn labels(&mut self, scope: u32, tell: impl FnOnce(&mut dyn FnMut(Description<'_>))) {
+        record::put_labels(&mut self.buffer, scope, tell);
     }
 
     /// Adds samples to what the next commit writes; `complete` where they end their request.

@@ -206,7 +206,7 @@ impl Receiver {
     pub fn stats(&self) -> IngestStats {
         let mut stats = self.stats.clone();
         stats.series = self.tenants.iter().map(|tenant| tenant.table.len() as u64).sum();
-        stats.selected_series = self.scopes.iter().map(ScopeState::series).sum();
+        stats.selected_series = self.scopes.iter().map(|scope| scope.labels.len() as u64).sum();
         stats.scopes = self.scopes.len() as u64;
         stats.tenants = self.tenants.len() as u64;
         stats.failovers = self.scopes.iter().map(|scope| scope.election.failovers()).sum();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use quoll_features::ClosedStep;
 use quoll_identity::Scope;
-use quoll_prometheus_protocol::encode::encode_labels;
 use quoll_shards::Told;
 
 use crate::election::Election;
 use crate::intake::Intake;
+use crate::labels::LabelStore;
 
 /// A step that is complete, with the scope it belongs to.
 #[derive(Debug, Clone)]
@@ -30,19 +30,12 @@ pub(crate) struct ScopeState {
     pub(crate) election: Election,
     /// Replicas seen, numbered from 1.
     pub(crate) replicas: HashMap<String, u32>,
-    /// By series handle: the labels to describe it in the log, and the segment that has them.
-    pub(crate) described: Vec<Description>,
-    /// Segment in which the scope itself is described.
+    /// What describes its series in the log.
+    pub(crate) labels: LabelStore,
+    /// Segment in which the scope itself is described, and to which `labels` told something.
     pub(crate) described_in: u64,
     /// Whether it got samples since steps were last closed.
     pub(crate) touched: bool,
-}
-
-/// How a series is described in the log. An empty block stands for a handle not bound through here.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Description {
-    pub(crate) block: Box<[u8]>,
-    pub(crate) segment: u64,
 }
 
 impl ScopeState {
@@ -52,7 +45,7 @@ impl ScopeState {
             intake,
             election: Election::default(),
             replicas: HashMap::new(),
-            described: Vec::new(),
+            labels: LabelStore::default(),
             described_in: 0,
             touched: false,
         }
@@ -69,21 +62,5 @@ impl ScopeState {
         let number = self.replicas.values().max().map_or(1, |last| last.saturating_add(1));
         self.replicas.insert(replica.to_owned(), number);
         number
-    }
-
-    /// Keeps the labels of a series so that the log can describe it.
-    pub(crate) fn describe(&mut self, series: u32, labels: &[(&str, &str)]) {
-        let index = series as usize;
-        if self.described.len() <= index {
-            self.described.resize(index + 1, Description::default());
-        }
-        if self.described[index].block.is_empty() {
-            self.described[index].block = encode_labels(labels).into_boxed_slice();
-        }
-    }
-
-    /// Series that feed the windows.
-    pub(crate) fn series(&self) -> u64 {
-        self.described.iter().filter(|description| !description.block.is_empty()).count() as u64
     }
 }

@@ -5,21 +5,20 @@
 //! state, and everything from it on is replayed. Segments describe what they name, so a replay may begin at any
 //! of them. What no rule selects is not stored; it is looked at once more when it comes.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use quoll_features::{FeatureSet, SeriesRef};
 use quoll_identity::Scope;
-use quoll_prometheus_protocol::decode;
 use quoll_shards::LeavesConfig;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::config::IngestConfig;
 use crate::election::Election;
 use crate::intake::{RestoreError, StoredIntake};
+use crate::labels::StoredLabels;
 use crate::log::LogError;
 use crate::receiver::Receiver;
-use crate::scope::{Description, ScopeState};
+use crate::scope::ScopeState;
 
 /// The receiving side, as stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,39 +42,21 @@ struct StoredScope<'a> {
     scope: Scope,
     election: Election,
     replicas: Vec<(String, u32)>,
-    blocks: Vec<(u32, Block<'a>)>,
+    labels: StoredLabels<'a>,
     intake: StoredIntake,
 }
 
 impl<'a> StoredScope<'a> {
     fn of(state: &'a ScopeState) -> Self {
-        let described = (0..).zip(&state.described).filter(|(_, description)| !description.block.is_empty());
         let mut replicas: Vec<(String, u32)> = state.replicas.clone().into_iter().collect();
         replicas.sort_unstable();
         Self {
             scope: Scope::clone(&state.scope),
             election: state.election.clone(),
             replicas,
-            blocks: described.map(|(series, of)| (series, Block(Cow::Borrowed(&*of.block)))).collect(),
+            labels: state.labels.store(),
             intake: state.intake.store(),
         }
-    }
-}
-
-/// A label block; bytes as a whole, not one by one.
-#[derive(Debug)]
-struct Block<'a>(Cow<'a, [u8]>);
-
-impl Serialize for Block<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Block<'_> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes: &'de [u8] = Deserialize::deserialize(deserializer)?;
-        Ok(Self(Cow::Owned(bytes.to_owned())))
     }
 }
 
@@ -124,20 +105,13 @@ impl Receiver {
         receiver.swept_ms = stored.swept_ms;
         for one in stored.scopes {
             let limits = receiver.config().limits.of_scope();
-            let find = |series: SeriesRef| {
-                let found = one.blocks.binary_search_by_key(&series.0, |(series, _)| *series).ok()?;
-                one.blocks.get(found).map(|(_, block)| &*block.0)
-            };
-            let labels = |series| decode::labels(find(series)?).collect::<Result<Vec<_>, _>>().ok();
-            let (intake, handles) = receiver.plan.restore(one.intake, limits, labels)?;
+            let (intake, handles) =
+                receiver.plan.restore(one.intake, limits, |SeriesRef(series)| one.labels.of(series))?;
             let mut state = ScopeState::new(one.scope, intake);
-            for (old, new) in handles {
-                let Some(block) = find(old) else { continue };
-                let index = new.0 as usize;
-                if state.described.len() <= index {
-                    state.described.resize(index + 1, Description::default());
+            for (SeriesRef(old), SeriesRef(new)) in handles {
+                if let Some(labels) = one.labels.of(old) {
+                    state.labels.set(new, &labels);
                 }
-                state.described[index] = Description { block: block.into(), segment: 0 };
             }
             state.election = one.election;
             state.election.settle();

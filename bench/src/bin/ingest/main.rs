@@ -290,6 +290,9 @@ struct Args {
     /// Only the comparison of whole processes.
     #[arg(long)]
     processes_only: bool,
+    /// Only the two rates on the made stream, so many times in turn: to profile, or to compare two builds side by side.
+    #[arg(long, value_name = "TIMES", conflicts_with = "processes_only")]
+    rates_only: Option<usize>,
     /// Only the captured stream.
     #[arg(long, conflicts_with = "processes_only")]
     captured_only: bool,
@@ -304,6 +307,9 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut report = Report::new("ingest");
+    if let Some(times) = args.rates_only {
+        return rates(times);
+    }
     if let Some(path) = &args.record {
         let captured = Captured::now(&report)?.context("no Prometheus to capture from: run scripts/setup")?;
         captured.save(path)?;
@@ -333,6 +339,20 @@ fn main() -> anyhow::Result<()> {
         processes("captured", recorded, &scorer, &mut report)?;
     }
     report.print();
+    Ok(())
+}
+
+/// Nanoseconds per sample of both versions, the least of several turns.
+fn rates(times: usize) -> anyhow::Result<()> {
+    let (all, set) = (all_labels(0, 0), feature_set()?);
+    let stream = Made { labels: &all, chunk: SERIES };
+    let mut least = [f64::INFINITY; 2];
+    for _ in 0..times {
+        for (least, format) in least.iter_mut().zip([Format::V1, Format::V2]) {
+            *least = least.min(1e9 / ours(&stream, &set, format)?.samples_per_second());
+        }
+    }
+    println!("ns per sample: 1.0 {:.1}, 2.0 {:.1}", least[0], least[1]);
     Ok(())
 }
 

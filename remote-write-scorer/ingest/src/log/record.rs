@@ -3,14 +3,18 @@
 //! | kind | payload after the kind byte |
 //! |---|---|
 //! | 1 scope | id u32, tenant, number of labels u32, then name and value of each |
-//! | 2 series | scope u32, series u32, label block (protobuf, as in a request) |
-//! | 3 samples | flags u8 (1: last of its request), scope u32, count u32, base time i64 in ms, then per sample: series u32, time after the base i32 in ms, value as bits u64 |
+//! | 2 labels | scope u32, then any number of: 0, number, text (what the number stands for); 1, series, length of what follows, numbers of its names and values in turn |
+//! | 3 samples | flags u8 (1: last of its request), scope u32, count u32, the values as bits u64, then per sample: its series less the one before it and one, its time in ms less the one before |
 //!
-//! Texts are a length (u32) and that many bytes of UTF-8.
+//! Texts are a length and that many bytes of UTF-8. Numbers without a width are varints, as in protobuf; differences
+//! are signed, in zigzag, and begin at series -1 and time 0. So a sample mostly takes ten bytes: senders repeat their
+//! series in order, and scrape many at one time.
 
 use std::sync::Arc;
 
 use quoll_identity::Scope;
+use quoll_prometheus_protocol::decode;
+use quoll_prometheus_protocol::encode::put_varint;
 
 /// A sample that passed every check.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,8 +31,7 @@ pub struct Staged {
 
 /// Bytes of length and checksum before each payload.
 pub(crate) const HEADER_BYTES: usize = 8;
-const SAMPLE_BYTES: usize = 16;
-const SAMPLES_HEADER_BYTES: usize = 18;
+const VALUE_BYTES: usize = 8;
 
 /// A record as read back.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,14 +43,12 @@ pub enum Entry<'a> {
         /// The scope.
         scope: Scope,
     },
-    /// A series' labels.
-    Series {
-        /// Number of its scope in this segment.
+    /// Labels of series.
+    Labels {
+        /// Number of their scope in this segment.
         scope: u32,
-        /// Number of the series in this scope and segment.
-        series: u32,
-        /// Labels as they stand in a request.
-        block: &'a [u8],
+        /// Texts and series, each text before the first series that has it.
+        descriptions: Vec<Description<'a>>,
     },
     /// Samples.
     Samples {
@@ -55,6 +56,25 @@ pub enum Entry<'a> {
         samples: Vec<Staged>,
         /// Whether they end their request: live, steps were closed here.
         complete: bool,
+    },
+}
+
+/// A part of what tells the labels of series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Description<'a> {
+    /// From here on, the number stands for this text.
+    Text {
+        /// Number of the text in its scope and segment.
+        number: u32,
+        /// Text.
+        text: &'a str,
+    },
+    /// The labels of a series.
+    Series {
+        /// Number of the series in its scope and segment.
+        series: u32,
+        /// Numbers of names and values in turn, as varints.
+        packed: &'a [u8],
     },
 }
 
@@ -71,7 +91,7 @@ fn put(buffer: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn put_text(buffer: &mut Vec<u8>, text: &str) {
-    buffer.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    put_varint(buffer, text.len() as u64);
     buffer.extend_from_slice(text.as_bytes());
 }
 
@@ -80,8 +100,7 @@ pub(crate) fn put_scope(buffer: &mut Vec<u8>, id: u32, scope: &Scope) {
         buffer.push(1);
         buffer.extend_from_slice(&id.to_le_bytes());
         put_text(buffer, &scope.tenant);
-        let labels = u32::try_from(scope.partition.len()).unwrap_or(u32::MAX);
-        buffer.extend_from_slice(&labels.to_le_bytes());
+        put_varint(buffer, scope.partition.len() as u64);
         for (name, value) in scope.partition.iter() {
             put_text(buffer, name);
             put_text(buffer, value);
@@ -89,26 +108,46 @@ pub(crate) fn put_scope(buffer: &mut Vec<u8>, id: u32, scope: &Scope) {
     });
 }
 
-pub(crate) fn put_series(buffer: &mut Vec<u8>, scope: u32, series: u32, block: &[u8]) {
+/// Appends a record of labels: what `tell` hands over.
+pub(crate) fn put_labels(buffer: &mut Vec<u8>, scope: u32, tell: impl FnOnce(&mut dyn FnMut(Description<'_>))) {
     put(buffer, |buffer| {
         buffer.push(2);
         buffer.extend_from_slice(&scope.to_le_bytes());
-        buffer.extend_from_slice(&series.to_le_bytes());
-        buffer.extend_from_slice(block);
+        tell(&mut |description| match description {
+            Description::Text { number, text } => {
+                buffer.push(0);
+                put_varint(buffer, u64::from(number));
+                put_text(buffer, text);
+            }
+            Description::Series { series, packed } => {
+                buffer.push(1);
+                put_varint(buffer, u64::from(series));
+                put_varint(buffer, packed.len() as u64);
+                buffer.extend_from_slice(packed);
+            }
+        });
     });
 }
 
 /// Most samples of one record, so that no length overflows.
 const MAX_SAMPLES: usize = 1 << 20;
 
+/// Differences of either sign as numbers that are small where they are
+/// (<https://protobuf.dev/programming-guides/encoding/#signed-ints>).
+#[inline]
+fn zigzag(difference: i64) -> u64 {
+    ((difference << 1) ^ (difference >> 63)).cast_unsigned()
+}
+
+#[inline]
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
 /// Appends `samples` as records of one scope each; the last bears the mark if `complete`.
 pub(crate) fn put_samples(buffer: &mut Vec<u8>, mut samples: &[Staged], complete: bool) {
     while let Some(first) = samples.first() {
-        let base = first.timestamp_ms;
-        let fits = |sample: &Staged| {
-            sample.scope == first.scope && i32::try_from(sample.timestamp_ms.wrapping_sub(base)).is_ok()
-        };
-        let run = samples.iter().take(MAX_SAMPLES).take_while(|sample| fits(sample)).count();
+        let run = samples.iter().take(MAX_SAMPLES).take_while(|sample| sample.scope == first.scope).count();
         let (now, later) = samples.split_at(run);
         samples = later;
         put(buffer, |buffer| {
@@ -116,15 +155,21 @@ pub(crate) fn put_samples(buffer: &mut Vec<u8>, mut samples: &[Staged], complete
             buffer.push(u8::from(complete && later.is_empty()));
             buffer.extend_from_slice(&first.scope.to_le_bytes());
             buffer.extend_from_slice(&u32::try_from(run).unwrap_or(0).to_le_bytes());
-            buffer.extend_from_slice(&base.to_le_bytes());
-            buffer.reserve(run * SAMPLE_BYTES);
+            buffer.reserve(run * (VALUE_BYTES + 2));
             for sample in now {
-                let offset = sample.timestamp_ms.wrapping_sub(base) as i32;
-                let mut bytes = [0; SAMPLE_BYTES];
-                bytes[..4].copy_from_slice(&sample.series.to_le_bytes());
-                bytes[4..8].copy_from_slice(&offset.to_le_bytes());
-                bytes[8..].copy_from_slice(&sample.value.to_bits().to_le_bytes());
-                buffer.extend_from_slice(&bytes);
+                buffer.extend_from_slice(&sample.value.to_bits().to_le_bytes());
+            }
+            let (mut series, mut time_ms) = (-1, 0);
+            for sample in now {
+                let ahead = zigzag(i64::from(sample.series) - series - 1);
+                let later = zigzag(sample.timestamp_ms.wrapping_sub(time_ms));
+                (series, time_ms) = (i64::from(sample.series), sample.timestamp_ms);
+                if (ahead | later) < 0x80 {
+                    buffer.extend_from_slice(&[ahead as u8, later as u8]);
+                } else {
+                    put_varint(buffer, ahead);
+                    put_varint(buffer, later);
+                }
             }
         });
     }
@@ -137,7 +182,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Entry<'_>> {
         [1] => {
             let id = reader.u32()?;
             let tenant = Arc::from(reader.text()?);
-            let count = reader.u32()?;
+            let count = reader.varint()?;
             let mut partition = Vec::new();
             for _ in 0..count {
                 partition.push((Arc::from(reader.text()?), Arc::from(reader.text()?)));
@@ -145,30 +190,36 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Entry<'_>> {
             Some(Entry::Scope { id, scope: Scope { tenant, partition: partition.into() } })
         }
         [2] => {
-            let (scope, series) = (reader.u32()?, reader.u32()?);
-            Some(Entry::Series { scope, series, block: reader.0 })
+            let (scope, mut descriptions) = (reader.u32()?, Vec::new());
+            while !reader.0.is_empty() {
+                descriptions.push(match reader.array::<1>()? {
+                    [0] => Description::Text { number: reader.number()?, text: reader.text()? },
+                    [1] => Description::Series { series: reader.number()?, packed: reader.bytes()? },
+                    _ => return None,
+                });
+            }
+            Some(Entry::Labels { scope, descriptions })
         }
-        [3] => samples(payload),
+        [3] => samples(reader),
         _ => None,
     }
 }
 
-fn samples(payload: &[u8]) -> Option<Entry<'static>> {
-    let mut reader = Reader(payload.get(1..)?);
+fn samples(mut reader: Reader<'_>) -> Option<Entry<'static>> {
     let [flags] = reader.array::<1>()?;
-    let (scope, count) = (reader.u32()?, reader.u32()?);
-    let base = i64::from_le_bytes(reader.array()?);
-    if payload.len() != SAMPLES_HEADER_BYTES + usize::try_from(count).ok()?.checked_mul(SAMPLE_BYTES)? {
-        return None;
+    let (scope, count) = (reader.u32()?, usize::try_from(reader.u32()?).ok()?);
+    let (values, packed) = reader.0.split_at_checked(count.checked_mul(VALUE_BYTES)?)?;
+    let mut differences = decode::v2::refs(packed);
+    let mut samples = Vec::with_capacity(count);
+    let (mut series, mut timestamp_ms) = (-1_i64, 0_i64);
+    for value in values.as_chunks::<VALUE_BYTES>().0 {
+        let mut difference = || Some(unzigzag(differences.next()?.ok()?));
+        series = series.checked_add(difference()?)?.checked_add(1)?;
+        timestamp_ms = timestamp_ms.wrapping_add(difference()?);
+        let value = f64::from_bits(u64::from_le_bytes(*value));
+        samples.push(Staged { scope, series: u32::try_from(series).ok()?, timestamp_ms, value });
     }
-    let mut samples = Vec::with_capacity(count as usize);
-    for _ in 0..count {
-        let series = reader.u32()?;
-        let timestamp_ms = base.wrapping_add(i64::from(i32::from_le_bytes(reader.array()?)));
-        let value = f64::from_bits(u64::from_le_bytes(reader.array()?));
-        samples.push(Staged { scope, series, timestamp_ms, value });
-    }
-    Some(Entry::Samples { samples, complete: flags & 1 != 0 })
+    differences.next().is_none().then_some(Entry::Samples { samples, complete: flags & 1 != 0 })
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -184,10 +235,25 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        let (text, tail) = self.0.split_at_checked(length)?;
+    fn varint(&mut self) -> Option<u64> {
+        let mut numbers = decode::v2::refs(self.0);
+        let number = numbers.next()?.ok()?;
+        self.0 = numbers.rest();
+        Some(number)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        u32::try_from(self.varint()?).ok()
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        let (bytes, tail) = self.0.split_at_checked(length)?;
         self.0 = tail;
-        std::str::from_utf8(text).ok()
+        Some(bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
     }
 }

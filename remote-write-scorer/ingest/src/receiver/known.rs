@@ -123,7 +123,7 @@ impl Receiver {
             Ok(None) => return Binding::Ignored,
             Err(Full) => return Binding::Rejected(Rejection::ScopeFull),
         };
-        state.describe(series, labels);
+        state.labels.set(series, labels);
         let replica = state.replica(replica);
         Binding::Selected { scope, series, replica }
     }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quoll_features::FeatureSet;
-use quoll_prometheus_protocol::decode;
 
 use super::Receiver;
 use crate::config::IngestConfig;
-use crate::log::{self, Entry, InboundLog, LogError, Staged};
+use crate::labels;
+use crate::log::{self, Description, Entry, InboundLog, LogError, Staged};
 use crate::scope::ClosedScopeStep;
 use crate::stats::IngestStats;
 use crate::table::Binding;
@@ -98,13 +98,22 @@ impl Receiver {
                     replay.scopes.insert(id, scope);
                 }
             }
-            Entry::Series { scope, series, block } => {
+            Entry::Labels { scope, descriptions } => {
                 let Some(&own) = replay.scopes.get(&scope) else { return };
-                // The labels were split when they were written: nothing of scope or replica is left.
-                let labels: Result<Vec<_>, _> = decode::labels(block).collect();
-                let Ok(labels) = labels else { return };
-                if let Binding::Selected { series: handle, .. } = self.bind(own, &labels, "") {
-                    replay.series.insert((scope, series), (own, handle));
+                for description in descriptions {
+                    match description {
+                        Description::Text { number, text } => {
+                            replay.texts.insert((scope, number), text.into());
+                        }
+                        Description::Series { series, packed } => {
+                            let text = |number| replay.texts.get(&(scope, number)).map(|text| &**text);
+                            // Labels were split when they were written: nothing of scope or replica is left.
+                            let Some(labels) = labels::in_pairs(labels::numbers(packed), text) else { continue };
+                            if let Binding::Selected { series: handle, .. } = self.bind(own, &labels, "") {
+                                replay.series.insert((scope, series), (own, handle));
+                            }
+                        }
+                    }
                 }
             }
             Entry::Samples { samples, complete } => {
@@ -127,12 +136,14 @@ impl Receiver {
 #[derive(Debug)]
 struct Replay {
     scopes: HashMap<u32, u32>,
+    texts: HashMap<(u32, u32), Box<str>>,
     series: HashMap<(u32, u32), (u32, u32)>,
     newest_ms: i64,
 }
 
 impl Default for Replay {
     fn default() -> Self {
-        Self { scopes: HashMap::new(), series: HashMap::new(), newest_ms: i64::MIN }
+        let (scopes, texts, series) = Default::default();
+        Self { scopes, texts, series, newest_ms: i64::MIN }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use quoll_features::SeriesRef;
 
 use super::{Receiver, WriteError};
-use crate::scope::{ClosedScopeStep, Description};
+use crate::log::Staged;
+use crate::scope::ClosedScopeStep;
 use crate::table::Binding;
 
 /// Event time between two looks for series that the windows have forgotten.
@@ -24,17 +25,22 @@ impl Receiver {
         }
         log.rotate_if_full()?;
         let segment = log.sequence();
-        for sample in &self.staged {
-            let state = &mut self.scopes[sample.scope as usize];
+        for run in self.staged.chunk_by(|a, b| a.scope == b.scope) {
+            let Some(&Staged { scope, .. }) = run.first() else { continue };
+            let state = &mut self.scopes[scope as usize];
             if state.described_in != segment {
                 state.described_in = segment;
-                log.scope(sample.scope, &state.scope);
+                state.labels.begin_segment();
+                log.scope(scope, &state.scope);
             }
-            if let Some(description) = state.described.get_mut(sample.series as usize)
-                && description.segment != segment
-            {
-                description.segment = segment;
-                log.series(sample.scope, sample.series, &description.block);
+            if run.iter().any(|sample| !state.labels.told(sample.series)) {
+                log.labels(scope, |put| {
+                    for &Staged { series, .. } in run {
+                        if !state.labels.told(series) {
+                            state.labels.tell(series, &mut *put);
+                        }
+                    }
+                });
             }
         }
         log.samples(&self.staged, true);
@@ -119,11 +125,11 @@ impl Receiver {
             if forgotten.is_empty() {
                 continue;
             }
-            let mut gone = vec![false; state.described.len()];
+            let mut gone = vec![false; state.labels.handles()];
             for SeriesRef(series) in forgotten.drain(..) {
-                if let Some(description) = state.described.get_mut(series as usize) {
-                    *description = Description::default();
-                    gone[series as usize] = true;
+                state.labels.forget(series);
+                if let Some(gone) = gone.get_mut(series as usize) {
+                    *gone = true;
                 }
             }
             for tenant in &mut self.tenants {
