@@ -40,6 +40,8 @@ impl SymbolIter<'_> {
                     return Ok(Some(end - length..end));
                 }
                 (4, found) => return Err(DecodeError::WireType { message: "Request", field: 4, found }),
+                // Series, which are many.
+                (_, WireType::Bytes) => drop(self.cursor.delimited()?),
                 (_, wire) => self.cursor.skip(wire)?,
             }
         }

@@ -207,9 +207,9 @@ impl ScopeWindows {
             hosts.sort_unstable();
             hosts.dedup();
             if let Some(known) = instances.first().and_then(|&(service, _)| self.registry.service_mut(service))
-                && known.hosts != hosts
+                && *known.hosts != *hosts
             {
-                known.hosts = hosts;
+                known.hosts = hosts.into();
             }
         }
         self.sums.reported = reported;
@@ -242,7 +242,7 @@ impl ScopeWindows {
             let presence: Presence = known.watch.step(end_ms, step_ms, signs);
             let (start, replicas) = (self.sums.starts[at], self.sums.replicas[at]);
             let change = known.trail.step(end_ms, step_ms, start, replicas);
-            let (service, hosts) = (known.service.clone(), known.hosts.clone());
+            let (service, hosts) = (known.service.clone(), Arc::clone(&known.hosts));
             services.push(ServiceStep { service, values, presence, hosts, change });
         }
         services

@@ -58,7 +58,7 @@ pub(crate) struct Known {
     pub watch: Watch,
     pub trail: Trail,
     /// Sorted; as last seen.
-    pub hosts: Vec<Arc<str>>,
+    pub hosts: Arc<[Arc<str>]>,
     /// By feature: whose figures are told. Empty where there is one source only.
     pub elected: Box<[Elected]>,
 }
@@ -69,7 +69,7 @@ impl Known {
             service: service.clone(),
             watch: Watch::default(),
             trail: Trail::default(),
-            hosts: Vec::new(),
+            hosts: Arc::default(),
             elected: Box::default(),
         }
     }

@@ -29,7 +29,7 @@ pub struct ServiceStep {
     pub presence: Presence,
     /// The hosts that its instances run on, sorted, each once; empty where no label tells. A service whose
     /// own series have ended keeps the hosts it was last seen on.
-    pub hosts: Vec<Arc<str>>,
+    pub hosts: Arc<[Arc<str>]>,
     /// What changed about the service during this step; told once, in the step that first shows it.
     pub change: Option<Change>,
 }
@@ -38,7 +38,7 @@ impl ServiceStep {
     /// A step of a service of which no host is known and nothing changed.
     #[must_use]
     pub fn new(service: Service, values: Vec<f64>, presence: Presence) -> Self {
-        Self { service, values, presence, hosts: Vec::new(), change: None }
+        Self { service, values, presence, hosts: Arc::default(), change: None }
     }
 }
 

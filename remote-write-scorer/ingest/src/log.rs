@@ -178,14 +178,14 @@ impl InboundLog {
         }
     }
 
-    /// Begins a new segment if this one has reached its size or a quarter of the retention, and deletes what
+    /// Begins a new segment if this one has reached its size or half of the retention, and deletes what
     /// is no longer needed.
     ///
     /// # Errors
     /// Where a segment cannot be created. The present one then stays in use.
     pub fn rotate_if_full(&mut self) -> Result<(), LogError> {
         let span = self.newest_ms.saturating_sub(self.oldest_ms);
-        let long = self.newest_ms > self.oldest_ms && span > self.config.retention_ms / 4;
+        let long = self.newest_ms > self.oldest_ms && span > self.config.retention_ms / 2;
         if self.bytes < self.config.segment_bytes && !long {
             return Ok(());
         }

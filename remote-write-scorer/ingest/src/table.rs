@@ -5,11 +5,11 @@
 //! different blocks agree in all 128 bits. For hashes that behave at random the odds of any such pair among
 //! n blocks are below n^2 / 2^129: 1.5e-25 for ten million. A sender cannot look for such pairs, as it
 //! does not know the seeds. Remote write 2.0 interns its strings: each string of a request is hashed once, in
-//! the same way, and a series' key chains the hashes of the names and values that it refers to, in order: two
-//! loads and one folded multiplication per label and half of the key. What was said of blocks holds for chains
-//! within a factor of their length, as each link may lose what those before it told apart. All factors of these
-//! products are hashes under the secret seeds or mixed with a secret: one that is zero, which would swallow the
-//! labels before it in its half of the key, comes with odds of 2^-64 per label.
+//! the same way, and each half of a series' key is the sum over its labels of a folded product of the hashes of name
+//! and value, to which the label's place is mixed. The terms of a sum do not wait for each other, and two sets of
+//! labels that differ differ in a term that is random to everybody outside, which the others cancel with odds of
+//! 2^-64. All factors are hashes under the secret seeds or mixed with a secret: one that is zero, which would hide
+//! the other, comes with odds of 2^-64 per label.
 //! A table holds one tenant, so equal labels of two tenants never meet.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -56,16 +56,20 @@ impl BlockHasher {
         BlockKey { slot: hash(&self.slot), check: hash(&self.check) }
     }
 
-    /// The key of a sequence of labels, of which this is one more by the keys of its interned name and value.
+    /// The key of a sequence of labels that has this one at `place`, by the keys of its interned name and value, and
+    /// the others by `so_far`.
     #[inline]
     #[must_use]
-    pub fn chain(&self, so_far: BlockKey, name: BlockKey, value: BlockKey) -> BlockKey {
-        BlockKey {
-            slot: folded_multiply(so_far.slot ^ name.slot, value.slot ^ self.slot_secret),
-            check: folded_multiply(so_far.check ^ name.check, value.check ^ self.check_secret),
-        }
+    pub fn with_label(&self, so_far: BlockKey, place: u64, name: BlockKey, value: BlockKey) -> BlockKey {
+        let turned = place.wrapping_mul(PLACE);
+        let slot = folded_multiply(name.slot.wrapping_add(turned), value.slot ^ self.slot_secret);
+        let check = folded_multiply(name.check.wrapping_add(turned), value.check ^ self.check_secret);
+        BlockKey { slot: so_far.slot.wrapping_add(slot), check: so_far.check.wrapping_add(check) }
     }
 }
+
+/// An odd number without a pattern (the fraction of the golden ratio): places far apart from each other.
+const PLACE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// High and low half of the product in one: each bit depends on all bits of both.
 #[inline]
@@ -82,8 +86,8 @@ pub struct BlockKey {
 }
 
 impl BlockKey {
-    /// Where a chain of labels begins.
-    pub const CHAIN: Self = Self { slot: 0x243f_6a88_85a3_08d3, check: 0x1319_8a2e_0370_7344 };
+    /// The key of no label.
+    pub const NO_LABEL: Self = Self { slot: 0x243f_6a88_85a3_08d3, check: 0x1319_8a2e_0370_7344 };
 
     /// The key of what is made of this series, such as the count of its native histograms.
     #[must_use]
@@ -111,11 +115,40 @@ pub enum Binding {
     },
 }
 
+/// A series and its [`Binding`], in half a cache line.
 #[derive(Debug)]
 struct Entry {
     key: BlockKey,
-    binding: Binding,
+    /// [`IGNORED`] and [`REJECTED`] are none.
+    scope: u32,
+    /// The reason's place in [`Rejection::ALL`] where it is rejected.
+    series: u32,
+    replica: u32,
     seen_seconds: u32,
+}
+
+const IGNORED: u32 = u32::MAX;
+const REJECTED: u32 = u32::MAX - 1;
+
+impl Entry {
+    fn new(key: BlockKey, binding: Binding, seen_seconds: u32) -> Self {
+        let (scope, series, replica) = match binding {
+            Binding::Ignored => (IGNORED, 0, 0),
+            Binding::Rejected(reason) => (REJECTED, reason as u32, 0),
+            Binding::Selected { scope, series, replica } => (scope, series, replica),
+        };
+        Self { key, scope, series, replica, seen_seconds }
+    }
+
+    #[inline]
+    fn binding(&self) -> Binding {
+        let &Self { scope, series, replica, .. } = self;
+        match scope {
+            IGNORED => Binding::Ignored,
+            REJECTED => Rejection::ALL.get(series as usize).map_or(Binding::Ignored, |&why| Binding::Rejected(why)),
+            _ => Binding::Selected { scope, series, replica },
+        }
+    }
 }
 
 /// The series of one tenant, in the order of their first sight.
@@ -142,14 +175,14 @@ impl SeriesTable {
         let entry = self.entries.get_mut(self.expected)?;
         self.expected += 1;
         entry.seen_seconds = now_seconds;
-        Some(entry.binding)
+        Some(entry.binding())
     }
 
     /// Remembers a series that [`SeriesTable::find`] did not know. No more than 2^32 are remembered: far beyond
     /// every limit.
     pub fn insert(&mut self, key: BlockKey, binding: Binding, now_seconds: u32) {
         if let Ok(position) = u32::try_from(self.entries.len()) {
-            self.entries.push(Entry { key, binding, seen_seconds: now_seconds });
+            self.entries.push(Entry::new(key, binding, now_seconds));
             Self::index(&mut self.positions, &self.entries, position, key);
         }
     }
@@ -165,12 +198,12 @@ impl SeriesTable {
 
     /// Forgets series whose binding is `gone`, and says how many.
     pub fn forget(&mut self, gone: impl Fn(Binding) -> bool) -> usize {
-        self.retain(|entry| !gone(entry.binding))
+        self.retain(|entry| !gone(entry.binding()))
     }
 
     /// What is known of every series.
     pub fn bindings(&self) -> impl Iterator<Item = Binding> {
-        self.entries.iter().map(|entry| entry.binding)
+        self.entries.iter().map(Entry::binding)
     }
 
     /// Keeps the order of what stays, and gives back memory that is not needed.
@@ -262,14 +295,16 @@ mod tests {
     }
 
     #[test]
-    fn chains_tell_order_sides_and_boundaries_apart() {
+    fn sums_of_labels_tell_order_sides_and_boundaries_apart() {
         let hasher = BlockHasher::random();
-        let chain = |labels: &[(&str, &str)]| {
+        let sum = |labels: &[(&str, &str)]| {
             let key = |text: &str| hasher.key(text.as_bytes());
-            labels.iter().fold(BlockKey::CHAIN, |so_far, (name, value)| hasher.chain(so_far, key(name), key(value)))
+            (0..).zip(labels).fold(BlockKey::NO_LABEL, |so_far, (place, (name, value))| {
+                hasher.with_label(so_far, place, key(name), key(value))
+            })
         };
         let series = [("a", "b"), ("c", "d")];
-        assert_eq!(chain(&series), chain(&series));
+        assert_eq!(sum(&series), sum(&series));
         let others: [&[(&str, &str)]; 9] = [
             &[],
             &[("a", "b")],
@@ -282,11 +317,26 @@ mod tests {
             &[("a", "b"), ("a", "b"), ("c", "d")],
         ];
         for other in others {
-            let (one, two) = (chain(&series), chain(other));
+            let (one, two) = (sum(&series), sum(other));
             assert!(one.slot != two.slot && one.check != two.check, "{other:?}");
         }
-        assert_ne!(chain(&series).derived(0), chain(&series).derived(1));
-        assert_ne!(chain(&series).derived(0), chain(&series));
+        assert_ne!(sum(&series).derived(0), sum(&series).derived(1));
+        assert_ne!(sum(&series).derived(0), sum(&series));
+    }
+
+    #[test]
+    fn what_is_known_comes_back_as_it_was() {
+        let mut table = SeriesTable::default();
+        let selected = Binding::Selected { scope: 3, series: u32::MAX, replica: 2 };
+        let all: Vec<Binding> =
+            Rejection::ALL.map(Binding::Rejected).into_iter().chain([Binding::Ignored, selected]).collect();
+        for (slot, &binding) in (0..).zip(&all) {
+            table.insert(BlockKey { slot, check: 0 }, binding, 0);
+        }
+        for (slot, &binding) in (0..).zip(&all) {
+            assert_eq!(table.find(BlockKey { slot, check: 0 }, 0), Some(binding));
+        }
+        assert_eq!(size_of::<Entry>(), 32);
     }
 
     #[test]

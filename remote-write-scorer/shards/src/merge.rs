@@ -179,7 +179,7 @@ impl Merge {
                     Some(2) => Presence::Idle,
                     Some(_) => Presence::Present,
                 },
-                hosts: entry.hosts,
+                hosts: entry.hosts.into(),
                 change: entry.change,
             });
         }

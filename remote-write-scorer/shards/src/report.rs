@@ -125,7 +125,7 @@ impl Writer<'_> {
             Presence::Present | Presence::Unknown => 3.0,
         };
         self.of(PRESENCE, service, &[], presence);
-        for host in &step.hosts {
+        for host in &*step.hosts {
             self.of(HOST, service, &[(HOST_LABEL, host)], 1.0);
         }
         if let Some(change) = &step.change {

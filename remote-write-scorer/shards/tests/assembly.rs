@@ -25,7 +25,7 @@ fn service(name: &str) -> Service {
 
 fn present(name: &str) -> ServiceStep {
     let mut step = ServiceStep::new(service(name), vec![1.0 / 3.0], Presence::Present);
-    step.hosts = vec!["node-a".into(), "node-b".into()];
+    step.hosts = ["node-a".into(), "node-b".into()].into();
     step
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use quoll_prometheus_protocol::decode::v2::V2;
+use quoll_prometheus_protocol::decode::v2::{RefIter, V2};
 use quoll_prometheus_protocol::decode::walk::Version;
 use quoll_prometheus_protocol::decode::{self, DecodeError, HistogramIter, Sample, SeriesIter, V1};
 use quoll_prometheus_protocol::staleness::{is_stale, stale_marker};
@@ -33,6 +33,12 @@ impl Symbols {
         let cut = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
         self.ranges.push((cut(range.start), cut(range.end)));
         self.keys.push(key);
+    }
+
+    /// The key of the string that is referred to.
+    #[inline]
+    fn key(&self, reference: Result<u64, DecodeError>) -> Option<BlockKey> {
+        self.keys.get(usize::try_from(reference.ok()?).ok()?).copied()
     }
 
     /// Where a string stands in the body.
@@ -70,25 +76,24 @@ impl Bounds {
 }
 
 /// How the labels of a series are read: the one thing in which staging differs between the versions.
-trait LabelReader: Copy {
+trait LabelReader {
     type Version: Version;
 
     /// The key of a block of labels; `None` where it refers to what is not there.
-    fn key(self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey>;
+    fn key(&mut self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey>;
 
     /// The labels themselves.
     fn given<'b>(&'b self, block: &'b [u8]) -> Given<'b>;
 }
 
 /// 1.0: the block has them.
-#[derive(Clone, Copy)]
 struct InPlace;
 
 impl LabelReader for InPlace {
     type Version = V1;
 
     #[inline]
-    fn key(self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey> {
+    fn key(&mut self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey> {
         Some(hasher.key(block))
     }
 
@@ -98,25 +103,43 @@ impl LabelReader for InPlace {
 }
 
 /// 2.0: the block refers to the strings of a body.
-#[derive(Clone, Copy)]
 struct Interned<'s> {
     body: &'s [u8],
     symbols: &'s Symbols,
+    /// References behind the first label of the series before, and their key: one target's series often differ in
+    /// their metric's name only.
+    rest: Vec<u8>,
+    rest_key: BlockKey,
+}
+
+impl Interned<'_> {
+    /// The key of the labels behind the first.
+    fn key_of_rest(&self, hasher: &BlockHasher, mut references: RefIter<'_>) -> Option<BlockKey> {
+        let (mut key, mut place) = (BlockKey::NO_LABEL, 1);
+        while let Some(name) = references.next() {
+            let (name, value) = (self.symbols.key(name)?, self.symbols.key(references.next()?)?);
+            key = hasher.with_label(key, place, name, value);
+            place += 1;
+        }
+        Some(key)
+    }
 }
 
 impl LabelReader for Interned<'_> {
     type Version = V2;
 
     #[inline]
-    fn key(self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey> {
-        let symbol = |reference: u64| self.symbols.keys.get(usize::try_from(reference).ok()?).copied();
-        let mut key = BlockKey::CHAIN;
+    fn key(&mut self, hasher: &BlockHasher, block: &[u8]) -> Option<BlockKey> {
         let mut references = decode::v2::refs(block);
-        while let Some(name) = references.next() {
-            let (name, value) = (name.ok()?, references.next()?.ok()?);
-            key = hasher.chain(key, symbol(name)?, symbol(value)?);
+        let Some(name) = references.next() else { return Some(BlockKey::NO_LABEL) };
+        let (name, value) = (self.symbols.key(name)?, self.symbols.key(references.next()?)?);
+        let rest = references.rest();
+        if *rest != *self.rest {
+            self.rest_key = self.key_of_rest(hasher, references)?;
+            self.rest.clear();
+            self.rest.extend_from_slice(rest);
         }
-        Some(key)
+        Some(hasher.with_label(self.rest_key, 0, name, value))
     }
 
     fn given<'b>(&'b self, block: &'b [u8]) -> Given<'b> {
@@ -145,13 +168,18 @@ impl Receiver {
         let mut gathered = std::mem::take(&mut self.gathered);
         let staged = match body {
             Body::V1(body) => {
-                self.stage_all(&mut request, decode::series(body), InPlace, &mut gathered, bounds, receipt)
+                self.stage_all(&mut request, decode::series(body), &mut InPlace, &mut gathered, bounds, receipt)
             }
             Body::V2(body) => {
                 let mut symbols = std::mem::take(&mut self.symbols);
                 let staged = self.intern(body, &mut symbols).and_then(|()| {
-                    let reader = Interned { body, symbols: &symbols };
-                    self.stage_all(&mut request, decode::v2::series(body), reader, &mut gathered, bounds, receipt)
+                    let rest = std::mem::take(&mut self.rest);
+                    let mut reader = Interned { body, symbols: &symbols, rest, rest_key: BlockKey::NO_LABEL };
+                    reader.rest.clear();
+                    let all = decode::v2::series(body);
+                    let staged = self.stage_all(&mut request, all, &mut reader, &mut gathered, bounds, receipt);
+                    self.rest = reader.rest;
+                    staged
                 });
                 symbols.clear();
                 self.symbols = symbols;
@@ -185,7 +213,7 @@ impl Receiver {
         &mut self,
         request: &mut Request<'_>,
         mut all: SeriesIter<'_, R::Version>,
-        reader: R,
+        reader: &mut R,
         gathered: &mut Vec<u8>,
         bounds: Bounds,
         receipt: &mut Receipt,
