@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::registry::slot_number;
+use crate::registry::{push, slot_number};
 use crate::rules::{Kind, Labels, Profile};
 use crate::series::{NONE, Series};
 use crate::windows::{FORGET_MS, Full, Limits, ScopeWindows, SeriesRef};
@@ -27,7 +27,8 @@ impl ScopeWindows {
     pub fn try_bind(&mut self, labels: &[(&str, &str)]) -> Result<Option<SeriesRef>, Full> {
         let Some((kind, profile)) = self.set.rules.profile(labels) else { return Ok(None) };
         let key = self.hasher.hash(&labels.iter().copied());
-        if let Some(&slot) = self.index.get(&key) {
+        let is_it = |&slot: &u32| self.keys.get(slot as usize).is_some_and(|known| *known == key);
+        if let Some(&slot) = self.index.find(key as u64, is_it) {
             return Ok(Some(SeriesRef(slot)));
         }
         if !self.names_somebody(&profile, labels) {
@@ -49,8 +50,9 @@ impl ScopeWindows {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.series.len() < NONE as usize => {
-                self.series.push(Series::new(kind, NONE, NONE, profile));
-                self.newest_ms.push(i64::MIN);
+                push(&mut self.series, Series::new(kind, NONE, NONE, profile));
+                push(&mut self.newest_ms, i64::MIN);
+                push(&mut self.keys, key);
                 slot_number(self.series.len() - 1)
             }
             None => return Err(Full),
@@ -58,7 +60,9 @@ impl ScopeWindows {
         let (entity, sibling) = self.registry.join(entity_key, source, labels, slot);
         self.series[slot as usize] = Series::new(kind, entity, sibling, profile);
         self.newest_ms[slot as usize] = i64::MIN;
-        self.index.insert(key, slot);
+        self.keys[slot as usize] = key;
+        let keys = &self.keys;
+        self.index.insert_unique(key as u64, slot, |&other| keys.get(other as usize).map_or(0, |key| *key as u64));
         self.bound_lately.push(slot);
         Ok(Some(SeriesRef(slot)))
     }
@@ -85,7 +89,7 @@ impl ScopeWindows {
         for &slot in &gone {
             dead[slot as usize] = true;
         }
-        self.index.retain(|_, slot| !dead[*slot as usize]);
+        self.index.retain(|slot| !dead[*slot as usize]);
         self.bound_before.retain(|&slot| !dead[slot as usize]);
         for slot in gone {
             self.unlink(slot);

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use quoll_identity::{Edge, Service};
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +126,7 @@ impl<K: Clone + Ord + std::hash::Hash, T> Table<K, T> {
                         slot
                     }
                     None => {
-                        self.slots.push(occupied);
+                        push(&mut self.slots, occupied);
                         slot_number(self.slots.len() - 1)
                     }
                 };
@@ -187,12 +187,21 @@ pub(crate) fn slot_number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(NONE)
 }
 
+/// Appends to one of the large lists, which grow by an eighth: doubling would leave up to half of them unused.
+pub(crate) fn push<T>(list: &mut Vec<T>, element: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 16);
+    }
+    list.push(element);
+}
+
 /// All services, edges and entities of a scope.
 #[derive(Debug)]
 pub(crate) struct Registry {
     entities: Vec<Option<Entity>>,
     free_entities: Vec<u32>,
-    entity_index: HashMap<u128, u32, foldhash::fast::RandomState>,
+    /// Slots of entities, by key.
+    entity_index: HashTable<u32>,
     services: Table<Service, Known>,
     edges: Table<Edge, Link>,
     addresses: Addresses,
@@ -206,7 +215,7 @@ impl Registry {
         Self {
             entities: Vec::new(),
             free_entities: Vec::new(),
-            entity_index: HashMap::default(),
+            entity_index: HashTable::new(),
             services: Table::new(),
             edges: Table::new(),
             addresses: Addresses::default(),
@@ -229,8 +238,8 @@ impl Registry {
 
     /// The entity of these labels, made if new; one more series belongs to it.
     pub fn join(&mut self, key: u128, rules: &Source, labels: &Labels<'_>, series: u32) -> (u32, u32) {
-        let slot = match self.entity_index.get(&key) {
-            Some(&slot) => slot,
+        let slot = match self.find(key) {
+            Some(slot) => slot,
             None => self.add_entity(key, rules, labels),
         };
         let Some(entity) = self.entities.get_mut(slot as usize).and_then(Option::as_mut) else { return (slot, NONE) };
@@ -270,11 +279,14 @@ impl Registry {
                 slot
             }
             None => {
-                self.entities.push(entity);
+                push(&mut self.entities, entity);
                 slot_number(self.entities.len() - 1)
             }
         };
-        self.entity_index.insert(key, slot);
+        let entities = &self.entities;
+        let key_of =
+            |&slot: &u32| entities.get(slot as usize).and_then(Option::as_ref).map_or(0, |other| other.key as u64);
+        self.entity_index.insert_unique(key as u64, slot, key_of);
         self.entities_changed = true;
         if let Some(rules_of_edges) = &rules.edges
             && let Some((label_of_address, selector)) = &rules_of_edges.addresses
@@ -344,7 +356,9 @@ impl Registry {
             return;
         }
         let Some(entity) = self.entities.get_mut(slot as usize).and_then(Option::take) else { return };
-        self.entity_index.remove(&entity.key);
+        if let Ok(entry) = self.entity_index.find_entry(entity.key as u64, |&other| other == slot) {
+            entry.remove();
+        }
         self.addresses.leave(slot);
         self.free_entities.push(slot);
         let client = self.edges.get(entity.edge).map(|link| link.what.client);
@@ -442,7 +456,13 @@ impl Registry {
     }
 
     pub fn knows(&self, entity_key: u128) -> bool {
-        self.entity_index.contains_key(&entity_key)
+        self.find(entity_key).is_some()
+    }
+
+    /// The slot of the entity of this key. Keys are hashes themselves.
+    fn find(&self, key: u128) -> Option<u32> {
+        let is_it = |&slot: &u32| self.entity(slot).is_some_and(|entity| entity.key == key);
+        self.entity_index.find(key as u64, is_it).copied()
     }
 
     /// Services and edges known, listed or not.

@@ -8,12 +8,14 @@
 //!
 //! Steps that are closed and not taken yet are not stored: take them first.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::preset::FeatureSet;
 use crate::registry::{Known, Link};
+use crate::sequence::Sequence;
 use crate::series::{NONE, Series};
 use crate::stats::WindowStats;
 use crate::votes::Votes;
@@ -43,18 +45,18 @@ pub enum RestoreError {
 
 /// One scope's windows, as stored.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct StoredWindows {
+pub struct StoredWindows<'a> {
     set: String,
     step_ms: i64,
     /// In the order in which they were bound, entity by entity.
-    series: Vec<StoredSeries>,
-    order: Vec<u32>,
-    dormant: Vec<u32>,
-    bound_lately: Vec<u32>,
-    bound_before: Vec<u32>,
-    waiting: Vec<(u32, i64, f64)>,
-    services: Vec<Known>,
-    edges: Vec<Link>,
+    series: Sequence<'a, StoredSeries>,
+    order: Cow<'a, [u32]>,
+    dormant: Cow<'a, [u32]>,
+    bound_lately: Cow<'a, [u32]>,
+    bound_before: Cow<'a, [u32]>,
+    waiting: Sequence<'a, (u32, i64, f64)>,
+    services: Sequence<'a, Known>,
+    edges: Sequence<'a, Link>,
     open_end_ms: Option<i64>,
     closed_any: bool,
     clock_ms: i64,
@@ -93,25 +95,30 @@ pub(crate) mod array {
 impl ScopeWindows {
     /// The windows as they are, to be stored.
     #[must_use]
-    pub fn store(&self) -> StoredWindows {
+    pub fn store(&self) -> StoredWindows<'_> {
         let stored = |slot: u32| StoredSeries {
             handle: slot,
             newest_ms: self.newest_ms[slot as usize],
             series: self.series[slot as usize].clone(),
         };
         let open_end_ms = self.open_end_ms;
-        let waiting = open_end_ms.map(|open_end_ms| self.pending.waiting(open_end_ms, self.step_ms));
+        let waiting = move || {
+            let waiting = open_end_ms.map(|open_end_ms| self.pending.waiting(open_end_ms, self.step_ms));
+            waiting.into_iter().flatten()
+        };
+        let bound = self.bound_order();
+        let (services, edges) = self.registry.known();
         StoredWindows {
             set: self.set.rules_hash(),
             step_ms: self.step_ms,
-            series: self.bound_order().into_iter().map(stored).collect(),
-            order: self.order.clone(),
-            dormant: self.dormant.clone(),
-            bound_lately: self.bound_lately.clone(),
-            bound_before: self.bound_before.clone(),
-            waiting: waiting.into_iter().flatten().collect(),
-            services: self.registry.services().cloned().collect(),
-            edges: self.registry.edges().cloned().collect(),
+            series: Sequence::made(bound.len(), move || bound.clone().into_iter().map(stored)),
+            order: Cow::Borrowed(&self.order),
+            dormant: Cow::Borrowed(&self.dormant),
+            bound_lately: Cow::Borrowed(&self.bound_lately),
+            bound_before: Cow::Borrowed(&self.bound_before),
+            waiting: Sequence::made(if open_end_ms.is_some() { self.pending.len() } else { 0 }, waiting),
+            services: Sequence::made(services, || self.registry.services().cloned()),
+            edges: Sequence::made(edges, || self.registry.edges().cloned()),
             open_end_ms,
             closed_any: self.closed_any,
             clock_ms: self.clock_ms,
@@ -146,7 +153,7 @@ impl ScopeWindows {
     pub fn restore<'a>(
         set: Arc<FeatureSet>,
         step_ms: i64,
-        stored: StoredWindows,
+        stored: StoredWindows<'_>,
         mut labels: impl FnMut(SeriesRef) -> Option<Vec<(&'a str, &'a str)>>,
     ) -> Result<(Self, Vec<(SeriesRef, SeriesRef)>), RestoreError> {
         if stored.set != set.rules_hash() {
@@ -156,8 +163,8 @@ impl ScopeWindows {
         if stored.step_ms != windows.step_ms {
             return Err(RestoreError::Step { found: stored.step_ms, wanted: windows.step_ms });
         }
-        let mut handles = Vec::with_capacity(stored.series.len());
-        for StoredSeries { handle, newest_ms, series } in stored.series {
+        let mut handles = Vec::new();
+        for StoredSeries { handle, newest_ms, series } in stored.series.into_vec() {
             let Some(bound) = labels(SeriesRef(handle)).and_then(|labels| windows.bind(&labels)) else { continue };
             let slot = bound.0 as usize;
             windows.newest_ms[slot] = newest_ms;
@@ -173,19 +180,19 @@ impl ScopeWindows {
             anew[old.0 as usize] = new.0;
         }
         let new = |old: u32| anew.get(old as usize).copied().filter(|&new| new != NONE);
-        let all_new = |old: Vec<u32>| old.into_iter().filter_map(new).collect();
-        windows.order = all_new(stored.order);
-        windows.dormant = all_new(stored.dormant);
-        windows.bound_lately = all_new(stored.bound_lately);
-        windows.bound_before = all_new(stored.bound_before);
+        let all_new = |old: &[u32]| old.iter().copied().filter_map(new).collect();
+        windows.order = all_new(&stored.order);
+        windows.dormant = all_new(&stored.dormant);
+        windows.bound_lately = all_new(&stored.bound_lately);
+        windows.bound_before = all_new(&stored.bound_before);
         if let Some(open_end_ms) = stored.open_end_ms {
-            for (series, timestamp_ms, value) in stored.waiting {
+            for (series, timestamp_ms, value) in stored.waiting.into_vec() {
                 if let Some(series) = new(series) {
                     windows.pending.keep(open_end_ms, windows.step_ms, series, timestamp_ms, value);
                 }
             }
         }
-        windows.registry.resume(stored.services, stored.edges);
+        windows.registry.resume(stored.services.into_vec(), stored.edges.into_vec());
         windows.open_end_ms = stored.open_end_ms;
         windows.closed_any = stored.closed_any;
         windows.clock_ms = stored.clock_ms;

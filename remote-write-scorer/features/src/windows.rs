@@ -37,8 +37,7 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use crate::close::Sums;
 use crate::label_hash::LabelHasher;
@@ -107,7 +106,10 @@ pub struct ScopeWindows {
     pub(crate) bound_lately: Vec<u32>,
     pub(crate) bound_before: Vec<u32>,
     pub(crate) free: Vec<u32>,
-    pub(crate) index: HashMap<u128, u32, RandomState>,
+    /// By slot: the number of the series' labels.
+    pub(crate) keys: Vec<u128>,
+    /// Slots, by that number.
+    pub(crate) index: HashTable<u32>,
     pub(crate) hasher: LabelHasher,
     pub(crate) profiles: Vec<(Kind, Profile)>,
     pub(crate) registry: Registry,
@@ -154,7 +156,8 @@ impl ScopeWindows {
             bound_lately: Vec::new(),
             bound_before: Vec::new(),
             free: Vec::new(),
-            index: HashMap::default(),
+            keys: Vec::new(),
+            index: HashTable::new(),
             hasher: LabelHasher::default(),
             profiles: Vec::new(),
             registry: Registry::new(),
@@ -254,7 +257,7 @@ impl ScopeWindows {
             services,
             edges,
             waiting: self.pending.len(),
-            heap_bytes: self.series.capacity() * (size_of::<Series>() + size_of::<i64>())
+            heap_bytes: self.series.capacity() * (size_of::<Series>() + size_of::<i64>() + size_of::<u128>())
                 + (self.order.capacity() + self.dormant.capacity() + self.free.capacity()) * size_of::<u32>()
                 + self.index.allocation_size()
                 + self.registry.heap_bytes()

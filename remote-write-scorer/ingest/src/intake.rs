@@ -25,8 +25,8 @@ pub(crate) enum Intake {
 
 /// The same, as stored.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum StoredIntake {
-    Windows(Box<StoredWindows>),
+pub(crate) enum StoredIntake<'a> {
+    Windows(Box<StoredWindows<'a>>),
     Leaves(StoredAssembly),
 }
 
@@ -66,7 +66,7 @@ impl Plan {
 
     pub(crate) fn restore<'a>(
         &self,
-        stored: StoredIntake,
+        stored: StoredIntake<'_>,
         limits: Limits,
         labels: impl FnMut(SeriesRef) -> Option<Vec<(&'a str, &'a str)>>,
     ) -> Result<(Intake, Handles), RestoreError> {
@@ -144,7 +144,7 @@ impl Intake {
         }
     }
 
-    pub(crate) fn store(&self) -> StoredIntake {
+    pub(crate) fn store(&self) -> StoredIntake<'_> {
         match self {
             Self::Windows(windows) => StoredIntake::Windows(Box::new(windows.store())),
             Self::Leaves(assembly) => StoredIntake::Leaves(assembly.store()),

@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use quoll_features::Sequence;
 use quoll_prometheus_protocol::decode;
 use quoll_prometheus_protocol::encode::put_varint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -76,6 +77,10 @@ impl LabelStore {
     pub(crate) fn set(&mut self, series: u32, labels: &[(&str, &str)]) {
         let at = series as usize;
         if self.series.len() <= at {
+            // By an eighth: doubling would leave up to half of it unused.
+            if self.series.capacity() <= at {
+                self.series.reserve_exact(at + 1 - self.series.len() + self.series.len() / 8);
+            }
             self.series.resize_with(at + 1, Box::default);
         }
         if !self.series[at].is_empty() || labels.is_empty() {
@@ -174,23 +179,39 @@ impl LabelStore {
 
     /// As they are, to be stored.
     pub(crate) fn store(&self) -> StoredLabels<'_> {
-        let texts = (0..).zip(&self.texts).filter(|(_, text)| text.uses > 0);
-        let series = (0..).zip(&self.series).filter(|(_, packed)| !packed.is_empty());
-        StoredLabels {
-            texts: texts.map(|(number, known)| (number, Cow::Borrowed(&*known.text))).collect(),
-            series: series.map(|(series, packed)| (series, Packed(Cow::Borrowed(&**packed)))).collect(),
-        }
+        let texts = || {
+            let used = (0..).zip(&self.texts).filter(|(_, known)| known.uses > 0);
+            used.map(|(number, known)| (number, Cow::Borrowed(&*known.text)))
+        };
+        let series = || {
+            let known = (0..).zip(&self.series).filter(|(_, packed)| !packed.is_empty());
+            known.map(|(series, packed)| (series, Packed(Cow::Borrowed(&**packed))))
+        };
+        StoredLabels { texts: Sequence::made(self.index.len(), texts), series: Sequence::made(self.known, series) }
     }
 }
 
-/// The labels of a scope's series, as stored: both lists by ascending number.
+/// The labels of a scope's series, as stored: both sequences by ascending number.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredLabels<'a> {
+    texts: Sequence<'a, (u32, Cow<'a, str>)>,
+    series: Sequence<'a, (u32, Packed<'a>)>,
+}
+
+/// The same, read back.
+#[derive(Debug)]
+pub(crate) struct RestoredLabels<'a> {
     texts: Vec<(u32, Cow<'a, str>)>,
     series: Vec<(u32, Packed<'a>)>,
 }
 
-impl StoredLabels<'_> {
+impl<'a> StoredLabels<'a> {
+    pub(crate) fn restore(self) -> RestoredLabels<'a> {
+        RestoredLabels { texts: self.texts.into_vec(), series: self.series.into_vec() }
+    }
+}
+
+impl RestoredLabels<'_> {
     /// The labels of a series.
     pub(crate) fn of(&self, series: u32) -> Option<Vec<(&str, &str)>> {
         let found = self.series.binary_search_by_key(&series, |(series, _)| *series).ok()?;
@@ -216,7 +237,7 @@ pub(crate) fn in_pairs<'a>(
 
 /// Bytes as a whole, not one by one.
 #[derive(Debug)]
-struct Packed<'a>(Cow<'a, [u8]>);
+pub(crate) struct Packed<'a>(Cow<'a, [u8]>);
 
 impl Serialize for Packed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -295,7 +316,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(store.len(), model.len());
-                let stored = store.store();
+                let stored = store.store().restore();
                 for series in 0..8 {
                     let expected = model.get(&series).map(|labels| {
                         labels.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>()

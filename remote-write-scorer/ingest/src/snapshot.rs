@@ -43,7 +43,7 @@ struct StoredScope<'a> {
     election: Election,
     replicas: Vec<(String, u32)>,
     labels: StoredLabels<'a>,
-    intake: StoredIntake,
+    intake: StoredIntake<'a>,
 }
 
 impl<'a> StoredScope<'a> {
@@ -105,11 +105,11 @@ impl Receiver {
         receiver.swept_ms = stored.swept_ms;
         for one in stored.scopes {
             let limits = receiver.config().limits.of_scope();
-            let (intake, handles) =
-                receiver.plan.restore(one.intake, limits, |SeriesRef(series)| one.labels.of(series))?;
+            let labels = one.labels.restore();
+            let (intake, handles) = receiver.plan.restore(one.intake, limits, |SeriesRef(series)| labels.of(series))?;
             let mut state = ScopeState::new(one.scope, intake);
             for (SeriesRef(old), SeriesRef(new)) in handles {
-                if let Some(labels) = one.labels.of(old) {
+                if let Some(labels) = labels.of(old) {
                     state.labels.set(new, &labels);
                 }
             }

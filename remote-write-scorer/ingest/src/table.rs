@@ -182,6 +182,10 @@ impl SeriesTable {
     /// every limit.
     pub fn insert(&mut self, key: BlockKey, binding: Binding, now_seconds: u32) {
         if let Ok(position) = u32::try_from(self.entries.len()) {
+            // By an eighth: doubling would leave up to half of it unused.
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact(self.entries.len() / 8 + 16);
+            }
             self.entries.push(Entry::new(key, binding, now_seconds));
             Self::index(&mut self.positions, &self.entries, position, key);
         }
