@@ -11,6 +11,7 @@
 //! | `open COUNT` | opens connections that stay, spread over the edges | how many are open |
 //! | `connect RATE SECONDS` | makes connections one after the other: connect, 64 bytes, close | made, seconds taken |
 //! | `request SECONDS` | requests on the first open connections, one after the other | answered, seconds taken |
+//! | `request2 SECONDS` | the same by HTTP/2, on connections made for it | answered, seconds taken |
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
@@ -28,9 +29,14 @@ const PORT: u16 = 8000;
 /// Connections that wait to be accepted at one listener.
 const BACKLOG: i32 = 4096;
 /// Open connections that requests go over.
-const REQUESTED: usize = 64;
+pub const REQUESTED: usize = 64;
 const REQUEST: &[u8] = b"GET /bench HTTP/1.1\r\nHost: bench\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// Header blocks (RFC 7541) of the first request, which names `:authority` and `user-agent`, and of those that follow it.
+const FIRST_BLOCK: &[u8] = b"\x82\x84\x86\x41\x05bench\x7a\x05bench";
+const NEXT_BLOCK: &[u8] = &[0x82, 0x84, 0x86, 0xbf, 0xbe];
 const PAYLOAD: [u8; 64] = [b'x'; 64];
 /// System calls of one connection of `connect`, both ends: socket, bind, connect, write, close; accept,
 /// epoll_ctl, two of epoll_wait and read, close.
@@ -126,6 +132,7 @@ pub fn run(shape: Shape) -> anyhow::Result<()> {
                 }
                 answered
             }
+            "request2" => request_by_http2(shape, Duration::from_secs_f64(number(1)))?,
             other => anyhow::bail!("unknown command '{other}'"),
         };
         let mut out = io::stdout().lock();
@@ -133,6 +140,33 @@ pub fn run(shape: Shape) -> anyhow::Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// Gives how many requests were answered.
+fn request_by_http2(shape: Shape, length: Duration) -> io::Result<usize> {
+    let connections = (0..REQUESTED).map(|edge| call(shape, edge)).collect::<io::Result<Vec<_>>>()?;
+    let (mut answered, mut answer, mut stream) = (0, [0; 256], 1);
+    for connection in &connections {
+        rustix::io::write(connection, &[PREFACE, SETTINGS].concat())?;
+        rustix::io::read(connection, &mut answer)?;
+    }
+    let began = Instant::now();
+    while began.elapsed() < length {
+        let block = if stream == 1 { FIRST_BLOCK } else { NEXT_BLOCK };
+        let request = frame(1, 5, stream, block);
+        for connection in &connections {
+            rustix::io::write(connection, &request)?;
+            rustix::io::read(connection, &mut answer)?;
+            answered += 1;
+        }
+        stream += 2;
+    }
+    Ok(answered)
+}
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, payload.len() as u8, kind, flags], &stream.to_be_bytes()[..], payload].concat()
 }
 
 fn call(shape: Shape, edge: usize) -> io::Result<OwnedFd> {
@@ -173,6 +207,13 @@ fn serve(listeners: Vec<OwnedFd>) -> io::Result<()> {
             match rustix::io::read(socket, &mut buffer) {
                 Ok(count) if buffer[..count].starts_with(b"GET") => {
                     rustix::io::write(socket, RESPONSE)?;
+                }
+                Ok(count) if buffer[..count].starts_with(PREFACE) => {
+                    rustix::io::write(socket, SETTINGS)?;
+                }
+                Ok(count @ 9..) if buffer[..count].starts_with(&[0, 0]) => {
+                    let stream = u32::from_be_bytes([buffer[5], buffer[6], buffer[7], buffer[8]]);
+                    rustix::io::write(socket, &[frame(1, 4, stream, &[0x88]), frame(0, 1, stream, b"ok")].concat())?;
                 }
                 Ok(0) | Err(_) => {
                     accepted.remove(&key);

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use common::nginx::Nginx;
 use common::{Agent, Page, bucket_of, can_load, connect, loopback};
 use quoll_exporter::agent::SourceChoice;
+use quoll_exporter::kernel::Settings;
 
 const DURATION: &str = "http_request_duration_seconds";
 const COUNT: &str = "http_request_duration_seconds_count";
@@ -140,6 +141,31 @@ fn latencies(agent: &Agent, log: &str, address: SocketAddr) -> Vec<String> {
         apart.push(format!("nothing was held back: {times:?}"));
     }
     apart
+}
+
+#[test]
+fn so_counts_agree_within_tls() {
+    if !can_load() {
+        return;
+    }
+    let address = |host| TcpListener::bind((loopback(64, host), 0)).unwrap().local_addr().unwrap();
+    let (hidden, plain) = (address(2), address(3));
+    let services = format!("services:\n  - {{name: hidden, match: [{{address: {}}}]}}\n", hidden.ip());
+    let server = format!(
+        "server {{ listen {hidden} ssl http2; ssl_certificate certificate; ssl_certificate_key key;\n\
+         location / {{ return 200 '{}'; }} location /no {{ return 404 'no'; }} }}",
+        "x".repeat(3000)
+    );
+    let nginx = Nginx::start_tls(plain, &server, "");
+    let agent = Agent::start_with(SourceChoice::Ebpf, &services, Settings { tls: true, ..Settings::default() });
+    h2load(&["-n1000", "-c4", "-m10", &format!("https://{hidden}/")]);
+    h2load(&["-n200", "-c2", "-m1", &format!("https://{hidden}/no")]);
+    let seen = |page: &Page| {
+        ["client", "server"].map(|end| ["2xx", "4xx"].map(|class| sum(page, COUNT, &of("hidden", end, class))))
+    };
+    let page = agent.page_at_last(|page| seen(page) == [[1000.0, 200.0]; 2]);
+    println!("{:?}, nginx: {} and {}", seen(&page), nginx.answered(2), nginx.answered(4));
+    assert_eq!(seen(&page), [[nginx.answered(2), nginx.answered(4)]; 2]);
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {

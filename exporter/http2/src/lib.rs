@@ -86,7 +86,7 @@ fn add(tallies: &mut Vec<Tally>, observed: Observed) {
         tallies.len() - 1
     });
     let tally = &mut tallies[place];
-    tally.sum_ns += observed.duration_ns;
+    tally.sum_ns = tally.sum_ns.wrapping_add(observed.duration_ns);
     let count = &mut tally.counts[bucket(observed.duration_ns)];
     *count = count.wrapping_add(1);
 }

@@ -28,7 +28,7 @@ use anyhow::ensure;
 use clap::Parser;
 use load::Load;
 use quoll_bench::Report;
-use quoll_bench::tcp_load::{self, CALLS_PER_CONNECTION, Shape};
+use quoll_bench::tcp_load::{self, CALLS_PER_CONNECTION, REQUESTED, Shape};
 
 /// Scrapes in a row whose times are judged.
 const TIMED_SCRAPES: usize = 40;
@@ -199,15 +199,20 @@ fn with_exporter(
         report.note(&format!("    {hook:<44} {:>7.0} ns, {:.0} runs", runs.mean_ns(), runs.count));
     }
 
-    let requests = requests(args, load, exporter)?;
-    report.add("us_per_http_request", requests.kernel_us);
-    report.add("http_requests_per_second", requests.per_second);
-    report.add("agent_core_share_http", requests.agent_share);
+    let plain = requests(args, load, exporter, "request")?;
+    report.add("us_per_http_request", plain.kernel_us);
+    report.add("http_requests_per_second", plain.per_second);
+    report.add("agent_core_share_http", plain.agent_share);
+    let streams = requests(args, load, exporter, "request2")?;
+    report.add("us_per_http2_request", streams.kernel_us);
+    report.add("http2_requests_per_second", streams.per_second);
+    report.add("agent_core_share_http2", streams.agent_share);
+    report.add("agent_us_per_http2_request", 1e6 * streams.agent_share / streams.per_second);
     drop(counting);
 
     let limit = connect(load, ALL_IT_CAN, args.seconds / 4.0, Some(exporter))?;
     report.add("connections_per_second_limit", limit.per_second);
-    let made = with.made + limit.made;
+    let made = with.made + limit.made + (PARTS * REQUESTED) as f64;
     Ok((with, made))
 }
 
@@ -218,14 +223,14 @@ struct Requests {
     agent_share: f64,
 }
 
-fn requests(args: &Args, load: &mut Load, exporter: &Exporter) -> anyhow::Result<Requests> {
+fn requests(args: &Args, load: &mut Load, exporter: &Exporter, command: &str) -> anyhow::Result<Requests> {
     // What else this machine does in the meantime calls the kernel, too.
     let (noise, since) = (exporter.hooks(), Instant::now());
     thread::sleep(Duration::from_secs(2));
     let idle = exporter.hooks();
     let idle_rate = idle.since(&noise).ns_of_events() / since.elapsed().as_secs_f64();
     let agent_before = exporter.cpu_seconds()?;
-    let (answered, seconds) = load.tell(&format!("request {}", args.seconds / 4.0))?;
+    let (answered, seconds) = load.tell(&format!("{command} {}", args.seconds / 4.0))?;
     let ns = exporter.hooks().since(&idle).ns_of_events() - idle_rate * seconds;
     Ok(Requests {
         kernel_us: ns / answered / 1e3,
@@ -243,10 +248,14 @@ fn by_protocol(args: &Args, load: &mut Load, binary: &Path, rules: &str, report:
     let counting = Counting::start()?;
     let mut one = |name: &str, flags: &[&str]| -> anyhow::Result<()> {
         let exporter = Exporter::start(binary, "ebpf", rules, flags)?;
-        let cost = requests(args, load, &exporter)?;
+        let cost = requests(args, load, &exporter, "request")?;
         report.add(&format!("us_per_http_request_only_{name}"), cost.kernel_us);
         report.add(&format!("kernel_core_share_only_{name}"), cost.kernel_us * cost.per_second / 1e6);
         report.add(&format!("agent_core_share_only_{name}"), cost.agent_share);
+        if ["http2", "none"].contains(&name) {
+            let cost = requests(args, load, &exporter, "request2")?;
+            report.add(&format!("us_per_http2_request_only_{name}"), cost.kernel_us);
+        }
         Ok(())
     };
     for protocol in ALONE {
