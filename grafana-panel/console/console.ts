@@ -14,6 +14,8 @@ const TIMEOUT_MS = 5000;
 const SCOPES_EVERY = 15;
 /** A query of the page (`?tenant=&partition=`) is handed on. The page is served at the scorer's root and under `console/`, behind any path prefix. */
 const API = `${location.pathname.replace(/(console\/)?(index\.html)?$/, '')}api/v1/`;
+/** Longer than any usual interval of samples, so that a picture this old is not of now. */
+const SILENT_MINUTES = 10;
 const EMPTY_HINT = 'The scorer has seen no service yet: check that Prometheus sends to it (remote_write).';
 
 function byId(id: string): HTMLElement {
@@ -42,6 +44,17 @@ const MODEL_STATES: Record<string, string> = {
   provisional: 'model provisional: little history behind its alarms',
   calibrated: 'model calibrated',
 };
+
+/** What is missing from the picture, if anything: reports of leaves, or anything at all for some time. */
+function whoIsSilent(graph: Graph, now_ms: number): string | undefined {
+  const silent = graph.silent_leaves;
+  if (silent.length > 0) {
+    const leaves = silent.length === 1 ? `leaf ${silent[0]}` : `leaves ${silent.join(', ')}`;
+    return `No report from ${leaves}: the services there are unknown until it comes.`;
+  }
+  const minutes = graph.tick_ms === null ? 0 : Math.floor((now_ms - graph.tick_ms) / 60_000);
+  return minutes < SILENT_MINUTES ? undefined : `Nothing has come for ${minutes} minutes: this is the picture of then.`;
+}
 
 class Console {
   private graph: Graph | undefined;
@@ -102,6 +115,9 @@ class Console {
     const tick = graph.tick_ms === null ? 'no tick yet' : `tick ${new Date(graph.tick_ms).toLocaleTimeString()}`;
     const count = graph.services.length;
     byId('state').textContent = `${count} ${count === 1 ? 'service' : 'services'} · ${tick}`;
+    const silent = whoIsSilent(graph, Date.now());
+    byId('silent').textContent = silent ?? '';
+    byId('silent').classList.toggle('hidden', silent === undefined);
     this.showDetails();
   }
 

@@ -27,6 +27,8 @@ export interface GraphIncident {
 export interface Graph {
   tick_ms: number | null;
   model: { state: string; message: string | null };
+  /** Leaves of a sharded scorer whose report of this tick is missing. */
+  silent_leaves: string[];
   services: GraphService[];
   incidents: GraphIncident[];
   samples: Samples;
@@ -39,6 +41,9 @@ function dict(value: unknown): Dict {
 }
 function list(value: unknown): Dict[] {
   return Array.isArray(value) ? value.map(dict) : [];
+}
+function strings(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((line): line is string => typeof line === 'string') : [];
 }
 function text(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null;
@@ -107,11 +112,11 @@ export function parseGraph(json: unknown): Graph {
       const labels = { service_name: text(symptom['name']), service_namespace: text(symptom['namespace']) };
       add('quoll_symptom', { ...labels, incident: id }, 1);
     }
-    const explanation = Array.isArray(incident['explanation']) ? incident['explanation'] : [];
+    const explanation = strings(incident['explanation']);
     incidents.push({
       id,
       opened_ms: num(incident['opened_ms']),
-      explanation: explanation.filter((line): line is string => typeof line === 'string'),
+      explanation,
     });
   }
   const engine = text(graph['engine_version']);
@@ -125,6 +130,7 @@ export function parseGraph(json: unknown): Graph {
   return {
     tick_ms: tick,
     model: { state: text(model['state']) ?? 'unknown', message: text(model['message']) },
+    silent_leaves: strings(graph['silent_leaves']),
     services,
     incidents,
     samples: samples.pack(),

@@ -92,6 +92,8 @@ pub struct Settings {
     pub model_dir: Option<PathBuf>,
     /// ONNX Runtime.
     pub onnxruntime: Option<PathBuf>,
+    /// Event time without a step after which a scope is forgotten, in milliseconds.
+    pub idle_scope_ms: i64,
     /// What to do with it all.
     pub part: Part,
 }
@@ -262,6 +264,24 @@ impl Engine {
             self.noted(|journal| journal.done(&key, end_ms));
         }
         self.scopes.insert(key, state);
+        self.forget_scopes();
+    }
+
+    /// Forgets scopes whose senders are gone for good, with their page and what was learned of them. By event time, so
+    /// that a replay does the same.
+    fn forget_scopes(&mut self) {
+        let newest_ms = self.scopes.values().map(|state| state.last_end_ms).max().unwrap_or(i64::MIN);
+        let idle_ms = self.settings.idle_scope_ms;
+        let gone = |state: &ScopeEngine| newest_ms.saturating_sub(state.last_end_ms) > idle_ms;
+        let keys: Vec<ScopeKey> =
+            self.scopes.iter().filter(|(_, state)| gone(state)).map(|(key, _)| key.clone()).collect();
+        if keys.is_empty() {
+            return;
+        }
+        for key in &keys {
+            self.scopes.remove(key);
+        }
+        self.publish(|published| published.scopes.retain(|key, _| !keys.contains(key)));
     }
 
     fn noted(&mut self, note: impl FnOnce(&mut Journal) -> std::io::Result<()>) {

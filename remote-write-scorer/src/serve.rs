@@ -118,6 +118,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         incidents: config.incidents.clone(),
         model_dir: config.model_dir.clone(),
         onnxruntime: config.onnxruntime.clone(),
+        idle_scope_ms: config.ingest.idle_scope_ms(),
         part: part(config)?,
     };
     let stamp = config.model_dir.as_deref().map(model_stamp);

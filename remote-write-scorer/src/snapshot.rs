@@ -35,7 +35,7 @@ use crate::outputs::Alive;
 /// First bytes of every snapshot.
 const MAGIC: &[u8; 8] = b"QUOLLSNP";
 /// Version of the layout; any change of what is stored is another one.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// What the engine stores of one scope.
 #[derive(Debug, Serialize)]

@@ -78,6 +78,23 @@ export function consoleTests(suite, { server, browser, shots }) {
     assert.equal((await drawn()).hypothetical, null);
   });
 
+  suite.test('console: a leaf that does not report and a picture that is old are said so', async () => {
+    const silent = page.locator('#silent');
+    assert.ok(await silent.isHidden());
+    const healthy = JSON.parse(server.graph());
+    server.own.set('silent', { json: JSON.stringify({ ...healthy, silent_leaves: ['b'] }) });
+    server.tick = 'silent';
+    await until('the message', () => silent.isVisible());
+    assert.match(await silent.innerText(), /No report from leaf b: the services there are unknown/);
+    await page.screenshot({ path: join(shots, 'console-silent-leaf-dark.png') });
+    // With a space, so that the server does not set it to now.
+    const old = JSON.stringify(healthy).replace(/"tick_ms":\d+/, `"tick_ms": ${Date.now() - 3_600_000}`);
+    server.own.set('silent', { json: old });
+    await until('the age', async () => /Nothing has come for \d+ minutes/.test(await silent.innerText()));
+    server.tick = 'incident';
+    await until('it to go', () => silent.isHidden());
+  });
+
   suite.test('console: says that the scorer is unreachable, keeps the picture, and recovers', async () => {
     server.reachable = false;
     const problem = page.locator('#problem');

@@ -166,7 +166,7 @@ impl Incidents {
             self.after_a_gap();
         }
         self.last_end_ms = step.end_ms;
-        self.learned.watch(step.end_ms);
+        self.learned.watch(step.end_ms, &self.config);
         for service in &step.services {
             if let Some(change) = &service.change {
                 self.learned.changed(&service.service, change, step.end_ms);

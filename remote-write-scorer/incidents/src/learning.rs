@@ -2,7 +2,8 @@
 //! fast trouble travels along each link.
 //!
 //! Everything starts from a documented prior that is worth so many observations, is bounded, fades or is
-//! capped, and is stored. Services and links that never took part in anything take no memory.
+//! capped, and is stored. Services and links that never took part in anything take no memory, nor do those of whom
+//! nothing is left to say: a service that changed once and never failed is forgotten when its change no longer counts.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,12 @@ const FLAP_MS: i64 = 1_800_000;
 const DOUBT_OF_USER: f64 = 3.0;
 /// Least share of its evidence that a doubted service keeps.
 const LEAST_WEIGHT: f64 = 0.25;
+/// Doubt below this is none.
+const LEAST_DOUBT: f64 = 0.01;
 /// Services and links remembered at most; beyond, the longest unheard of is forgotten.
 const REMEMBERED: usize = 20_000;
+/// Event time between two looks for services of whom nothing is left to say.
+const TIDY_EVERY_MS: i64 = 600_000;
 
 /// One service's past.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +73,8 @@ struct Travel {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Learned {
     since_ms: i64,
+    #[serde(default)]
+    tidied_ms: i64,
     services: Vec<(Service, Record)>,
     links: Vec<(Edge, Travel)>,
 }
@@ -100,6 +107,15 @@ impl Record {
         self.doubt * libm::exp2(-days / DOUBT_HALF_LIFE_DAYS)
     }
 
+    /// Whether it makes a difference to anything, now or later.
+    fn counts(&self, now_ms: i64, config: &IncidentsConfig) -> bool {
+        let fresh = |change: &Changed| (now_ms - change.at_ms) as f64 <= 1000.0 * config.change_seconds;
+        self.faults > 0.0
+            || self.doubt(now_ms) >= LEAST_DOUBT
+            || (self.last_fault_ms > 0 && now_ms - self.last_fault_ms < FLAP_MS)
+            || self.change.as_ref().is_some_and(fresh)
+    }
+
     fn add_doubt(&mut self, amount: f64, now_ms: i64) {
         self.doubt = (self.doubt(now_ms) + amount).clamp(0.0, 20.0);
         self.doubt_ms = now_ms;
@@ -114,10 +130,15 @@ impl Travel {
 }
 
 impl Learned {
-    /// The scope was there at this time.
-    pub(crate) fn watch(&mut self, now_ms: i64) {
+    /// The scope was there at this time. Now and then, what makes no difference any more is forgotten.
+    pub(crate) fn watch(&mut self, now_ms: i64, config: &IncidentsConfig) {
         if self.since_ms == 0 {
-            self.since_ms = now_ms;
+            (self.since_ms, self.tidied_ms) = (now_ms, now_ms);
+        }
+        if now_ms - self.tidied_ms >= TIDY_EVERY_MS {
+            self.tidied_ms = now_ms;
+            self.services.retain(|(_, record)| record.counts(now_ms, config));
+            self.services.shrink_to(2 * self.services.len());
         }
     }
 
@@ -274,7 +295,7 @@ mod tests {
     fn rates_move_with_faults_and_within_bounds() {
         let config = IncidentsConfig::default();
         let mut learned = Learned::default();
-        learned.watch(DAY);
+        learned.watch(DAY, &config);
         assert_eq!(learned.hazard_factor(&service("a"), DAY, &config), 1.0);
         for day in 1..=40 {
             learned.conclude(&service("a"), &BTreeMap::new(), std::iter::empty(), day * DAY);
@@ -324,10 +345,43 @@ mod tests {
     }
 
     #[test]
+    fn who_only_changed_is_forgotten_with_the_change_and_who_failed_is_not() {
+        let config = IncidentsConfig::default();
+        let mut learned = Learned::default();
+        learned.watch(DAY, &config);
+        let change = Change { kind: ChangeKind::Image, text: "image a:1 -> a:2".into() };
+        for name in 0..1000 {
+            learned.changed(&service(&format!("pod-{name}")), &change, DAY);
+        }
+        learned.conclude(&service("failed"), &BTreeMap::new(), std::iter::empty(), DAY);
+        learned.refute(&service("doubted"), DAY);
+        let factor = |learned: &Learned| learned.hazard_factor(&service("pod-7"), DAY + 1_200_000, &config);
+        let before = factor(&learned);
+        learned.watch(DAY + 1_200_000, &config);
+        assert_eq!((learned.services.len(), factor(&learned)), (1002, before), "the change still counts");
+        let hour = DAY + 3_600_000;
+        let before = [
+            learned.hazard_factor(&service("pod-7"), hour, &config),
+            learned.hazard_factor(&service("failed"), hour, &config),
+            learned.weight(&service("doubted"), hour),
+        ];
+        learned.watch(hour, &config);
+        assert_eq!(learned.services.len(), 2);
+        let after = [
+            learned.hazard_factor(&service("pod-7"), hour, &config),
+            learned.hazard_factor(&service("failed"), hour, &config),
+            learned.weight(&service("doubted"), hour),
+        ];
+        assert_eq!(after, before, "nothing that is said changes");
+        learned.watch(hour + 30 * DAY, &config);
+        assert_eq!(learned.services.len(), 1, "doubt fades");
+    }
+
+    #[test]
     fn a_change_raises_the_prior_for_a_while() {
         let config = IncidentsConfig::default();
         let mut learned = Learned::default();
-        learned.watch(DAY);
+        learned.watch(DAY, &config);
         let change = Change { kind: ChangeKind::Image, text: "image a:1 -> a:2".into() };
         learned.changed(&service("a"), &change, DAY);
         let factor = |minutes: i64| learned.hazard_factor(&service("a"), DAY + minutes * 60_000, &config);

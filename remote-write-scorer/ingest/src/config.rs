@@ -39,6 +39,14 @@ impl Default for IngestConfig {
     }
 }
 
+impl IngestConfig {
+    /// Event time after which an idle scope is forgotten, in milliseconds.
+    #[must_use]
+    pub fn idle_scope_ms(&self) -> i64 {
+        1000 * i64::from(self.limits.idle_scope_seconds)
+    }
+}
+
 /// Bounds of requests and series; each has a counter and an answer of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -84,6 +92,9 @@ pub struct Limits {
     /// Seconds after which a series that sends nothing is forgotten, and its tenant with its last one; at the latest
     /// a third of that later.
     pub idle_series_seconds: u32,
+    /// Event time, in seconds, after which a scope that sent nothing while others went on is forgotten, with its series
+    /// and all that was learned of it.
+    pub idle_scope_seconds: u32,
 }
 
 impl Default for Limits {
@@ -109,6 +120,7 @@ impl Default for Limits {
             services_per_scope: 50_000,
             edges_per_scope: 500_000,
             idle_series_seconds: 900,
+            idle_scope_seconds: 86_400,
         }
     }
 }

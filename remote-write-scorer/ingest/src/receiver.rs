@@ -24,6 +24,9 @@ use crate::stats::IngestStats;
 use crate::table::{BlockHasher, SeriesTable};
 use crate::wire::Body;
 
+/// Steps beyond the grace that a leaf may be behind the others before it is taken for silent.
+const LATE_STEPS: i64 = 3;
+
 #[derive(Debug)]
 struct Tenant {
     name: Arc<str>,
@@ -101,14 +104,22 @@ impl Receiver {
         self
     }
 
-    /// At a root: each leaf, over all scopes.
+    /// At a root: each leaf, over all scopes. One that is behind the others does not report, also where no scope of
+    /// its own waits for it.
     #[must_use]
     pub fn leaves(&self) -> Vec<LeafStatus> {
         let Some(leaves) = &self.plan.leaves else { return Vec::new() };
         let named = |name: &Arc<str>| LeafStatus { name: Arc::clone(name), ..LeafStatus::default() };
         let mut all: Vec<LeafStatus> = leaves.names().iter().map(named).collect();
+        all.iter_mut().zip(&self.stats.leaves).for_each(|(all, gone)| all.add(gone));
         for assembly in self.scopes.iter().filter_map(|scope| scope.intake.assembly()) {
             all.iter_mut().zip(assembly.leaves()).for_each(|(all, one)| all.add(&one));
+        }
+        let newest_ms = all.iter().filter_map(|leaf| leaf.newest_ms).max();
+        let patience_ms = leaves.grace_ms().saturating_add(LATE_STEPS.saturating_mul(self.plan.step_ms));
+        for leaf in &mut all {
+            let behind_ms = newest_ms.zip(leaf.newest_ms).map(|(newest_ms, own_ms)| newest_ms.saturating_sub(own_ms));
+            leaf.reporting &= behind_ms.is_some_and(|behind_ms| behind_ms <= patience_ms);
         }
         all
     }
@@ -211,19 +222,12 @@ impl Receiver {
         stats.selected_series = self.scopes.iter().map(|scope| scope.labels.len() as u64).sum();
         stats.scopes = self.scopes.len() as u64;
         stats.tenants = self.tenants.len() as u64;
-        stats.failovers = self.scopes.iter().map(|scope| scope.election.failovers()).sum();
         for scope in &self.scopes {
+            stats.add_counts(scope);
             let windows = scope.intake.stats();
-            stats.late_samples += windows.late;
-            stats.duplicate_samples += windows.duplicates;
-            stats.out_of_order_samples += windows.out_of_order;
-            stats.unusable_samples += windows.too_far_ahead + windows.invalid;
             stats.window_services += windows.services as u64;
             stats.window_edges += windows.edges as u64;
             stats.window_bytes += windows.heap_bytes as u64;
-            if let Some(assembly) = scope.intake.assembly() {
-                stats.assembly.add(assembly.assembly_stats());
-            }
         }
         stats.leaves = self.leaves();
         stats.pending_steps = self.pending.len() as u64;

@@ -36,6 +36,8 @@ pub(crate) struct ScopeState {
     pub(crate) described_in: u64,
     /// Whether it got samples since steps were last closed.
     pub(crate) touched: bool,
+    /// Newest event time of all scopes when it last got a sample.
+    pub(crate) heard_ms: i64,
 }
 
 impl ScopeState {
@@ -48,6 +50,7 @@ impl ScopeState {
             labels: LabelStore::default(),
             described_in: 0,
             touched: false,
+            heard_ms: i64::MIN,
         }
     }
 
@@ -62,5 +65,10 @@ impl ScopeState {
         let number = self.replicas.values().max().map_or(1, |last| last.saturating_add(1));
         self.replicas.insert(replica.to_owned(), number);
         number
+    }
+
+    /// It has another number: whatever the log says of the old one is not about it.
+    pub(crate) fn describe_anew(&mut self) {
+        self.described_in = 0;
     }
 }

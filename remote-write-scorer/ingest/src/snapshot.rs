@@ -40,6 +40,7 @@ impl StoredReceiver<'_> {
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredScope<'a> {
     scope: Scope,
+    heard_ms: i64,
     election: Election,
     replicas: Vec<(String, u32)>,
     labels: StoredLabels<'a>,
@@ -52,6 +53,7 @@ impl<'a> StoredScope<'a> {
         replicas.sort_unstable();
         Self {
             scope: Scope::clone(&state.scope),
+            heard_ms: state.heard_ms,
             election: state.election.clone(),
             replicas,
             labels: state.labels.store(),
@@ -113,6 +115,7 @@ impl Receiver {
                     state.labels.set(new, &labels);
                 }
             }
+            state.heard_ms = one.heard_ms;
             state.election = one.election;
             state.election.settle();
             state.replicas = one.replicas.into_iter().collect();

@@ -2,6 +2,8 @@
 
 use quoll_shards::{AssemblyStats, LeafStatus};
 
+use crate::scope::ScopeState;
+
 /// Why a series or sample was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -235,4 +237,19 @@ pub struct IngestStats {
     pub replayed_samples: u64,
     /// Newest event time, in milliseconds since the epoch; 0 before the first sample.
     pub newest_ms: i64,
+}
+
+impl IngestStats {
+    /// Adds what was counted in a scope.
+    pub(crate) fn add_counts(&mut self, of: &ScopeState) {
+        let windows = of.intake.stats();
+        self.failovers += of.election.failovers();
+        self.late_samples += windows.late;
+        self.duplicate_samples += windows.duplicates;
+        self.out_of_order_samples += windows.out_of_order;
+        self.unusable_samples += windows.too_far_ahead + windows.invalid;
+        if let Some(assembly) = of.intake.assembly() {
+            self.assembly.add(assembly.assembly_stats());
+        }
+    }
 }

@@ -205,6 +205,16 @@ impl SeriesTable {
         self.retain(|entry| !gone(entry.binding()))
     }
 
+    /// Scopes got other numbers; series of those that have none any more are forgotten.
+    pub fn renumber(&mut self, number: impl Fn(u32) -> Option<u32>) {
+        self.forget(|binding| matches!(binding, Binding::Selected { scope, .. } if number(scope).is_none()));
+        for entry in &mut self.entries {
+            if let Binding::Selected { scope, .. } = &mut entry.binding {
+                *scope = number(*scope).unwrap_or(*scope);
+            }
+        }
+    }
+
     /// What is known of every series.
     pub fn bindings(&self) -> impl Iterator<Item = Binding> {
         self.entries.iter().map(Entry::binding)

@@ -22,6 +22,12 @@ pub struct LeafStatus {
 }
 
 impl LeafStatus {
+    /// What was counted, without what is so now.
+    #[must_use]
+    pub fn counts(&self) -> Self {
+        Self { reporting: false, newest_ms: None, services: 0, ..self.clone() }
+    }
+
     /// Of the same leaf, in another scope too.
     pub fn add(&mut self, other: &Self) {
         // A leaf need not have series of every scope.

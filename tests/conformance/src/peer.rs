@@ -5,13 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::process::{Process, free_port};
+use crate::security::{PASSWORD, Security};
 use crate::wait_for;
-
-/// Time that a peer has to get ready.
-const START: Duration = Duration::from_secs(60);
 
 /// The path of an unpacked peer; `None` only where the network is declared absent.
 ///
@@ -42,8 +39,12 @@ pub fn unpacked(program: &str) -> Option<PathBuf> {
 #[derive(Debug)]
 pub struct Prometheus {
     process: Process,
+    program: PathBuf,
+    arguments: Vec<String>,
+    directory: PathBuf,
     /// Its port.
     pub port: u16,
+    security: Option<Security>,
 }
 
 impl Prometheus {
@@ -53,7 +54,17 @@ impl Prometheus {
     /// Where it is not installed or does not get ready.
     #[must_use]
     pub fn start(directory: &Path, configuration: &str) -> Self {
-        Self::launch(Path::new("prometheus"), directory, configuration, &[])
+        Self::launch(Path::new("prometheus"), directory, configuration, &[], None)
+    }
+
+    /// Starts the system's behind TLS, client certificates and a password.
+    ///
+    /// # Panics
+    /// Where it is not installed or does not get ready.
+    #[must_use]
+    pub fn start_secured(directory: &Path, security: Security) -> Self {
+        let web = format!("--web.config.file={}", security.file("web.yml"));
+        Self::launch(Path::new("prometheus"), directory, "scrape_configs: []\n", &[&web], Some(security))
     }
 
     /// Starts the newest.
@@ -67,10 +78,16 @@ impl Prometheus {
             "--web.remote-write-receiver.accepted-protobuf-messages=io.prometheus.write.v2.Request",
             "--enable-feature=native-histograms,exemplar-storage,metadata-wal-records",
         ];
-        Some(Self::launch(&unpacked("prometheus")?, directory, configuration, &more))
+        Some(Self::launch(&unpacked("prometheus")?, directory, configuration, &more, None))
     }
 
-    fn launch(program: &Path, directory: &Path, configuration: &str, more: &[&str]) -> Self {
+    fn launch(
+        program: &Path,
+        directory: &Path,
+        configuration: &str,
+        more: &[&str],
+        security: Option<Security>,
+    ) -> Self {
         std::fs::create_dir_all(directory).unwrap();
         let file = directory.join("prometheus.yml");
         std::fs::write(&file, configuration).unwrap();
@@ -82,16 +99,49 @@ impl Prometheus {
             "--web.enable-remote-write-receiver".to_owned(),
         ];
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
-        let mut process = Process::start(program, &arguments, directory.join("log"));
-        let ready = format!("http://127.0.0.1:{port}/-/ready");
-        wait_for("Prometheus", START, || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
-        Self { process, port }
+        let (program, directory) = (program.to_owned(), directory.to_owned());
+        let process = Process::start(&program, &arguments, directory.join("log"));
+        let mut started = Self { process, program, arguments, directory, port, security };
+        started.wait_ready();
+        started
+    }
+
+    fn wait_ready(&mut self) {
+        wait_for("Prometheus", || {
+            self.process.is_alive();
+            self.get("/-/ready").call().ok().filter(|answer| answer.status() == 200)
+        });
+    }
+
+    /// Ends it with SIGKILL and starts it again, on the same data and port.
+    ///
+    /// # Panics
+    /// Where it does not get ready.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill();
+        self.process = Process::start(&self.program, &self.arguments, self.directory.join("log"));
+        self.wait_ready();
+    }
+
+    fn url(&self, path: &str) -> String {
+        let scheme = if self.security.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn get(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
+        match &self.security {
+            None => ureq::get(&self.url(path)),
+            Some(security) => {
+                let authorization = Security::authorization(PASSWORD);
+                security.agent(true).get(&self.url(path)).header("Authorization", authorization)
+            }
+        }
     }
 
     /// Where it takes remote writes.
     #[must_use]
     pub fn write_url(&self) -> String {
-        format!("http://127.0.0.1:{}/api/v1/write", self.port)
+        self.url("/api/v1/write")
     }
 
     /// The process.
@@ -105,7 +155,7 @@ impl Prometheus {
     /// Where Prometheus does not answer.
     #[must_use]
     pub fn query(&self, query: &str, at_ms: i64) -> Vec<(serde_json::Value, f64)> {
-        instant_query(self.port, query, at_ms)
+        instant_query(self.get("/api/v1/query"), query, at_ms)
     }
 }
 
@@ -136,7 +186,7 @@ impl VictoriaMetrics {
         ];
         let mut process = Process::start(&program, &arguments, directory.join("log"));
         let ready = format!("http://127.0.0.1:{port}/health");
-        wait_for("VictoriaMetrics", START, || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
+        wait_for("VictoriaMetrics", || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
         Some(Self { process, port })
     }
 
@@ -166,7 +216,7 @@ impl VictoriaMetrics {
     #[must_use]
     pub fn query(&self, query: &str, at_ms: i64) -> Vec<(serde_json::Value, f64)> {
         self.flush();
-        instant_query(self.port, query, at_ms)
+        instant_query(ureq::get(&format!("http://127.0.0.1:{}/api/v1/query", self.port)), query, at_ms)
     }
 }
 
@@ -200,7 +250,7 @@ impl Vmagent {
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         let mut process = Process::start(&program, &arguments, directory.join("log"));
         let ready = format!("http://127.0.0.1:{port}/health");
-        wait_for("vmagent", START, || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
+        wait_for("vmagent", || process.is_alive().then(|| ureq::get(&ready).call().ok())?);
         Some(Self { process, port })
     }
 
@@ -210,12 +260,13 @@ impl Vmagent {
     }
 }
 
-fn instant_query(port: u16, query: &str, at_ms: i64) -> Vec<(serde_json::Value, f64)> {
-    let mut answer = ureq::get(&format!("http://127.0.0.1:{port}/api/v1/query"))
-        .query("query", query)
-        .query("time", format!("{}.{:03}", at_ms / 1000, at_ms % 1000))
-        .call()
-        .unwrap();
+fn instant_query(
+    request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+    query: &str,
+    at_ms: i64,
+) -> Vec<(serde_json::Value, f64)> {
+    let mut answer =
+        request.query("query", query).query("time", format!("{}.{:03}", at_ms / 1000, at_ms % 1000)).call().unwrap();
     let answer: serde_json::Value = answer.body_mut().read_json().unwrap();
     let samples = answer["data"]["result"].as_array().cloned().unwrap_or_default();
     let read = |sample: serde_json::Value| {

@@ -1,6 +1,7 @@
 //! A remote-write receiver that records.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use prost::Message;
@@ -32,4 +33,18 @@ pub fn recorder() -> (u16, Arc<Mutex<Recorded>>) {
         (204, String::new())
     });
     (port, recorded)
+}
+
+/// A remote-write 1.0 receiver that takes everything and only counts the bytes.
+///
+/// # Panics
+/// Where no port is free.
+pub fn counter() -> (u16, Arc<AtomicUsize>) {
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let to = Arc::clone(&bytes);
+    let port = serve(move |_, body| {
+        to.fetch_add(body.len(), Ordering::Relaxed);
+        (204, String::new())
+    });
+    (port, bytes)
 }

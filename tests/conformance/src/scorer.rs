@@ -1,7 +1,6 @@
 //! The scorer under test.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 use quoll_prometheus_protocol::{CONTENT_TYPE_V2, EXEMPLARS_WRITTEN, HISTOGRAMS_WRITTEN, SAMPLES_WRITTEN, snappy};
@@ -75,7 +74,7 @@ impl Scorer {
     }
 
     fn wait_ready(&self) {
-        wait_for("the scorer", Duration::from_secs(30), || self.get("/-/ready"));
+        wait_for("the scorer", || self.get("/-/ready"));
     }
 
     /// Ends it with SIGKILL and starts it again on the same data.

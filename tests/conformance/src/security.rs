@@ -25,6 +25,21 @@ impl Security {
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         std::fs::create_dir_all(directory).unwrap();
+        Self::issue(directory);
+        let hash = bcrypt::hash(PASSWORD, 4).unwrap();
+        let text = format!(
+            "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  client_ca_file: ca.crt\n  \
+             client_auth_type: RequireAndVerifyClientCert\nbasic_auth_users:\n  {USER}: {hash}\n"
+        );
+        std::fs::write(directory.join("web.yml"), text).unwrap();
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Makes an authority, and certificates and keys by it, in place of those that are there.
+    ///
+    /// # Panics
+    /// Where that cannot be done.
+    pub fn issue(directory: &Path) {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
@@ -36,13 +51,6 @@ impl Security {
             std::fs::write(directory.join(format!("{name}.crt")), certificate.pem()).unwrap();
             std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
         }
-        let hash = bcrypt::hash(PASSWORD, 4).unwrap();
-        let text = format!(
-            "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  client_ca_file: ca.crt\n  \
-             client_auth_type: RequireAndVerifyClientCert\nbasic_auth_users:\n  {USER}: {hash}\n"
-        );
-        std::fs::write(directory.join("web.yml"), text).unwrap();
-        Self { directory: directory.to_owned() }
     }
 
     /// One of its files: `web.yml`, `ca.crt`, `client.crt`, `client.key`.

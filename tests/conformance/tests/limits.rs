@@ -12,12 +12,12 @@ use quoll_prometheus_protocol::encode::WriteRequestEncoder;
 const CONFIGURATION: &str = "\
 web: { limits: { connections_per_address: 20 } }
 ingest:
-  future_limit_ms: 60000
-  past_limit_ms: 60000
+  future_limit_ms: 600000
+  past_limit_ms: 600000
   limits:
     compressed_bytes: 20000
     decoded_bytes: 40000
-    body_seconds: 1
+    body_seconds: 5
     series_per_request: 50
     samples_per_request: 60
     labels_per_series: 5
@@ -25,7 +25,7 @@ ingest:
     label_value_bytes: 40
     series_per_tenant: 97
     tenants: 4
-    samples_per_second_per_tenant: 50
+    samples_per_second_per_tenant: 10
     scopes: 3
 ";
 
@@ -67,8 +67,8 @@ fn each_limit_has_its_answer_and_its_counter() {
         ),
         (400, one(&[NAME, ("a_name_that_is_much_too_long", "1")]), "", rejected, "label_name_too_long"),
         (400, one(&[NAME, ("a", &long)]), "", rejected, "label_value_too_long"),
-        (400, at(now + 120_000), "", rejected, "too_far_in_future"),
-        (400, at(now - 120_000), "", rejected, "too_old"),
+        (400, at(now + 1_200_000), "", rejected, "too_far_in_future"),
+        (400, at(now - 1_200_000), "", rejected, "too_old"),
         (400, one(&[NAME, ("cluster", "4")]), "", rejected, "scope_limit"),
         (400, request(&many(49, "y")), "many", rejected, "tenant_series_limit"),
         (400, one(&[NAME]), "five", refused, "tenants"),
@@ -96,7 +96,7 @@ fn each_limit_has_its_answer_and_its_counter() {
     let tenant = [&V1[..], &[("X-Scope-OrgID", "three")]].concat();
     let body = request(&many(49, "z"));
     let statuses: Vec<u16> = (0..20).map(|_| scorer.post(&tenant, &body).0).collect();
-    assert!(statuses.starts_with(&[204]) && statuses.ends_with(&[503]), "{statuses:?}");
+    assert!(statuses.starts_with(&[204]) && statuses.contains(&503), "{statuses:?}");
     assert!(scorer.metric(&format!("{refused}{{reason=\"tenant_rate\"}}")) >= 1.0);
 
     // A body that does not arrive.
@@ -123,8 +123,7 @@ fn each_limit_has_its_answer_and_its_counter() {
     };
     assert!(last <= 20);
     drop(open);
-    let counted =
-        quoll_conformance::wait_for("a free connection", std::time::Duration::from_secs(10), || scorer.get("/metrics"));
+    let counted = quoll_conformance::wait_for("a free connection", || scorer.get("/metrics"));
     assert!(!counted.contains("quoll_scorer_web_connections_refused_total 0\n"));
     assert_eq!(scorer.post(&V1, &at(now)).0, 204);
 }

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp)]
 
-use std::time::Duration;
-
 use quoll_conformance::http::serve;
 use quoll_conformance::peer::Prometheus;
 use quoll_conformance::scorer::Scorer;
@@ -26,7 +24,7 @@ fn what_prometheus_sends_is_scored_and_what_is_written_back_reads_equal() {
         ),
     );
 
-    let view = wait_for("a tick with all services and edges", Duration::from_secs(40), || {
+    let view = wait_for("a tick with all services and edges", || {
         let view = scorer.json("/api/v1/graph");
         let features = |service: &serde_json::Value| !service["features"].as_array().unwrap().is_empty();
         let services = view["services"].as_array().unwrap();
@@ -49,10 +47,13 @@ fn what_prometheus_sends_is_scored_and_what_is_written_back_reads_equal() {
     }
 
     // What is written back, as the receiving one has it: name, labels, time and value.
-    let found = wait_for("the results in Prometheus", Duration::from_secs(20), || {
-        let found = receiving.query("quoll_edge_requests_per_second", tick_ms);
-        (found.len() == 2).then_some(found)
+    // The time of the tick is the last of its results; before it comes, those of an earlier tick are found.
+    wait_for("the results in Prometheus", || {
+        let tick = receiving.query("quoll_inference_tick_timestamp_seconds", tick_ms);
+        tick.first().is_some_and(|(_, seconds)| *seconds == tick_ms as f64 / 1000.0).then_some(())
     });
+    let found = receiving.query("quoll_edge_requests_per_second", tick_ms);
+    assert_eq!(found.len(), 2);
     for edge in view["edges"].as_array().unwrap() {
         let (labels, value) = found.iter().find(|(labels, _)| labels["client"] == edge["client"]).unwrap();
         assert_eq!(*value, edge["requests_per_second"].as_f64().unwrap());
@@ -60,7 +61,5 @@ fn what_prometheus_sends_is_scored_and_what_is_written_back_reads_equal() {
         assert_eq!(labels["cluster"], "eu");
         assert!(labels.get("replica").is_none());
     }
-    let tick = receiving.query("quoll_inference_tick_timestamp_seconds", tick_ms);
-    assert_eq!(tick[0].1, tick_ms as f64 / 1000.0);
     assert_eq!(scorer.metric("quoll_scorer_queue_refused_samples_total"), 0.0);
 }

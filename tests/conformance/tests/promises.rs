@@ -41,13 +41,11 @@ fn run(start_ms: i64, seconds: i64, rounds: u32) -> (serde_json::Value, Recorded
     }
     assert_eq!(next, None, "every kill had its time");
     let last = start_ms + (seconds - 3) * 1000;
-    let view = wait_for("the last tick", Duration::from_secs(30), || {
+    let view = wait_for("the last tick", || {
         let view = scorer.json("/api/v1/graph");
         (view["tick_ms"].as_i64()? >= last).then_some(view)
     });
-    wait_for("the queue to drain", Duration::from_secs(30), || {
-        (scorer.metric("quoll_scorer_queue_samples") == 0.0).then_some(())
-    });
+    wait_for("the queue to drain", || (scorer.metric("quoll_scorer_queue_samples") == 0.0).then_some(()));
     assert!(scorer.process.terminate(), "ends well");
     let recorded = recorded.lock().unwrap().clone();
     (view, recorded)

@@ -90,9 +90,13 @@ fn best(pairs: &[Pair]) -> Vec<&Pair> {
     best
 }
 
-/// Keeps the pairs that are linked now. Call it before other links without calls are made.
+/// Keeps the pairs that are linked now; those that are gone make room. Call it before other links without calls are
+/// made.
 pub(crate) fn remember(pairs: &mut BTreeSet<Edge>, scene: &Scene) {
     for &(client, server, _) in &scene.supposed {
+        if pairs.len() >= REMEMBERED {
+            pairs.retain(|pair| scene.find(&pair.client).is_some() && scene.find(&pair.server).is_some());
+        }
         if pairs.len() >= REMEMBERED {
             return;
         }

@@ -178,11 +178,14 @@ impl Receiver {
         if let Some(&index) = self.scope_index.get(&scope) {
             return Some(index);
         }
-        if self.scopes.len() >= self.config.limits.scopes {
+        // A replay may meet scopes beside those that had made room for them.
+        let replaying = self.log.is_none() && !self.in_memory;
+        if self.scopes.len() >= self.config.limits.scopes && !replaying {
             return None;
         }
         let index = u32::try_from(self.scopes.len()).ok()?;
-        let state = ScopeState::new(scope, self.plan.intake(self.config.limits.of_scope()));
+        let mut state = ScopeState::new(scope, self.plan.intake(self.config.limits.of_scope()));
+        state.heard_ms = self.stats.newest_ms;
         self.scope_index.insert(Arc::clone(&state.scope), index);
         self.scopes.push(state);
         Some(index)

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use quoll_features::SeriesRef;
+use quoll_shards::LeafStatus;
 
 use super::{Receiver, WriteError};
 use crate::log::Staged;
-use crate::scope::ClosedScopeStep;
+use crate::scope::{ClosedScopeStep, ScopeState};
 use crate::table::Binding;
 
 /// Event time between two looks for series that the windows have forgotten.
@@ -64,6 +65,7 @@ impl Receiver {
             let state = &mut self.scopes[scope as usize];
             state.touched = false;
             state.election.settle();
+            state.heard_ms = self.stats.newest_ms;
             let before = self.pending.len();
             state.intake.close(&mut self.closing, |step, told| {
                 self.pending.push_back(ClosedScopeStep { scope: Arc::clone(&state.scope), step, told });
@@ -139,6 +141,45 @@ impl Receiver {
                 });
                 self.stats.forgotten_series += dropped as u64;
             }
+        }
+        self.forget_scopes();
+    }
+
+    /// What leaves did in a scope that is gone.
+    fn keep_leaves(&mut self, gone: &ScopeState) {
+        let Some(assembly) = gone.intake.assembly() else { return };
+        let leaves = &mut self.stats.leaves;
+        leaves.resize(assembly.leaves().count(), LeafStatus::default());
+        leaves.iter_mut().zip(assembly.leaves()).for_each(|(all, one)| all.add(&one.counts()));
+    }
+
+    /// Forgets scopes of which nothing was heard for long while others went on, with their series. What they counted
+    /// stays counted.
+    fn forget_scopes(&mut self) {
+        let (newest_ms, idle_ms) = (self.stats.newest_ms, self.config.idle_scope_ms());
+        let mut number = 0;
+        let numbers: Vec<Option<u32>> = (self.scopes.iter())
+            .map(|state| {
+                let stays = newest_ms.saturating_sub(state.heard_ms) <= idle_ms;
+                number += u32::from(stays);
+                stays.then(|| number - 1)
+            })
+            .collect();
+        if numbers.iter().all(Option::is_some) {
+            return;
+        }
+        let mut index = 0..;
+        let gone: Vec<ScopeState> =
+            self.scopes.extract_if(.., |_| index.next().is_some_and(|at: usize| numbers[at].is_none())).collect();
+        for state in gone {
+            tracing::info!(tenant = %state.scope.tenant, partition = ?state.scope.partition, "an idle scope is forgotten");
+            self.stats.add_counts(&state);
+            self.keep_leaves(&state);
+        }
+        self.scope_index = (0..).zip(&self.scopes).map(|(at, state)| (Arc::clone(&state.scope), at)).collect();
+        self.scopes.iter_mut().for_each(ScopeState::describe_anew);
+        for tenant in &mut self.tenants {
+            tenant.table.renumber(|scope| numbers.get(scope as usize).copied().flatten());
         }
     }
 }

@@ -276,6 +276,54 @@ fn what_sends_nothing_is_forgotten_series_tenants_and_replicas() {
     assert!(most <= Some(20), "{most:?} replicas");
 }
 
+/// One sample of a service in a cluster at a second.
+fn in_cluster(cluster: &str, second: i64) -> Vec<u8> {
+    let labels = [("__name__", "quoll_memory_working_set_bytes"), ("cluster", cluster), ("service_name", "a")];
+    body(&[(&labels, &[(NOW + second * 1000, second as f64)])])
+}
+
+#[test]
+fn a_scope_whose_senders_are_gone_for_good_is_forgotten_and_the_others_go_on_also_after_a_restart() {
+    let mut config = IngestConfig::default();
+    config.limits.idle_scope_seconds = 900;
+    // One segment, in which numbers come to stand for other scopes.
+    config.log.retention_ms = 1 << 40;
+    let write = |receiver: &mut Receiver, seconds: std::ops::Range<i64>| {
+        for second in seconds.step_by(5) {
+            let now = NOW + second * 1000;
+            if !(20..3000).contains(&second) {
+                receiver.write("", Body::V1(&in_cluster("gone", second)), now).unwrap();
+            }
+            for _ in 0..2 {
+                receiver.write("", Body::V1(&in_cluster("stays", second)), now).unwrap();
+            }
+        }
+    };
+    let mut whole = Receiver::in_memory(config.clone(), set(), STEP);
+    write(&mut whole, 0..800);
+    let before = whole.stats();
+    assert_eq!((before.scopes, before.duplicate_samples), (2, 160), "it may still come back");
+    write(&mut whole, 800..2000);
+    let after = whole.stats();
+    assert_eq!((after.scopes, after.selected_series, after.duplicate_samples), (1, 1, 400));
+    assert_eq!(whole.scope_index.len(), 1);
+    write(&mut whole, 2000..3600);
+    assert_eq!(whole.stats().scopes, 2, "back as a new one");
+
+    let directory = tempfile::tempdir().unwrap();
+    let open = |steps: &mut Vec<ClosedScopeStep>| {
+        Receiver::open(config.clone(), set(), STEP, directory.path(), |step| steps.push(step)).unwrap()
+    };
+    let mut killed = open(&mut Vec::new());
+    write(&mut killed, 0..3300);
+    drop(killed);
+    let mut steps = Vec::new();
+    let mut restarted = open(&mut steps);
+    write(&mut restarted, 3300..3600);
+    steps.extend(restarted.take_closed());
+    assert_eq!(shown(&steps), shown(&whole.take_closed()));
+}
+
 /// Runs `requests` with a log, ending the process without any goodbye after `cut` of them, and goes on.
 fn with_restart(requests: &[Vec<u8>], cut: usize, segment_bytes: u64) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();

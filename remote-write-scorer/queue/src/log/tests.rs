@@ -143,36 +143,56 @@ proptest! {
         }
         prop_assert_eq!(drain(&mut log), model.waiting.into_iter().collect::<Vec<_>>());
     }
+}
 
-    #[test]
-    fn any_damaged_byte_costs_that_record_and_those_after_it_in_its_file_only(at in 0_usize..2000, flip in 1_u8..) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::open(dir.path(), 1 << 20).unwrap().0;
-        let bodies: Vec<Vec<u8>> = (0..10_u8).map(|n| vec![n; 100 + usize::from(n)]).collect();
-        for body in &bodies {
-            log.append(&[entry(body, 1)]).unwrap();
+/// A file of three records, and what is left of it when `damage` is done to it and another record is appended.
+fn after_damage(damage: impl FnOnce(&mut Vec<u8>)) -> (u64, Vec<Vec<u8>>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(dir.path(), 1 << 20).unwrap().0;
+    for body in DAMAGED {
+        log.append(&[entry(body, 1)]).unwrap();
+    }
+    drop(log);
+    let path = last_file(dir.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    damage(&mut bytes);
+    std::fs::write(&path, &bytes).unwrap();
+    let (mut log, losses) = Log::open(dir.path(), 1 << 20).unwrap();
+    // It goes to a new file.
+    log.append(&[entry(b"after", 1)]).unwrap();
+    (losses.truncated_bytes, drain(&mut log))
+}
+
+const DAMAGED: [&[u8]; 3] = [b"first", b"", b"the third one"];
+
+/// What is left where everything before this byte is sound.
+fn left_before(at: usize) -> Vec<Vec<u8>> {
+    let mut end = 0;
+    let sound = DAMAGED.iter().take_while(|body| {
+        end += record::HEADER + body.len();
+        end <= at
+    });
+    sound.copied().chain([&b"after"[..]]).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn a_damaged_byte_wherever_it_is_costs_that_record_and_those_after_it_in_its_file_only() {
+    let length = DAMAGED.iter().map(|body| record::HEADER + body.len()).sum();
+    for at in 0..length {
+        for flip in [0x01, 0x80, 0xff] {
+            let (truncated, left) = after_damage(|bytes| bytes[at] ^= flip);
+            assert!(truncated > 0, "{flip:#x} at {at}");
+            assert_eq!(left, left_before(at), "{flip:#x} at {at}");
         }
-        drop(log);
-        let path = last_file(dir.path());
-        let mut bytes = std::fs::read(&path).unwrap();
-        let at = at % bytes.len();
-        bytes[at] ^= flip;
-        std::fs::write(&path, &bytes).unwrap();
-        let mut whole = 0;
-        let mut end = 0;
-        for body in &bodies {
-            end += record::HEADER + body.len();
-            if end <= at {
-                whole += 1;
-            }
-        }
-        let (mut log, losses) = Log::open(dir.path(), 1 << 20).unwrap();
-        prop_assert!(losses.truncated_bytes > 0);
-        // What comes after goes to a new file.
-        log.append(&[entry(b"after", 1)]).unwrap();
-        let mut expected: Vec<Vec<u8>> = bodies[..whole].to_vec();
-        expected.push(b"after".to_vec());
-        prop_assert_eq!(drain(&mut log), expected);
+    }
+}
+
+#[test]
+fn a_file_cut_off_anywhere_keeps_its_whole_records() {
+    let length = DAMAGED.iter().map(|body| record::HEADER + body.len()).sum();
+    for at in 0..=length {
+        let (_, left) = after_damage(|bytes| bytes.truncate(at));
+        assert_eq!(left, left_before(at), "cut at {at}");
     }
 }
 
@@ -184,11 +204,20 @@ fn a_lost_head_means_that_nothing_has_left() {
     let header = log.read(&mut Vec::new(), &mut Losses::default()).unwrap().unwrap();
     assert!(log.leave(&header).unwrap());
     drop(log);
-    for damage in [&b""[..], b"garbage", &[0; 12]] {
-        std::fs::write(dir.path().join(HEAD), damage).unwrap();
+    let sound = std::fs::read(dir.path().join(HEAD)).unwrap();
+    let flipped = (0..sound.len()).map(|at| {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0x01;
+        damaged
+    });
+    let cut = (0..sound.len()).map(|at| sound[..at].to_vec());
+    for damage in flipped.chain(cut).chain([b"garbage".to_vec(), vec![0; 12]]) {
+        std::fs::write(dir.path().join(HEAD), &damage).unwrap();
         let log = Log::open(dir.path(), 1 << 20).unwrap().0;
         assert_eq!(log.samples(), 2, "{damage:?}");
     }
+    std::fs::write(dir.path().join(HEAD), sound).unwrap();
+    assert_eq!(Log::open(dir.path(), 1 << 20).unwrap().0.samples(), 1);
 }
 
 #[test]
