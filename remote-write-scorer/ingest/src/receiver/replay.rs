@@ -125,7 +125,9 @@ impl Receiver {
                 }
                 if complete {
                     self.stats.replayed_samples += self.staged.len() as u64;
-                    self.apply();
+                    if let Some(numbers) = self.apply() {
+                        replay.renumber(&numbers);
+                    }
                 }
             }
         }
@@ -139,6 +141,19 @@ struct Replay {
     texts: HashMap<(u32, u32), Box<str>>,
     series: HashMap<(u32, u32), (u32, u32)>,
     newest_ms: i64,
+}
+
+impl Replay {
+    /// Scopes were forgotten, as they were when this was written.
+    fn renumber(&mut self, numbers: &[Option<u32>]) {
+        let renumber = |own: &mut u32| {
+            let number = numbers.get(*own as usize).copied().flatten();
+            *own = number.unwrap_or(*own);
+            number.is_some()
+        };
+        self.scopes.retain(|_, own| renumber(own));
+        self.series.retain(|_, (own, _)| renumber(own));
+    }
 }
 
 impl Default for Replay {

@@ -11,8 +11,11 @@ use crate::log::Staged;
 use crate::scope::{ClosedScopeStep, ScopeState};
 use crate::table::Binding;
 
-/// Event time between two looks for series that the windows have forgotten.
+/// Event time between two looks for series that the windows have forgotten, and for scopes.
 const SWEEP_EVERY_MS: i64 = 60_000;
+
+/// By the number that a scope had, the one it has.
+pub(super) type Renumbered = Vec<Option<u32>>;
 
 /// Replicas of a scope that are kept without a look at whether they still send.
 const MANY_REPLICAS: usize = 16;
@@ -49,8 +52,9 @@ impl Receiver {
         Ok(())
     }
 
-    /// Moves the staged samples into the windows and closes what they complete.
-    pub(super) fn apply(&mut self) {
+    /// Moves the staged samples into the windows and closes what they complete. Where scopes were forgotten, returns the
+    /// number that each has now, by the one it had.
+    pub(super) fn apply(&mut self) -> Option<Renumbered> {
         for sample in &self.staged {
             let state = &mut self.scopes[sample.scope as usize];
             state.intake.push(SeriesRef(sample.series), sample.timestamp_ms, sample.value);
@@ -72,9 +76,14 @@ impl Receiver {
             });
             self.stats.closed_steps += (self.pending.len() - before) as u64;
         }
+        if self.stats.newest_ms.saturating_sub(self.swept_ms) < SWEEP_EVERY_MS {
+            return None;
+        }
+        self.swept_ms = self.stats.newest_ms;
         if self.log.is_some() || self.in_memory {
             self.drop_forgotten();
         }
+        self.forget_scopes()
     }
 
     /// Forgets series that sent nothing for long, selected or not, and tenants without any. Looked for by the wall
@@ -114,13 +123,9 @@ impl Receiver {
         }
     }
 
-    /// Drops what is known of series that the windows have forgotten, once a minute of event time. Not during a
-    /// replay: live, a handle stayed valid until this very point, and the log names series by it.
+    /// Drops what is known of series that the windows have forgotten. Not during a replay: live, a handle stayed valid
+    /// until this very point, and the log names series by it.
     fn drop_forgotten(&mut self) {
-        if self.stats.newest_ms.saturating_sub(self.swept_ms) < SWEEP_EVERY_MS {
-            return;
-        }
-        self.swept_ms = self.stats.newest_ms;
         let mut forgotten = Vec::new();
         for (scope, state) in self.scopes.iter_mut().enumerate() {
             state.intake.take_forgotten(&mut forgotten);
@@ -142,7 +147,6 @@ impl Receiver {
                 self.stats.forgotten_series += dropped as u64;
             }
         }
-        self.forget_scopes();
     }
 
     /// What leaves did in a scope that is gone.
@@ -155,10 +159,10 @@ impl Receiver {
 
     /// Forgets scopes of which nothing was heard for long while others went on, with their series. What they counted
     /// stays counted.
-    fn forget_scopes(&mut self) {
+    fn forget_scopes(&mut self) -> Option<Renumbered> {
         let (newest_ms, idle_ms) = (self.stats.newest_ms, self.config.idle_scope_ms());
         let mut number = 0;
-        let numbers: Vec<Option<u32>> = (self.scopes.iter())
+        let numbers: Renumbered = (self.scopes.iter())
             .map(|state| {
                 let stays = newest_ms.saturating_sub(state.heard_ms) <= idle_ms;
                 number += u32::from(stays);
@@ -166,7 +170,7 @@ impl Receiver {
             })
             .collect();
         if numbers.iter().all(Option::is_some) {
-            return;
+            return None;
         }
         let mut index = 0..;
         let gone: Vec<ScopeState> =
@@ -181,5 +185,6 @@ impl Receiver {
         for tenant in &mut self.tenants {
             tenant.table.renumber(|scope| numbers.get(scope as usize).copied().flatten());
         }
+        Some(numbers)
     }
 }

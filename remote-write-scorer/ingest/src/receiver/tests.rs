@@ -321,7 +321,10 @@ fn a_scope_whose_senders_are_gone_for_good_is_forgotten_and_the_others_go_on_als
     let mut restarted = open(&mut steps);
     write(&mut restarted, 3300..3600);
     steps.extend(restarted.take_closed());
-    assert_eq!(shown(&steps), shown(&whole.take_closed()));
+    let (steps, wanted) = (shown(&steps), shown(&whole.take_closed()));
+    let off = steps.iter().zip(&wanted).find(|(step, wanted)| step != wanted);
+    assert_eq!((off, steps.len()), (None, wanted.len()));
+    assert_eq!(restarted.stats().scopes, 2);
 }
 
 /// Runs `requests` with a log, ending the process without any goodbye after `cut` of them, and goes on.
