@@ -173,7 +173,7 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
 fn leaves(to: &mut Exposition, stats: &IngestStats) {
     type Figure = fn(&LeafStatus) -> f64;
     let metrics: [(&'static str, Kind, &str, Figure); 6] = [
-        ("quoll_scorer_leaf_reporting", Kind::Gauge, "Whether the last step had this leaf's report.", |leaf| {
+        ("quoll_scorer_leaf_reporting", Kind::Gauge, "Whether the last step had this leaf's report, and the leaf is not behind the others.", |leaf| {
             f64::from(u8::from(leaf.reporting))
         }),
         (

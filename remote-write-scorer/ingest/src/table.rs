@@ -209,8 +209,8 @@ impl SeriesTable {
     pub fn renumber(&mut self, number: impl Fn(u32) -> Option<u32>) {
         self.forget(|binding| matches!(binding, Binding::Selected { scope, .. } if number(scope).is_none()));
         for entry in &mut self.entries {
-            if let Binding::Selected { scope, .. } = &mut entry.binding {
-                *scope = number(*scope).unwrap_or(*scope);
+            if let Binding::Selected { scope, .. } = entry.binding() {
+                entry.scope = number(scope).unwrap_or(scope);
             }
         }
     }
