@@ -173,9 +173,12 @@ fn scoring(to: &mut Exposition, stats: &EngineStats) {
 fn leaves(to: &mut Exposition, stats: &IngestStats) {
     type Figure = fn(&LeafStatus) -> f64;
     let metrics: [(&'static str, Kind, &str, Figure); 6] = [
-        ("quoll_scorer_leaf_reporting", Kind::Gauge, "Whether the last step had this leaf's report, and the leaf is not behind the others.", |leaf| {
-            f64::from(u8::from(leaf.reporting))
-        }),
+        (
+            "quoll_scorer_leaf_reporting",
+            Kind::Gauge,
+            "Whether the last step had this leaf's report, and the leaf is not behind the others.",
+            |leaf| f64::from(u8::from(leaf.reporting)),
+        ),
         (
             "quoll_scorer_leaf_last_tick_timestamp_seconds",
             Kind::Gauge,
