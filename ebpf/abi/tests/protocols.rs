@@ -186,9 +186,9 @@ fn tls_ends_what_is_looked_at_until_somebody_decrypts_it() {
         let asks = !is_server;
         let mut end = End::of(Protocol::Postgres, is_server);
         end.call(asks, &[0, 0, 0, 8, 4, 210, 22, 47]);
-        assert!(end.exchange.is_plain());
+        assert!(!end.exchange.encrypt());
         end.call(!asks, b"S");
-        assert!(!end.exchange.is_plain());
+        assert!(end.exchange.encrypt());
         // What the socket carries counts for nothing, before and after.
         end.call(asks, &record);
         end.call(!asks, &record);
@@ -205,7 +205,7 @@ fn tls_ends_what_is_looked_at_until_somebody_decrypts_it() {
 
         let mut end = End::of(Protocol::Mysql, is_server);
         end.call(asks, &packet(1, &[[0x05, 0xae, 0, 0].as_slice(), &[0; 28]].concat()));
-        assert!(!end.exchange.is_plain());
+        assert!(end.exchange.encrypt());
         end.exchange.decrypt();
         end.is_decrypted = true;
         end.call(asks, &packet(2, &[0x05; 60]));
@@ -214,6 +214,21 @@ fn tls_ends_what_is_looked_at_until_somebody_decrypts_it() {
         end.call(!asks, &packet(1, &[0xff, 0x48, 0x04]));
         assert_eq!((end.classes(), end.counted), ([0, 1, 0, 0, 0], Counted::default()), "server: {is_server}");
     }
+}
+
+#[test]
+fn a_tunnel_is_encrypted_once_nothing_is_in_flight() {
+    let mut end = End::of(Protocol::Http1, false);
+    end.call(true, b"GET / HTTP/1.1\r\n\r\n");
+    assert!(!end.exchange.encrypt(), "bytes of a body");
+    end.call(false, b"HTTP/1.1 200 OK\r\n\r\n");
+    assert!(end.exchange.encrypt());
+    end.exchange.decrypt();
+    end.is_decrypted = true;
+    end.call(true, b"GET / HTTP/1.1\r\n\r\n");
+    end.call(false, b"HTTP/1.1 404 Not Found\r\n\r\n");
+    assert_eq!((end.classes(), end.counted), ([1, 0, 1, 0, 0], Counted::default()));
+    assert!(!end.exchange.encrypt(), "what is decrypted is not encrypted");
 }
 
 #[test]

@@ -191,14 +191,13 @@ pub fn on_record(descriptor: u32, length: u32, head: &[u8; HEADER]) {
     let is_first = is_handshake && connection.flags & FLAG_TLS == 0;
     if is_first {
         connection.flags |= FLAG_TLS;
+        protocols::on_handshake(socket, call.is_some());
     }
-    match call {
-        Some(call) if call.socket != socket.0 || call.start_ns != connection.start_ns => {
-            call.socket = socket.0;
-            call.start_ns = connection.start_ns;
-            call.is_news = 1;
-        }
-        None if is_first => protocols::on_encrypted(socket),
-        _ => {}
+    if let Some(call) = call
+        && (call.socket != socket.0 || call.start_ns != connection.start_ns)
+    {
+        call.socket = socket.0;
+        call.start_ns = connection.start_ns;
+        call.is_news = 1;
     }
 }

@@ -19,7 +19,7 @@ const LOOK_AGAIN: [Duration; 4] =
 /// Processes that are looked at at once; the rest has its turn at the next look.
 const MOST_LOOKS: usize = 1000;
 /// Libraries at once; each takes two descriptors.
-pub const MOST_LIBRARIES: usize = 64;
+const MOST_LIBRARIES: usize = 256;
 /// What `/proc/PID/maps` says behind the path of a file to which there is none any more.
 const REPLACED: &str = " (deleted)";
 /// A library that nobody uses stays for so long: whoever used it may start again.
@@ -77,18 +77,6 @@ pub struct Libraries {
 }
 
 impl Libraries {
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Takes up the libraries in a folder, whether they are used or not. A folder that cannot be read has none.
     pub fn install(&mut self, folder: &Path, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -243,7 +231,7 @@ mod tests {
             let now = start + Duration::from_secs(60 * minute);
             found.extend(inodes(libraries.look([(1, 5), (2, 6)].into_iter(), now, both)));
         }
-        assert_eq!((found, libraries.len()), (vec![300], 2));
+        assert_eq!((found, libraries.files.len()), (vec![300], 2));
         let mut others = Libraries::default();
         assert_eq!(others.look([(1, 5)].into_iter(), start, both), []);
     }
@@ -263,7 +251,7 @@ mod tests {
         assert_eq!(libraries.install(folder.path(), start), []);
         assert_eq!(libraries.install(Path::new("/nowhere"), start), []);
         assert_eq!(libraries.look([].into_iter(), start + 10 * KEPT_UNUSED, |_| None), []);
-        assert_eq!(libraries.len(), 1);
+        assert_eq!(libraries.files.len(), 1);
     }
 
     #[test]
@@ -280,7 +268,7 @@ mod tests {
         assert_eq!(libraries.look([].into_iter(), later + KEPT_UNUSED / 2, maps), []);
         let changes = libraries.look([].into_iter(), later + KEPT_UNUSED, maps);
         assert_eq!(changes, [Change::Unused(file((0xfe, 0), 262))]);
-        assert!(libraries.is_empty() && libraries.processes.is_empty());
+        assert!(libraries.files.is_empty() && libraries.processes.is_empty());
         // And comes back.
         assert_eq!(libraries.look([(3, 9)].into_iter(), later + 2 * KEPT_UNUSED, maps).len(), 1);
     }
@@ -315,7 +303,7 @@ mod tests {
         let mut libraries = Libraries::default();
         let maps = |pid: u32| Some(NGINX.replace("262", &format!("{}", 262 + pid)));
         let changes = libraries.look((0..5000).map(|pid| (pid, 1)), Instant::now(), maps);
-        assert_eq!((changes.len(), libraries.len()), (MOST_LIBRARIES, MOST_LIBRARIES));
+        assert_eq!((changes.len(), libraries.files.len()), (MOST_LIBRARIES, MOST_LIBRARIES));
         assert_eq!(libraries.processes.len(), MOST_LOOKS);
     }
 

@@ -17,8 +17,6 @@ const FLAG_SHARED: u8 = 4;
 const FLAG_UNPARSED: u8 = 8;
 /// Its messages come from the program's TLS library, and what the socket carries is no message.
 const FLAG_DECRYPTED: u8 = 16;
-/// It went on in TLS; it is looked at again once somebody hands over what that carries.
-const FLAG_ENCRYPTED: u8 = 32;
 
 /// What one call moved.
 #[derive(Debug)]
@@ -79,7 +77,9 @@ pub struct Exchange {
     flags: u8,
     /// 1 where decrypted bytes of an answer came after the last of a request.
     heard: u8,
-    reserved: [u8; 2],
+    /// 1 where it went on in TLS; it is looked at again once somebody hands over what that carries.
+    encrypted: u8,
+    reserved: u8,
 }
 
 impl Exchange {
@@ -93,7 +93,8 @@ impl Exchange {
         mark: 0,
         flags: 0,
         heard: 0,
-        reserved: [0; 2],
+        encrypted: 0,
+        reserved: 0,
     };
 
     /// Makes a blank one the exchange of a protocol. Without `is_server`, this end asks.
@@ -106,18 +107,24 @@ impl Exchange {
     /// Decrypted bytes came: if it went on in TLS, it begins anew with these.
     #[inline(always)]
     pub fn decrypt(&mut self) {
-        if self.flags & FLAG_ENCRYPTED != 0 {
+        if self.encrypted != 0 {
+            self.encrypted = 0;
             self.lanes = [Lane::NEW; 2];
             self.opened_ns = 0;
             self.flags = (self.flags & FLAG_SERVER) | FLAG_DECRYPTED;
         }
     }
 
-    /// Whether what the socket carries is messages, as far as is known.
+    /// What may begin a TLS handshake was seen. Gives whether it does: after the protocol's own wish for it, or where
+    /// nothing of HTTP is in flight, as in a proxy's tunnel. Other protocols have payload that looks like it.
     #[inline(always)]
     #[must_use]
-    pub fn is_plain(&self) -> bool {
-        self.flags & (FLAG_DECRYPTED | FLAG_ENCRYPTED) == 0
+    pub fn encrypt(&mut self) -> bool {
+        if self.stats.protocol == HTTP1 && self.flags & FLAG_DECRYPTED == 0 && self.queue.is_empty() {
+            self.flags |= FLAG_UNPARSED;
+            self.encrypted = 1;
+        }
+        self.encrypted != 0
     }
 
     /// The same with HTTP/2, of a connection that began at `start_ns`; its first bytes are those of the call at
@@ -242,7 +249,8 @@ impl Exchange {
         if matches!(outcome, Outcome::Encrypted) {
             // Whoever sees the handshake counts it, unless what it protects is seen too.
             counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
-            self.flags |= FLAG_UNPARSED | FLAG_ENCRYPTED;
+            self.flags |= FLAG_UNPARSED;
+            self.encrypted = 1;
             return;
         }
         if matches!(outcome, Outcome::Full) {

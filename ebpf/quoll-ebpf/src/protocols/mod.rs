@@ -123,19 +123,22 @@ fn exchange_of(
     Some(exchange)
 }
 
-/// A connection goes on in TLS, and nothing can be read of what that carries.
+/// A connection goes on in TLS, it seems. With `is_read`, what that carries is going to be decrypted; else nothing can
+/// be read of it.
 #[inline(always)]
-pub fn on_encrypted(socket: Socket) {
+pub fn on_handshake(socket: Socket, is_read: bool) {
     let mut protocol = 0;
-    if let Some(exchange) = EXCHANGES.get_ptr(&socket.0) {
-        // SAFETY: the entry stays valid while this program runs.
-        let exchange = unsafe { &*exchange };
-        if exchange.is_plain() {
+    if let Some(exchange) = EXCHANGES.get_ptr_mut(&socket.0) {
+        // SAFETY: as in `on_call`.
+        let exchange = unsafe { &mut *exchange };
+        if !exchange.encrypt() {
             return;
         }
         protocol = exchange.stats.protocol;
     }
-    count_skipped(skipped_slot(protocol, skipped_unparsed(Unparsed::Encrypted)), 1);
+    if !is_read {
+        count_skipped(skipped_slot(protocol, skipped_unparsed(Unparsed::Encrypted)), 1);
+    }
 }
 
 /// A connection ended: gives what was counted on it. [`forget`] must follow.
