@@ -213,7 +213,8 @@ pub struct Data {
 
 impl Data {
     /// Nothing.
-    pub const NONE: Self = Self { base: 0, left: 0, beyond: 0, vectors: 0, vectors_left: 0, end: 0, connection: [0; 2] };
+    pub const NONE: Self =
+        Self { base: 0, left: 0, beyond: 0, vectors: 0, vectors_left: 0, end: 0, connection: [0; 2] };
 
     /// All in one piece.
     #[inline(always)]
