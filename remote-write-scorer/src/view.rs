@@ -1,13 +1,14 @@
 //! Turns a tick into what the HTTP interface shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quoll_api::view::{
-    BlastView, ClosedIncidentView, EdgeView, FeatureView, IncidentView, Likely, ScopeKey, ScopeView, ServiceName,
-    ServiceView,
+    BlastView, ClosedIncidentView, EdgeView, FeatureName, FeatureValue, FeaturesView, IncidentView, Likely, ScopeKey,
+    ScopeView, ServiceName, ServiceView,
 };
 use quoll_detect::ServiceScore;
-use quoll_features::{ClosedStep, FeatureSet, Presence, ServiceStep};
+use quoll_features::{ClosedStep, FeatureSet, FeatureSpec, Presence, ServiceStep};
 use quoll_identity::{Scope, Service};
 use quoll_incidents::{Diagnosis, IncidentDiagnosis, ServiceDiagnosis};
 
@@ -30,10 +31,12 @@ pub fn scope_view(
 ) -> ScopeView {
     let score: BTreeMap<&Service, &ServiceScore> =
         scores.unwrap_or_default().iter().map(|score| (&score.service, score)).collect();
+    let name = |feature: &FeatureSpec| FeatureName { name: feature.name.clone(), unit: feature.unit.clone() };
+    let names: Arc<[FeatureName]> = set.features.iter().map(name).collect();
     let observed = step.services.iter().map(|service| {
         let found = diagnosis.services.binary_search_by(|other| other.service.cmp(&service.service));
         let found = found.ok().and_then(|index| diagnosis.services.get(index));
-        service_view(service, set, score.get(&service.service).copied(), found)
+        service_view(service, &names, score.get(&service.service).copied(), found)
     });
     // Hosts and names that only their callers know have no values of their own.
     let others = diagnosis.services.iter().filter(|other| {
@@ -42,7 +45,7 @@ pub fn scope_view(
     });
     let others = others.map(|other| {
         let silent = ServiceStep::new(other.service.clone(), Vec::new(), Presence::Present);
-        service_view(&silent, set, None, Some(other))
+        service_view(&silent, &names, None, Some(other))
     });
     let mut services: Vec<ServiceView> = observed.chain(others).collect();
     services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -75,24 +78,25 @@ pub fn scope_view(
 
 fn service_view(
     step: &ServiceStep,
-    set: &FeatureSet,
+    names: &Arc<[FeatureName]>,
     score: Option<&ServiceScore>,
     diagnosis: Option<&ServiceDiagnosis>,
 ) -> ServiceView {
-    let feature = |index: usize, value: f64, expected: Option<f64>, score: Option<f64>| {
-        let feature = set.features.get(index)?;
-        Some(FeatureView { name: feature.name.clone(), unit: feature.unit.clone(), value, expected, score })
+    let feature = |index: usize, value, expected, score| {
+        let feature = u32::try_from(index).unwrap_or(u32::MAX);
+        FeatureValue { feature, value, expected, score }
     };
-    let features = match score {
+    let values = match score {
         Some(score) => {
             let parts = score.features.iter();
-            parts.filter_map(|part| feature(part.feature, part.value, Some(part.expected), Some(part.score))).collect()
+            parts.map(|part| feature(part.feature, part.value, part.expected, part.score)).collect()
         }
         None => {
             let observed = step.values.iter().enumerate().filter(|(_, value)| value.is_finite());
-            observed.filter_map(|(index, &value)| feature(index, value, None, None)).collect()
+            observed.map(|(index, &value)| feature(index, value, f64::NAN, f64::NAN)).collect()
         }
     };
+    let features = FeaturesView { names: Arc::clone(names), values };
     ServiceView {
         namespace: step.service.namespace.clone(),
         name: step.service.name.clone(),

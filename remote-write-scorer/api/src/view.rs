@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use quoll_incidents::{Account, Feedback};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Everything there is to read, by scope.
 #[derive(Debug, Clone, Default)]
@@ -102,22 +102,57 @@ pub struct ServiceView {
     /// The incident it belongs to.
     pub incident: Option<String>,
     /// Features behind the score; without a model, what was observed.
-    pub features: Vec<FeatureView>,
+    pub features: FeaturesView,
 }
 
-/// One feature of a service.
-#[derive(Debug, Clone, Serialize)]
-pub struct FeatureView {
+/// Name and unit of a feature.
+#[derive(Debug, Clone)]
+pub struct FeatureName {
     /// Name.
     pub name: Arc<str>,
     /// Unit of value and expectation.
     pub unit: Arc<str>,
+}
+
+/// What is told of one feature; NaN, which JSON has as `null`, where nothing is.
+#[derive(Debug, Clone, Copy)]
+pub struct FeatureValue {
+    /// Its place among the names.
+    pub feature: u32,
     /// Observed.
     pub value: f64,
     /// Expected by the model.
-    pub expected: Option<f64>,
+    pub expected: f64,
     /// Error over what is normal.
-    pub score: Option<f64>,
+    pub score: f64,
+}
+
+/// The features of one service. Names are held once for all services: with ten thousand of them this is most of a
+/// view.
+#[derive(Debug, Clone, Default)]
+pub struct FeaturesView {
+    /// All names.
+    pub names: Arc<[FeatureName]>,
+    /// What is told.
+    pub values: Box<[FeatureValue]>,
+}
+
+impl Serialize for FeaturesView {
+    /// As a list of objects with name, unit, value, expected and score.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct FeatureView<'a> {
+            name: &'a str,
+            unit: &'a str,
+            value: f64,
+            expected: f64,
+            score: f64,
+        }
+        serializer.collect_seq(self.values.iter().filter_map(|&FeatureValue { feature, value, expected, score }| {
+            let FeatureName { name, unit } = self.names.get(feature as usize)?;
+            Some(FeatureView { name, unit, value, expected, score })
+        }))
+    }
 }
 
 /// Calls from one service to another.
@@ -203,4 +238,19 @@ pub struct ClosedIncidentView {
     /// What a user said.
     #[serde(default)]
     pub feedback: Option<Feedback>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_told_by_name_and_what_is_not_known_is_null() {
+        let names = [("cpu_cores", "cores"), ("memory_bytes", "bytes")];
+        let names = names.map(|(name, unit)| FeatureName { name: name.into(), unit: unit.into() });
+        let values = [FeatureValue { feature: 1, value: 2.5, expected: f64::NAN, score: 0.5 }];
+        let view = FeaturesView { names: names.into(), values: values.into() };
+        let expected = r#"[{"name":"memory_bytes","unit":"bytes","value":2.5,"expected":null,"score":0.5}]"#;
+        assert_eq!(serde_json::to_string(&view).unwrap(), expected);
+    }
 }
