@@ -4,19 +4,25 @@
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 QUOLL_TOOLCHAINS=${QUOLL_TOOLCHAINS:-$REPO/target/toolchains}
+# Other users run what is built here: a test without privileges, PostgreSQL.
+umask 022
+# Absent under some schedulers; npm, pip and Chromium ask for it.
+export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+# A registry that fails once is asked again; cargo waits between the tries.
+export CARGO_NET_RETRY=${CARGO_NET_RETRY:-10}
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
-# retry N COMMAND...: runs COMMAND up to N times, waiting a little longer each time.
+# retry N COMMAND...: runs COMMAND up to N times, waiting 5 s, then 10, 20 and so on.
 retry() {
-  local tries=$1 attempt=1
+  local tries=$1 attempt=1 pause=5
   shift
   until "$@"; do
     [ "$attempt" -lt "$tries" ] || return 1
-    say "attempt $attempt of $tries failed: $* - retrying in $((attempt * 5)) s"
-    sleep $((attempt * 5))
-    attempt=$((attempt + 1))
+    say "attempt $attempt of $tries failed: $* - retrying in $pause s"
+    sleep "$pause"
+    attempt=$((attempt + 1)) pause=$((pause * 2))
   done
 }
 

@@ -6,11 +6,18 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::nginx::{Nginx, PATIENCE};
-use common::{Page, ask, can_load, connect, loopback, serve};
+use common::nginx::Nginx;
+use common::{PATIENCE, Page, ask, can_load, connect, loopback, serve};
+
+/// A copy of the binary that any user may run, whatever the umask of who built it.
+fn runnable_copy(to: &Path) {
+    std::fs::copy(env!("CARGO_BIN_EXE_quoll-exporter"), to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
 
 /// A running exporter; killed if the test ends early.
 struct Running {
@@ -26,9 +33,10 @@ impl Running {
     fn start(prefix: &[&str], arguments: &[&str], services: &str) -> Self {
         let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
         let binary = folder.path().join("quoll-exporter");
-        std::fs::copy(env!("CARGO_BIN_EXE_quoll-exporter"), &binary).unwrap();
+        runnable_copy(&binary);
         let rules = folder.path().join("services.yaml");
         std::fs::write(&rules, services).unwrap();
+        std::fs::set_permissions(&rules, std::fs::Permissions::from_mode(0o644)).unwrap();
         let binary = binary.to_str().unwrap().to_owned();
         let mut words: Vec<&str> = prefix.to_vec();
         words.extend([binary.as_str(), "--listen", "127.0.0.1:0", "--services", rules.to_str().unwrap()]);
@@ -77,7 +85,7 @@ impl Running {
     fn stop(mut self) -> Vec<String> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 assert!(status.success(), "{status}");
@@ -87,7 +95,7 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("it did not stop within 5 seconds");
+        panic!("it did not stop within {PATIENCE:?}");
     }
 }
 
@@ -303,7 +311,7 @@ fn a_missing_capability_is_named_in_one_line() {
         ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+bpf", "--ambient-caps=-all,+bpf"];
     let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let binary = folder.path().join("quoll-exporter");
-    std::fs::copy(env!("CARGO_BIN_EXE_quoll-exporter"), &binary).unwrap();
+    runnable_copy(&binary);
     let output = Command::new("setpriv")
         .args(nobody)
         .arg(&binary)
@@ -350,7 +358,7 @@ fn a_flood_of_services_is_held_by_the_limits_and_counted() {
         let (accepted, _) = listener.accept().unwrap();
         drop((stream, accepted));
     }
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     let (text, connects) = loop {
         let text = exporter.metrics();
         let is_ours = |line: &&str| {
@@ -383,7 +391,7 @@ fn a_flood_of_services_is_held_by_the_limits_and_counted() {
 
 /// Asks until the page satisfies the condition.
 fn metrics_when(exporter: &Running, condition: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let text = exporter.metrics();
         if condition(&text) {

@@ -192,7 +192,9 @@ fn both_address_families_and_dual_stack_listeners_are_seen() {
     ask(&mut six, 404);
     drop((mapped, six));
     server.join().unwrap();
-    let page = agent.page();
+    let page = agent.page_when(|page| {
+        [EDGE, ("six", "six")].iter().all(|edge| page.edge("tcp_connects_total", *edge, "server") >= 1.0)
+    });
     for reporter in ["client", "server"] {
         assert_eq!(page.edge("tcp_connects_total", EDGE, reporter), 1.0, "{reporter}");
         assert_eq!(page.requests(EDGE, reporter, "2xx"), 1.0, "{reporter}");
@@ -269,7 +271,7 @@ fn pools_and_accept_queues_are_seen_across_network_namespaces() {
     // Nobody accepts these.
     let waiting: Vec<_> = (0..WAITING).map(|_| namespaces.inside(1, open)).collect();
     let queue = |metric: &str| format!("{metric}{{service_name=\"api\",service_namespace=\"t\",port=\"{port}\"}}");
-    let page = agent.page();
+    let page = agent.page_when(|page| page.get(&queue("listener_accept_queue_length")) == WAITING as f64);
     assert_eq!(page.get(&queue("listener_accept_queue_length")), WAITING as f64);
     assert_eq!(
         page.get(&queue("listener_accept_queue_limit")),
@@ -302,7 +304,6 @@ fn a_full_accept_queue_shows_as_overflows_there_and_timeouts_here() {
     });
     let address = listener.local_addr().unwrap();
     let inhabitant = namespaces.inhabitant(0);
-    thread::sleep(Duration::from_millis(50));
     let agent = Agent::start(SourceChoice::Ebpf, &services);
     let attempt = move || {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -311,9 +312,12 @@ fn a_full_accept_queue_shows_as_overflows_there_and_timeouts_here() {
         socket
     };
     let attempts: Vec<_> = (0..4).map(|_| namespaces.inside(1, attempt)).collect();
-    thread::sleep(Duration::from_millis(50));
-    let page = agent.page();
-    let queue = |metric: &str| page.get(&format!("{metric}{{service_name=\"api\",port=\"{}\"}}", address.port()));
+    let labels = format!("{{service_name=\"api\",port=\"{}\"}}", address.port());
+    let page = agent.page_when(|page| {
+        let queue = |metric: &str| page.get(&format!("{metric}{labels}"));
+        queue("listener_accept_queue_length") == 2.0 && queue("listener_overflows_total") >= 2.0
+    });
+    let queue = |metric: &str| page.get(&format!("{metric}{labels}"));
     assert_eq!(queue("listener_accept_queue_length"), 2.0);
     assert_eq!(queue("listener_accept_queue_limit"), 1.0);
     assert!(queue("listener_drops_total") >= 2.0);
@@ -345,11 +349,13 @@ fn changed_services_rename_what_is_open() {
     std::fs::write(&agent.services, two_services(6)).unwrap();
     agent.page();
     ask(&mut client, 404);
-    assert_eq!(agent.page().requests(EDGE, "client", "4xx"), 1.0);
+    let page = agent.page_when(|page| page.requests(EDGE, "client", "4xx") == 1.0);
+    assert_eq!(page.requests(EDGE, "client", "4xx"), 1.0);
     // A version with an error leaves the last good one in force.
     std::fs::write(&agent.services, "servces: []\n").unwrap();
     ask(&mut client, 404);
-    assert_eq!(agent.page().requests(EDGE, "client", "4xx"), 2.0);
+    let page = agent.page_when(|page| page.requests(EDGE, "client", "4xx") == 2.0);
+    assert_eq!(page.requests(EDGE, "client", "4xx"), 2.0);
     drop(client);
     server.join().unwrap();
 }
@@ -361,16 +367,18 @@ fn procfs_sees_open_connections_and_queues_without_ebpf() {
     let address = listener.local_addr().unwrap();
     let clients: Vec<_> = (0..3).map(|_| connect(loopback(7, 1), address).unwrap()).collect();
     let accepted = listener.accept().unwrap();
-    let page = agent.page();
+    let port = address.port();
+    let queue = format!("listener_accept_queue_length{{service_name=\"api\",port=\"{port}\"}}");
+    let page = agent.page_when(|page| page.get(&queue) == 2.0);
     assert_eq!(page.edge("tcp_connects_total", EDGE, "client"), 3.0);
     assert_eq!(page.edge("tcp_active_connections", EDGE, "client"), 3.0);
-    let port = address.port();
-    assert_eq!(page.get(&format!("listener_accept_queue_length{{service_name=\"api\",port=\"{port}\"}}")), 2.0);
+    assert_eq!(page.get(&queue), 2.0);
     // What cannot be seen is absent, not zero.
     assert!(!page.has("tcp_sent_bytes_total{client=\"web\",server=\"api\",reporter=\"client\"}"));
     assert!(!page.has(&format!("listener_accept_queue_limit{{service_name=\"api\",port=\"{port}\"}}")));
     drop((clients, accepted, listener));
-    assert_eq!(agent.page().edge("tcp_active_connections", EDGE, "client"), 0.0);
+    let page = agent.page_when(|page| page.edge("tcp_active_connections", EDGE, "client") == 0.0);
+    assert_eq!(page.edge("tcp_active_connections", EDGE, "client"), 0.0);
 }
 
 /// Cgroups of the unified hierarchy and of the CPU controller under different names, with a process in

@@ -139,7 +139,7 @@ impl Shop {
 
     /// What mid counts of its calls, once they stand still.
     fn at_rest(&self) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         let edges = || self.ask("GET", "/stats", "")["services"]["mid"]["edges"].clone();
         let mut last = edges();
         loop {

@@ -17,6 +17,18 @@ use quoll_exporter::config::Config;
 use quoll_exporter::kernel::Settings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+/// How long anything is waited for that comes within milliseconds: a machine may be slow or busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the condition holds, and fails after [`PATIENCE`].
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Whether eBPF can be tested here; says why not.
 pub fn can_load() -> bool {
     if !rustix::process::geteuid().is_root() {
@@ -71,15 +83,15 @@ impl Agent {
         Page::parse(&self.text())
     }
 
-    /// The first page that satisfies the condition, else the last one within ten seconds: the two
+    /// The first page that satisfies the condition, else the last one within half a minute: the two
     /// ends of a connection close one after the other.
     pub fn page_when(&self, condition: impl Fn(&Page) -> bool) -> Page {
-        self.page_within(Duration::from_secs(10), condition)
+        self.page_within(Duration::from_secs(30), condition)
     }
 
     /// The same on any machine, however busy.
     pub fn page_at_last(&self, condition: impl Fn(&Page) -> bool) -> Page {
-        self.page_within(Duration::from_secs(60), condition)
+        self.page_within(PATIENCE, condition)
     }
 
     fn page_within(&self, patience: Duration, condition: impl Fn(&Page) -> bool) -> Page {
@@ -267,6 +279,10 @@ impl Namespaces {
             names: names.clone(),
         };
         for name in &names {
+            // What a process of the same number left behind when it was killed.
+            if Path::new(&format!("/run/netns/{name}")).exists() {
+                run(&format!("ip netns del {name}"));
+            }
             run(&format!("ip netns add {name}"));
         }
         let [server, client] = &names;
@@ -300,7 +316,13 @@ impl Namespaces {
     /// A process that does nothing but live in a namespace, through which `/proc` shows it.
     pub fn inhabitant(&self, end: usize) -> Inhabitant {
         let path = format!("--net={}", self.path(end));
-        Inhabitant(Command::new("nsenter").args([path.as_str(), "sleep", "60"]).spawn().unwrap())
+        let child = Command::new("nsenter").args([path.as_str(), "sleep", "3600"]).spawn().unwrap();
+        let namespace = format!("net:[{}]", self.inode(end));
+        let link = format!("/proc/{}/ns/net", child.id());
+        wait_until("a process in the namespace", || {
+            std::fs::read_link(&link).is_ok_and(|inode| inode.as_os_str() == namespace.as_str())
+        });
+        Inhabitant(child)
     }
 
     /// Length and limit of a listener's queue as `ss` has them from sock_diag.

@@ -7,6 +7,7 @@ mod common;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{now_ms, series, wait_for};
@@ -18,11 +19,26 @@ struct Prometheus {
     dir: tempfile::TempDir,
 }
 
+/// A port that nobody listens on. It lies below those from which Linux gives outgoing connections theirs (32768
+/// to 60999, `ip_local_port_range` in the kernel's Documentation/networking/ip-sysctl), so that nobody takes it
+/// while a process is away for a moment.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Several test processes run at once; each looks elsewhere.
+    let own = std::process::id().wrapping_mul(97);
+    loop {
+        let port = 12_000 + (own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Prometheus {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("prometheus.yml"), "scrape_configs: []\n").unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = format!("127.0.0.1:{}", free_port());
         let mut prometheus = Self { child: Self::spawn(&dir, &address), address, dir };
         prometheus.wait();
         prometheus

@@ -22,10 +22,11 @@ const FEATURES: usize = 14;
 const PRESET: &str = "made-up";
 
 fn library() -> PathBuf {
-    std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains/onnxruntime/libonnxruntime.so"),
-        PathBuf::from,
-    )
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
+        return PathBuf::from(path);
+    }
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains");
+    std::env::var_os("QUOLL_TOOLCHAINS").map_or(checkout, PathBuf::from).join("onnxruntime/libonnxruntime.so")
 }
 
 fn features() -> Vec<FeatureSpec> {

@@ -17,10 +17,11 @@ const STEP_MS: i64 = 1000;
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn library() -> PathBuf {
-    std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains/onnxruntime/libonnxruntime.so"),
-        PathBuf::from,
-    )
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
+        return PathBuf::from(path);
+    }
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains");
+    std::env::var_os("QUOLL_TOOLCHAINS").map_or(checkout, PathBuf::from).join("onnxruntime/libonnxruntime.so")
 }
 
 /// One scrape of a small shop as a remote-write body; one pod misses scrapes, another restarts.

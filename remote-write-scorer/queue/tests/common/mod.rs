@@ -192,11 +192,14 @@ pub fn series(name: &str, id: usize, timestamp_ms: i64, value: f64) -> OutSeries
     OutSeries { labels, timestamp_ms, value }
 }
 
-/// Waits until `done`, at most 20 seconds.
+/// How long anything is waited for: a machine may be slow or busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `done`, at most [`PATIENCE`].
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < until, "waited 20 s for {what}");
+        assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -84,7 +84,7 @@ impl Shop {
     }
 
     pub fn inject(&self, service: &str, kind: &str, severity: f64) -> String {
-        let body = json!({ "service": service, "kind": kind, "severity": severity, "seconds": 50 });
+        let body = json!({ "service": service, "kind": kind, "severity": severity, "seconds": 3000 });
         let (status, fault) = self.ask("POST", "/faults", Some(&body));
         assert_eq!(status, 201, "{fault}");
         fault["id"].as_str().unwrap().to_owned()
@@ -94,11 +94,30 @@ impl Shop {
         assert_eq!(self.ask("DELETE", &format!("/faults/{id}"), None).0, 200);
     }
 
-    /// What happens within `seconds` from now.
+    /// What happens within `seconds` from now, or somewhat more where the machine is slow.
     pub fn watch(&self, seconds: f64) -> Change {
-        let before = self.stats();
+        let (before, begun) = (self.stats(), Instant::now());
         std::thread::sleep(Duration::from_secs_f64(seconds));
-        Change { before, after: self.stats() }
+        let after = self.stats();
+        Change { before, after, seconds: begun.elapsed().as_secs_f64() }
+    }
+
+    /// Watches for `seconds`, again and again until the claims hold: a machine that was busy with something
+    /// else during one look will not be during all of them.
+    ///
+    /// # Panics
+    /// Where they never do, with those of the last look that do not.
+    pub fn observe(&self, seconds: f64, claims: impl Fn(&Change) -> Vec<Claim>) -> Change {
+        for look in 1.. {
+            let change = self.watch(seconds);
+            let broken: Vec<String> =
+                claims(&change).into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect();
+            if broken.is_empty() {
+                return change;
+            }
+            assert!(look < LOOKS, "in none of {LOOKS} looks; in the last one: {}", broken.join("; "));
+        }
+        unreachable!("the last look panics")
     }
 
     /// Ids of all processes, the supervisor's excluded.
@@ -122,10 +141,18 @@ impl Drop for Shop {
     }
 }
 
+/// How often [`Shop::observe`] looks.
+const LOOKS: u32 = 12;
+
+/// Whether something holds, and what it is, with its figure.
+pub type Claim = (bool, String);
+
 /// Two looks at the statistics.
 pub struct Change {
     pub before: Value,
     pub after: Value,
+    /// Between the two.
+    pub seconds: f64,
 }
 
 impl Change {
@@ -133,6 +160,11 @@ impl Change {
     pub fn count(&self, pointer: &str) -> f64 {
         let at = |stats: &Value| stats.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0);
         at(&self.after) - at(&self.before)
+    }
+
+    /// The same per second.
+    pub fn rate(&self, pointer: &str) -> f64 {
+        self.count(pointer) / self.seconds
     }
 
     /// Mean milliseconds of the requests that ended in between, by pointer to the service or edge.
@@ -151,11 +183,11 @@ impl Change {
     }
 }
 
-/// Asserts that `condition` comes true within `seconds`.
-pub fn within(seconds: f64, what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs_f64(seconds);
+/// Asserts that `condition` comes true within a minute; where nothing else is to be done, within moments.
+pub fn soon(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
