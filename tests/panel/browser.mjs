@@ -5,11 +5,14 @@ const FLAGS =
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking ' +
   '--disable-component-update --disable-sync';
 
+/** What a page is waited for at most, in milliseconds: a busy machine takes many times as long as a quiet one. */
+const PATIENCE_MS = 120_000;
+
 /** Grafana's own fonts and icons are not among its npm packages. */
 const FONTS = /\/public\/(fonts|build\/img)\//;
 
 const start = (flags) =>
-  chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: flags.split(' ') });
+  chromium.launch({ executablePath: process.env.QUOLL_CHROMIUM ?? '/usr/bin/chromium', args: flags.split(' '), timeout: PATIENCE_MS });
 
 export const launch = () => start(FLAGS);
 
@@ -26,6 +29,7 @@ export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, 
     hasTouch,
     reducedMotion: 'reduce',
   });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   page.problems = [];
   page.on('console', (message) => {

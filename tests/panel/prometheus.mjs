@@ -5,20 +5,24 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = createServer().on('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
+/** A port below those from which Linux gives outgoing connections theirs: nobody takes it in between. */
+export async function freePort() {
+  for (;;) {
+    const port = 12_000 + Math.floor(Math.random() * 20_000);
+    const free = await new Promise((resolve) => {
+      const probe = createServer().on('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
     });
-  });
+    if (free) {
+      return port;
+    }
+  }
 }
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Waits until `check` gives something true; the last error says why not. */
-export async function until(what, check, ms = 15_000) {
+export async function until(what, check, ms = 90_000) {
   const end = Date.now() + ms;
   let reason = '';
   while (Date.now() < end) {

@@ -57,6 +57,8 @@ export class TestServer {
   /** Whether the scorer's API answers. */
   reachable = true;
   prometheusPort = 0;
+  /** How often Prometheus asked. */
+  scrapes = 0;
 
   exposition() {
     const own = this.own.get(this.tick);
@@ -85,6 +87,7 @@ export class TestServer {
     const { pathname, search } = new URL(incoming.url, this.origin);
     const after = (prefix) => (pathname.startsWith(prefix) ? pathname.slice(prefix.length) : undefined);
     if (pathname === '/exposition') {
+      this.scrapes += 1;
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(this.exposition());
     } else if (after('/prometheus/') !== undefined) {
       this.proxy(`/${after('/prometheus/')}${search}`, response);
