@@ -207,11 +207,15 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
             assert!(difference <= share * witnessed, "{callee}, {what}: {seen} seen, {witnessed} made");
         };
         assert!(answered > 100.0, "{callee}: only {answered} requests");
-        within("2xx", page.requests(edge, "client", "2xx"), responses("ok"), 0.001);
-        within("5xx", page.requests(edge, "client", "5xx"), responses("server_error"), 0.001);
+        let [good, bad] = ["2xx", "5xx"].map(|class| page.requests(edge, "client", class));
+        // An answer that comes while the shop gives its call up is one to the kernel only. It is a rare one.
+        let late = (good + bad - responses("ok") - responses("server_error")).max(0.0);
+        assert!(late <= 2.0 + 0.05 * unanswered, "{callee}: {late} answers of {unanswered} unanswered calls");
+        within("2xx", good, responses("ok"), 0.001 + late / answered);
+        within("5xx", bad, responses("server_error"), 0.001 + late / responses("server_error").max(1.0));
         // What was handed to a connection that broke may not have gone out: the shop itself cannot tell.
         let none = page.requests(edge, "client", "none");
-        let surely = unanswered - own("/broken");
+        let surely = unanswered - own("/broken") - late;
         assert!(
             (surely..=unanswered).contains(&none),
             "{callee}, unanswered: {none} seen, {surely} to {unanswered} made"

@@ -18,7 +18,7 @@ use crate::{Error, webhook};
 const POLL: Duration = Duration::from_millis(250);
 
 /// How long the scorer may take to score after a model was loaded.
-const FIRST_SCORE: Duration = Duration::from_secs(20);
+const FIRST_SCORE: Duration = Duration::from_secs(120);
 
 /// What a healthy stretch of time showed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Drive<'_> {
         self.stack.scorer.reload()?;
         let loaded = Instant::now();
         loop {
-            let graph = self.stack.scorer.graph()?;
+            let graph = self.stack.scorer.graph().unwrap_or_default();
             let scored = graph.services.iter().filter(|service| service.score.is_some()).count();
             if graph.model.state != ModelState::None && scored > 0 {
                 return Ok(took);

@@ -81,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plans_of_this_repository_are_plans_and_the_smoke_one_fits_six_minutes() {
+    fn the_plans_of_this_repository_are_plans_and_the_smoke_one_fits_ten_minutes_at_the_worst() {
         let plans = crate::checkout::root().join("tests/e2e/plans");
         for entry in std::fs::read_dir(&plans).unwrap() {
             Plan::read(&entry.unwrap().path()).unwrap();
         }
         let smoke = Plan::read(&plans.join("smoke.yaml")).unwrap();
-        assert!(smoke.longest_seconds() <= 330.0, "{} s leave no time for start and training", smoke.longest_seconds());
+        assert!(smoke.longest_seconds() <= 600.0, "{} s on a slow machine", smoke.longest_seconds());
     }
 
     #[test]

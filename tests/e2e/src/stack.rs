@@ -19,7 +19,7 @@ use crate::webhook::Webhook;
 use crate::{Error, checkout, config};
 
 /// How long a process may take to get ready. microsim builds namespaces and starts a dozen processes.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What to start, and where.
 #[derive(Debug, Clone)]

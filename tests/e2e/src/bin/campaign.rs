@@ -124,7 +124,7 @@ fn inject_all(plan: &Plan, drive: &mut Drive<'_>, topology: &Topology, explain: 
     let seconds = Duration::from_secs;
     drive.narrator.say(format!("learning what normal is, for {} s", plan.learn_seconds));
     drive.learn(seconds(plan.learn_seconds))?;
-    let took = drive.train(seconds(300))?;
+    let took = drive.train(seconds(900))?;
     drive.narrator.say(format!("trained in {took:.1} s"));
 
     let mut report = Report {
