@@ -55,7 +55,7 @@ impl Metric {
 }
 
 /// Rendered labels: `name="value"` joined by commas, without braces.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<str>);
 
 impl Labels {
