@@ -10,7 +10,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,7 +113,7 @@ fn redis_requests_agree_with_redis_benchmark_pipelined_or_not() {
     // The test of LRANGE fills its list by as many LPUSH before.
     let mut asked = 7.0 * run("ping_inline,set,get,incr,lpush,lrange_100", 1, 4000);
     asked += 5.0 * run("ping_inline,set,get,incr,lpush", 16, 16_000);
-    let page = agent.page_when(|page| served(page, "redis", "ok") >= asked);
+    let page = agent.page_at_last(|page| served(page, "redis", "ok") >= asked);
     assert_within("requests", served(&page, "redis", "ok"), asked);
     assert_eq!(untimed(&page, "redis"), 0.0);
 
@@ -123,7 +123,7 @@ fn redis_requests_agree_with_redis_benchmark_pipelined_or_not() {
         let timed: f64 = ["load", "unknown"].iter().map(|client| count(page, client, "client", "redis", "ok")).sum();
         served(page, "redis", "ok") + timed + untimed(page, "redis")
     };
-    let page = agent.page_when(|page| all(page) >= 2.0 * asked);
+    let page = agent.page_at_last(|page| all(page) >= 2.0 * asked);
     assert_within("requests at both ends, timed or not", all(&page), 2.0 * asked);
     assert!(untimed(&page, "redis") > 0.0);
     assert_eq!(page.get("exporter_connections_unparsed_total{protocol=\"redis\",reason=\"lost\"}"), 0.0);
@@ -136,7 +136,7 @@ fn redis_requests_agree_with_redis_benchmark_pipelined_or_not() {
         assert!(probe.read(&mut answer).unwrap() > 0);
     }
     for reporter in ["client", "server"] {
-        let page = agent.page_when(|page| count(page, "probe", reporter, "redis", "error") == 2.0);
+        let page = agent.page_at_last(|page| count(page, "probe", reporter, "redis", "error") == 2.0);
         assert_eq!(count(&page, "probe", reporter, "redis", "ok"), 1.0, "{reporter}");
         assert_eq!(count(&page, "probe", reporter, "redis", "error"), 2.0, "{reporter}");
     }
@@ -240,7 +240,7 @@ fn postgresql_requests_agree_with_pgbench_simple_and_prepared() {
         assert!(ended.success(), "pgbench {mode}");
         asked += f64::from(2 * EACH);
     }
-    let page = agent.page_when(|page| served(page, "postgresql", "ok") >= asked);
+    let page = agent.page_at_last(|page| served(page, "postgresql", "ok") >= asked);
     let seen = served(&page, "postgresql", "ok");
     assert_within("requests", seen, asked);
     assert_eq!(served(&page, "postgresql", "error"), 0.0);
@@ -255,7 +255,7 @@ fn postgresql_requests_agree_with_pgbench_simple_and_prepared() {
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    let page = agent.page_when(|page| served(page, "postgresql", "error") >= 2.0);
+    let page = agent.page_at_last(|page| served(page, "postgresql", "error") >= 2.0);
     assert_eq!(served(&page, "postgresql", "error"), 2.0);
     assert_eq!(served(&page, "postgresql", "ok") - seen, 2.0);
     let lost = "exporter_connections_unparsed_total{protocol=\"postgresql\",reason=\"lost\"}";
@@ -282,9 +282,9 @@ fn postgresql_requests_within_tls_agree_with_pgbench() {
         asked += f64::from(2 * EACH);
     }
     let _ = psql.args(["-X", "-q", "-d", "postgres", "-c", "select nope"]).stderr(Stdio::null()).status().unwrap();
-    let page = agent.page_when(|page| served(page, "postgresql", "ok") >= asked);
+    let page = agent.page_at_last(|page| served(page, "postgresql", "ok") >= asked);
     assert_within("requests", served(&page, "postgresql", "ok"), asked);
-    let page = agent.page_when(|page| served(page, "postgresql", "error") >= 1.0);
+    let page = agent.page_at_last(|page| served(page, "postgresql", "error") >= 1.0);
     assert_eq!(served(&page, "postgresql", "error"), 1.0);
     // Each connection began in plain, and nothing of it was given up.
     for reason in ["encrypted", "lost"] {
@@ -308,16 +308,11 @@ fn dns(page: &Page, reporter: &str, status: &str) -> f64 {
     page.edge_with("dns_request_duration_seconds_count", ("probe", "db"), reporter, &format!(",status=\"{status}\""))
 }
 
-#[test]
-fn dns_queries_agree_with_what_a_resolver_was_asked() {
-    if !can_load() {
-        return;
-    }
-    let Some(server) = witness("dnsmasq") else { return };
-    let address = SocketAddr::from((loopback(53, 2), free_port(loopback(53, 2))));
-    let agent = Agent::start(SourceChoice::Ebpf, &services(53));
-    let _server = Running(
-        Command::new(server)
+/// dnsmasq, which knows one good name and that others of its domain do not exist.
+fn resolver(program: &Path, ip: Ipv4Addr) -> (Running, SocketAddr) {
+    let address = SocketAddr::from((ip, free_port(ip)));
+    let running = Running(
+        Command::new(program)
             .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces"])
             .args(["--user=root", "--local=/example/", "--address=/good.example/192.0.2.7"])
             .arg(format!("--listen-address={}", address.ip()))
@@ -327,6 +322,59 @@ fn dns_queries_agree_with_what_a_resolver_was_asked() {
             .unwrap(),
     );
     wait_for(address);
+    (running, address)
+}
+
+#[test]
+fn dns_queries_over_tcp_agree_with_what_a_resolver_was_asked() {
+    if !can_load() {
+        return;
+    }
+    let Some(server) = witness("dnsmasq") else { return };
+    let agent = Agent::start(SourceChoice::Ebpf, &services(55));
+    let (_server, address) = resolver(&server, loopback(55, 2));
+    let (mut good, mut bad) = (0, 0);
+    // Many on one connection, then one on each of many; the length in one call with the query, or before it.
+    for connection in 0..30_u16 {
+        let mut stream = connect(loopback(55, 1), address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        for number in 0..if connection < 2 { 50 } else { 1 } {
+            let id = 100 * connection + number;
+            let message = query(id, if id % 5 == 0 { "bad.example" } else { "good.example" });
+            let length = (message.len() as u16).to_be_bytes();
+            if connection % 2 == 0 {
+                stream.write_all(&[&length[..], &message].concat()).unwrap();
+            } else {
+                stream.write_all(&length).unwrap();
+                stream.write_all(&message).unwrap();
+            }
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(answer[..2], id.to_be_bytes());
+            let is_good = answer[3] & 0xf == 0;
+            assert_eq!(is_good, id % 5 != 0, "the resolver's own outcome");
+            *if is_good { &mut good } else { &mut bad } += 1;
+        }
+    }
+    for reporter in ["client", "server"] {
+        let page = agent.page_at_last(|page| dns(page, reporter, "noerror") == f64::from(good));
+        for (status, count) in [("noerror", good), ("nxdomain", bad), ("error", 0), ("servfail", 0), ("none", 0)] {
+            assert_eq!(dns(&page, reporter, status), f64::from(count), "{reporter} {status}");
+        }
+        assert_eq!(untimed(&page, "dns"), 0.0);
+    }
+}
+
+#[test]
+fn dns_queries_agree_with_what_a_resolver_was_asked() {
+    if !can_load() {
+        return;
+    }
+    let Some(server) = witness("dnsmasq") else { return };
+    let agent = Agent::start(SourceChoice::Ebpf, &services(53));
+    let (_server, address) = resolver(&server, loopback(53, 2));
     let socket = UdpSocket::bind((loopback(53, 1), 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut answer = [0; 512];
@@ -344,7 +392,7 @@ fn dns_queries_agree_with_what_a_resolver_was_asked() {
     }
     let hundredth = f64::from(QUERIES) / 100.0;
     for reporter in ["client", "server"] {
-        let page = agent.page_when(|page| dns(page, reporter, "noerror") == 80.0 * hundredth);
+        let page = agent.page_at_last(|page| dns(page, reporter, "noerror") == 80.0 * hundredth);
         for (status, percent) in
             [("noerror", 80.0), ("nxdomain", 10.0), ("error", 10.0), ("servfail", 0.0), ("none", 0.0)]
         {
@@ -395,7 +443,7 @@ fn mysql_requests_agree_with_what_mariadb_was_asked() {
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    let page = agent.page_when(|page| served(page, "mysql", "ok") >= GOOD as f64);
+    let page = agent.page_at_last(|page| served(page, "mysql", "ok") >= GOOD as f64);
     assert_eq!((served(&page, "mysql", "ok"), served(&page, "mysql", "error")), (GOOD as f64, 1.0));
     assert_eq!(untimed(&page, "mysql"), 0.0);
 }

@@ -1,34 +1,8 @@
 //! Whole conversations through the entrance that the kernel side uses, cut at every place, and bytes that
 //! are no conversation.
 
-use quoll_ebpf_abi::protocols::http2::Http2Piece;
-use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, PlainLoop, Protocol, Protocols, recognise};
+use quoll_ebpf_abi::protocols::{Call, Counted, Exchange, HEADER, PlainLoop, Protocol, Protocols, Slice, recognise};
 use quoll_ebpf_abi::requests::CLASSES;
-
-struct Slice<'a>(&'a [u8], [u8; 8]);
-
-impl Bytes for Slice<'_> {
-    fn left(&self) -> u32 {
-        self.0.len() as u32
-    }
-    fn read(&mut self, count: u32, into: &mut [u8]) -> bool {
-        assert!((1..=HEADER as u32).contains(&count));
-        into[..count as usize].copy_from_slice(&self.0[..count as usize]);
-        true
-    }
-    fn advance(&mut self, count: u32) {
-        self.0 = &self.0[count as usize..];
-    }
-    fn next(&mut self) -> bool {
-        false
-    }
-    fn tail(&self) -> [u8; 8] {
-        self.1
-    }
-    fn send(&mut self, _: &Http2Piece, _: &[u8; HEADER]) -> bool {
-        panic!("none of these protocols sends anything")
-    }
-}
 
 fn head(bytes: &[u8]) -> [u8; HEADER] {
     let mut head = [0; HEADER];
@@ -55,13 +29,12 @@ impl End {
 
     fn call(&mut self, is_outgoing: bool, bytes: &[u8]) {
         self.now += 1_000_000;
-        let tail = bytes.last_chunk().copied().unwrap_or_default();
         let call = Call {
             now_ns: self.now,
             is_outgoing,
             length: bytes.len() as u32,
             head: &head(bytes),
-            bytes: Slice(bytes, tail),
+            bytes: Slice::new(bytes, |_, _, _| panic!("none of these protocols sends anything")),
             is_decrypted: self.is_decrypted,
             answer_sequence: 0,
             position: 0,
@@ -246,6 +219,25 @@ fn a_request_within_tls_has_no_answer_where_no_byte_of_one_was_decrypted() {
         assert_eq!(end.classes(), [0, 0, 0, 0, u32::from(!is_answered)]);
         assert_eq!(counted.untimed.iter().sum::<u32>(), u32::from(is_answered));
     }
+}
+
+#[test]
+fn a_query_whose_length_came_in_a_call_of_its_own_begins_dns_over_tcp() {
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+    let with_length = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let mut answer = query.to_vec();
+    (answer[2], answer[3]) = (0x81, 0x83);
+    let of = |bytes: &[u8]| recognise(Protocols::of(&Protocol::ALL), &head(bytes), bytes.len() as u32, true);
+    assert_eq!((of(query), of(&with_length(query))), (Some(Protocol::Dns), Some(Protocol::Dns)));
+    let mut server = End::of(Protocol::Dns, true);
+    server.call(false, query);
+    server.call(true, &with_length(&answer));
+    for _ in 0..3 {
+        server.call(false, &with_length(query)[..2]);
+        server.call(false, query);
+        server.call(true, &with_length(&answer));
+    }
+    assert_eq!((server.classes(), server.counted), ([0, 4, 0, 0, 0], Counted::default()));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::requests::CLASSES;
 
 /// Bytes of a header.
 pub const HEADER_BYTES: u32 = 12;
+/// No message over TCP is longer.
+const MESSAGE_BYTES: u32 = 65_535;
 
 /// Label values of the outcomes, by index. `error` is any other code, REFUSED and FORMERR among them.
 pub const STATUSES: [&str; CLASSES] = ["noerror", "nxdomain", "servfail", "error", "none"];
@@ -54,23 +56,50 @@ fn behind_length(head: &[u8; HEADER]) -> [u8; HEADER] {
     behind
 }
 
-/// Whether a call over TCP is a query in full.
+/// Whether a call over TCP is a query in full, with its length or, where that was in a call of its own, without.
 #[inline(always)]
 #[must_use]
 pub fn begins(head: &[u8; HEADER], length: u32) -> bool {
+    if matches!(message(head, length), Some(Message { outcome: None, .. })) {
+        return true;
+    }
     let framed = (head[0] as u32) << 8 | head[1] as u32;
     framed + 2 == length && matches!(message(&behind_length(head), framed), Some(Message { outcome: None, .. }))
 }
+
+/// Of requests, in [`Lane::state`]: nothing was seen.
+const UNBEGUN: u32 = 0;
+/// The first one was seen.
+const BEGUN: u32 = 1;
+/// It came without its length, and ends with its call.
+const TO_CALLS_END: u32 = 2;
 
 /// DNS over TCP; answers are taken in the order of the queries.
 #[derive(Debug)]
 pub struct Dns;
 
+/// What ends with the call has ended.
+#[inline(always)]
+pub(super) fn end_of_call(lane: &mut Lane) {
+    if lane.state == TO_CALLS_END {
+        lane.state = BEGUN;
+        lane.skip = 0;
+    }
+}
+
 impl Framing for Dns {
     #[inline(always)]
-    fn step(_: &mut Lane, is_request: bool, header: &[u8; HEADER], available: u32) -> Step {
+    fn step(lane: &mut Lane, is_request: bool, header: &[u8; HEADER], available: u32) -> Step {
         if available < 2 + HEADER_BYTES {
             return Step::HOLD;
+        }
+        if is_request && lane.state == UNBEGUN {
+            lane.state = BEGUN;
+            // Many servers read the length, then the message.
+            if matches!(message(header, MESSAGE_BYTES), Some(Message { outcome: None, .. })) {
+                lane.state = TO_CALLS_END;
+                return Step::new(MESSAGE_BYTES, Event::Asks);
+            }
         }
         let length = (header[0] as u32) << 8 | header[1] as u32;
         let event = match (message(&behind_length(header), length), is_request) {

@@ -3,7 +3,7 @@
 //! About 500 bytes, whatever the peer sends. A duration lasts from the first bytes of a request to the first
 //! bytes of its answer, with PostgreSQL to the end of its answer; each end takes it by its own calls.
 
-use super::{Bytes, HEADER, Lane, Outcome, Protocol, Steps, Walk, http1, postgres};
+use super::{Bytes, HEADER, Lane, Outcome, Protocol, Steps, Walk, dns, http1, postgres};
 use crate::requests::{Answered, CLASS_NONE, Queue, RequestStats, Unparsed, Untimed};
 
 /// This end is the server.
@@ -244,6 +244,9 @@ impl Exchange {
             outcome: Outcome::Going,
         };
         S::run(&mut walk);
+        if is_request && walk.stats.protocol == DNS {
+            dns::end_of_call(walk.lane);
+        }
         let (outcome, asked, opens) = (walk.outcome, walk.asked, walk.opens);
         counted.untimed[Untimed::Pipelined as usize] += walk.beyond;
         if matches!(outcome, Outcome::Encrypted) {

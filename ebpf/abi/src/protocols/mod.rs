@@ -18,7 +18,7 @@ pub mod redis;
 mod walk;
 
 pub use exchange::{Beginning, Call, Counted, Exchange};
-pub use walk::{Bytes, Event, Framing, HEADER, Lane, Outcome, PlainLoop, Step, Steps, Walk};
+pub use walk::{Bytes, Event, Framing, HEADER, Lane, Outcome, PlainLoop, Slice, Step, Steps, Walk};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

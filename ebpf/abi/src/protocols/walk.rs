@@ -122,6 +122,53 @@ pub trait Bytes {
     fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool;
 }
 
+/// Bytes in memory, in one piece. What is to be sent goes to a function: the piece, the beginning of its frame, and its
+/// bytes.
+#[derive(Debug)]
+pub struct Slice<'a, F> {
+    rest: &'a [u8],
+    tail: [u8; 8],
+    send: F,
+}
+
+impl<'a, F: FnMut(&Http2Piece, &[u8; HEADER], &[u8]) -> bool> Slice<'a, F> {
+    /// The bytes of one call.
+    pub fn new(bytes: &'a [u8], send: F) -> Self {
+        Self { rest: bytes, tail: bytes.last_chunk().copied().unwrap_or_default(), send }
+    }
+}
+
+impl<F: FnMut(&Http2Piece, &[u8; HEADER], &[u8]) -> bool> Bytes for Slice<'_, F> {
+    fn left(&self) -> u32 {
+        self.rest.len() as u32
+    }
+
+    fn read(&mut self, count: u32, into: &mut [u8]) -> bool {
+        debug_assert!((1..=HEADER as u32).contains(&count));
+        let (Some(from), Some(into)) = (self.rest.get(..count as usize), into.get_mut(..count as usize)) else {
+            return false;
+        };
+        into.copy_from_slice(from);
+        true
+    }
+
+    fn advance(&mut self, count: u32) {
+        self.rest = self.rest.get(count as usize..).unwrap_or_default();
+    }
+
+    fn next(&mut self) -> bool {
+        false
+    }
+
+    fn tail(&self) -> [u8; 8] {
+        self.tail
+    }
+
+    fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool {
+        self.rest.get(..piece.length as usize).is_some_and(|bytes| (self.send)(piece, header, bytes))
+    }
+}
+
 /// Where a walk stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -5,36 +5,16 @@
 //! counted was asked; and good requests that follow on a new connection are counted.
 
 use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece};
-use quoll_ebpf_abi::protocols::{Bytes, Call, Exchange, HEADER, PlainLoop, Protocol, Protocols, may_begin, recognise};
-
-struct Slice<'a>(&'a [u8], [u8; 8], &'a mut Vec<Sent>);
+use quoll_ebpf_abi::protocols::{Call, Exchange, HEADER, PlainLoop, Protocol, Protocols, Slice, may_begin, recognise};
 
 /// What is sent to user space: a piece, the head of its frame, and its bytes.
 pub type Sent = (Http2Piece, [u8; FRAME_HEAD_BYTES], Vec<u8>);
 
-impl Bytes for Slice<'_> {
-    fn left(&self) -> u32 {
-        self.0.len() as u32
-    }
-    fn read(&mut self, count: u32, into: &mut [u8]) -> bool {
-        into[..count as usize].copy_from_slice(&self.0[..count as usize]);
-        true
-    }
-    fn advance(&mut self, count: u32) {
-        self.0 = &self.0[count as usize..];
-    }
-    fn next(&mut self) -> bool {
-        false
-    }
-    fn tail(&self) -> [u8; 8] {
-        self.1
-    }
-    fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool {
-        let mut head = [0; FRAME_HEAD_BYTES];
-        head.copy_from_slice(&header[..FRAME_HEAD_BYTES]);
-        self.2.push((*piece, head, self.0[..usize::from(piece.length)].to_vec()));
-        true
-    }
+fn keep(sent: &mut Vec<Sent>, piece: &Http2Piece, header: &[u8; HEADER], bytes: &[u8]) -> bool {
+    let mut head = [0; FRAME_HEAD_BYTES];
+    head.copy_from_slice(&header[..FRAME_HEAD_BYTES]);
+    sent.push((*piece, head, bytes.to_vec()));
+    true
 }
 
 /// An input of these calls.
@@ -70,7 +50,7 @@ pub fn read(protocol: Protocol, input: &[u8]) -> [Vec<Sent>; 2] {
                     is_outgoing: is_client != is_server,
                     length: size,
                     head: &head,
-                    bytes: Slice(call, call.last_chunk().copied().unwrap_or_default(), &mut sent),
+                    bytes: Slice::new(call, |piece, header, bytes| keep(&mut sent, piece, header, bytes)),
                     is_decrypted: false,
                     answer_sequence: bytes as u32,
                     position: *position,
