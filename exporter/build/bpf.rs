@@ -66,6 +66,8 @@ pub fn build(
         format!("--cfg=bpf_target_arch=\"{architecture}\""),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // Or each memset and memmove is a call, and a loop over bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         format!("-Clinker={}", linker.display()),
     ];
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));

@@ -57,6 +57,13 @@ const DROPPED: Metric = Metric {
     kind: Kind::Counter,
     labels: "event",
 };
+const UNSEEN: Metric = Metric {
+    name: "quoll_exporter_transitions_unseen_total",
+    help: "Changes of connections that the kernel did not tell of, as its probe would have interrupted itself. The connections \
+           count all the same, without their duration, or with the bytes of the last look.",
+    kind: Kind::Counter,
+    labels: "",
+};
 const LIMITED: Metric = Metric {
     name: "quoll_exporter_series_limited_total",
     help: "Label sets summed under 'other', or left out where there is no sum, since the metric had too many series.",
@@ -99,8 +106,8 @@ const RELOADED: Metric = Metric {
 };
 
 /// Families about the exporter itself.
-pub const SELF_METRICS: [&Metric; 10] =
-    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &LIMITED, &EDGES_LIMITED, &UNTIMED, &UNPARSED, &LIBRARIES, &RELOADED];
+pub const SELF_METRICS: [&Metric; 11] =
+    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &UNSEEN, &LIMITED, &EDGES_LIMITED, &UNTIMED, &UNPARSED, &LIBRARIES, &RELOADED];
 
 /// Where to read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -349,9 +356,10 @@ impl Agent {
         let (directory, translations, edges) = (&mut self.directory, &mut self.translations, &mut self.edges);
         directory.tidy_cgroups();
         directory.set_present();
-        edges.begin_look();
+        let at_all = edges.must_look_at_all();
+        edges.begin_look(at_all);
         let mut has_walked = false;
-        self.source.live(&mut |mut report| {
+        self.source.live(at_all, &mut |mut report| {
             if translations.is_too_young(&report) {
                 return;
             }
@@ -459,6 +467,7 @@ impl Agent {
         for (event, count) in self.source.losses().into_iter().chain(translations) {
             family.sample(&Labels::new(&[("event", Some(event))]), count as f64);
         }
+        page.family(&UNSEEN).sample(&Labels::default(), self.source.unseen() as f64);
         let mut family = page.family(&LIMITED);
         for metric in self.collectors.iter().flat_map(|collector| collector.metrics()) {
             let labels = Labels::new(&[("metric", Some(metric.name))]);

@@ -472,6 +472,7 @@ services:
             connect_seconds: None,
             open_seconds: None,
             rtt_seconds: None,
+            has_moved: true,
             counters: None,
         }
     }

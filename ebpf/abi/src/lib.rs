@@ -19,9 +19,9 @@ pub mod tls;
 
 pub use offsets::Offsets;
 pub use records::{
-    COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery, DatagramQueryKey,
-    FLAG_LISTENED, FLAG_PREEXISTING, FLAG_TLS, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS,
-    LOST_TLS_CALLS, Listener, ListenerRecord, PeerIdentity, ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN, SKIPPED_SLOTS,
-    TcpTuple, skipped_slot, skipped_unparsed, skipped_untimed, tcp_state,
+    CLIENT_SLOTS, COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery,
+    DatagramQueryKey, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_LISTENED, FLAG_PREEXISTING, FLAG_TLS, LOST_CONNECTIONS,
+    LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, LOST_TLS_CALLS, Listener, ListenerRecord, ROLE_CLIENT, ROLE_SERVER,
+    ROLE_UNKNOWN, SKIPPED_SLOTS, client_slot, shown_mark, skipped_slot, skipped_unparsed, skipped_untimed, tcp_state,
 };
 pub use requests::RequestStats;

@@ -28,6 +28,8 @@ pub struct Offsets {
     pub sock_max_ack_backlog: u32,
     /// Of the cgroup pointer inside `sk_cgrp_data`.
     pub sock_cgroup: u32,
+    pub sock_sport: u32,
+    pub cgroup_is_typed: u32,
     pub cgroup_kn: u32,
     pub kernfs_node_id: u32,
     pub net_inum: u32,

@@ -16,6 +16,11 @@ pub const FLAG_PREEXISTING: u8 = 1;
 pub const FLAG_LISTENED: u8 = 2;
 /// A TLS handshake was seen on it.
 pub const FLAG_TLS: u8 = 4;
+/// The kernel left the program out when the connection was made: nothing is known of how long that took, nor of
+/// when it was.
+pub const FLAG_BEGIN_UNSEEN: u8 = 8;
+/// The same when it ended: what was counted last is gone, and when that was.
+pub const FLAG_END_UNSEEN: u8 = 16;
 
 /// Slots of the per-CPU array of losses.
 pub const COUNTERS: u32 = 5;
@@ -87,8 +92,21 @@ pub struct Connection {
     pub role: u8,
     /// `FLAG_` bits.
     pub flags: u8,
+    /// 1 from the first message on that was recognised. Not a flag, since it is written from elsewhere.
+    pub has_exchange: u8,
     /// Always 0.
-    pub reserved: [u8; 6],
+    pub reserved: u8,
+    /// What its counters came to when it was last shown to user space; 0 before. See [`shown_mark`].
+    pub shown: u32,
+}
+
+/// Tells whether anything moved between two looks at a connection; never 0. Wrong where a multiple of 2 GiB went over
+/// it in between, which the next full look makes good.
+#[inline(always)]
+#[must_use]
+pub const fn shown_mark(sent_bytes: u64, received_bytes: u64, retransmits: u32) -> u32 {
+    let sum = sent_bytes.wrapping_add(received_bytes).wrapping_add(retransmits as u64);
+    (sum as u32) << 1 | 1
 }
 
 /// A connection with its counters: as it is (from the iterator) or as it ended (from the ring).
@@ -119,8 +137,8 @@ pub struct ConnectionRecord {
     pub ended: u8,
     /// 1 where a [`RequestStats`] follows.
     pub has_requests: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// 1 where anything was counted since the last record.
+    pub has_moved: u8,
 }
 
 /// The record of a connection that carried requests, as it stands in the ring.
@@ -172,36 +190,20 @@ pub struct ListenerRecord {
     pub reserved: u16,
 }
 
-/// Names a connection from its client's side, to find the client's socket from the server's.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct TcpTuple {
-    /// The client's address.
-    pub client_address: [u8; 16],
-    /// The server's address.
-    pub server_address: [u8; 16],
-    /// Network namespace for loopback addresses, which mean something else in each; else 0.
-    pub netns: u32,
-    /// The client's port.
-    pub client_port: u16,
-    /// The server's port.
-    pub server_port: u16,
-}
+/// Slots in which clients wait for their servers; a power of two.
+pub const CLIENT_SLOTS: u32 = 1 << 14;
 
-/// Who holds the socket at one end.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct PeerIdentity {
-    /// Address of the `struct sock`.
-    pub socket: u64,
-    /// The socket's own cgroup.
-    pub cgroup_id: u64,
-    /// Inode of the socket's network namespace.
-    pub netns: u32,
-    /// Process that called `connect`.
-    pub process: u32,
+/// The slot of the client of a connection: by both ports and what tells addresses of one network apart. That two
+/// connections share one is no harm unless both are made within the same moment.
+#[inline(always)]
+#[must_use]
+pub fn client_slot(client: (&[u8; 16], u16), server: (&[u8; 16], u16)) -> u32 {
+    let low = |address: &[u8; 16]| u32::from_ne_bytes([address[12], address[13], address[14], address[15]]);
+    // Multiplicative hashing (Knuth, The Art of Computer Programming, volume 3, 6.4); the factor is 2^64 by the golden ratio.
+    let ports = (client.1 as u64) << 16 | server.1 as u64;
+    let mixed = (ports ^ (low(client.0) as u64) << 32 ^ (low(server.0) as u64).rotate_left(13))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 40) as u32 % CLIENT_SLOTS
 }
 
 /// Slots of the array of what was not timed: eight reasons per protocol.

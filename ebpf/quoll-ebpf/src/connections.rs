@@ -10,16 +10,20 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use quoll_ebpf_abi::{
-    Connection, ConnectionRecord, ConnectionRequestsRecord, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, Listener,
-    PeerIdentity, ROLE_CLIENT, ROLE_SERVER, TcpTuple, tcp_state,
+    Connection, ConnectionRecord, ConnectionRequestsRecord, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, LOST_CONNECTIONS,
+    LOST_LISTENERS, LOST_RECORDS, Listener, ROLE_CLIENT, ROLE_SERVER, client_slot, tcp_state,
 };
 
-use crate::kernel::{Access, Socket};
-use crate::maps::{CLIENTS, CONNECTIONS, ENDED, LISTENED, LISTENERS, count_loss};
+use crate::kernel::{Access, Numbers, Probed, Socket, clear_words, copy_words};
+use crate::maps::{BEGINNING, CLIENTS, CONNECTIONS, ENDED, LISTENED, LISTENERS, count_loss};
 use crate::protocols;
 
 /// `BPF_RB_NO_WAKEUP`: a wake-up per connection costs more than all the rest.
 pub const NO_WAKEUP: u64 = 1;
+/// `BPF_NOEXIST`
+pub const ONLY_NEW: u64 = 1;
+/// `-EEXIST`
+pub const EEXIST: i32 = -17;
 
 #[inline(always)]
 pub fn now_ns() -> u64 {
@@ -34,7 +38,7 @@ pub fn current_process() -> u32 {
 
 /// The kernel calls this ten times per connection, both ends together; only the transitions that begin
 /// something look at the socket to find out whether it is one of TCP. Those that end something look
-/// it up in our maps. Four of the ten are of no interest.
+/// it up in our maps. Five of the ten are of no interest.
 #[inline(always)]
 pub fn on_transition<A: Access>(address: u64, old: u8, new: u8) {
     match (old, new) {
@@ -49,9 +53,7 @@ pub fn on_transition<A: Access>(address: u64, old: u8, new: u8) {
                 on_accepted(socket);
             }
         }
-        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
-            on_closing(Socket::<A>::given(address));
-        }
+        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) => on_closing(Socket::<A>::given(address)),
         (tcp_state::LISTEN, tcp_state::CLOSE) => {
             let _ = LISTENERS.remove(&address);
         }
@@ -60,25 +62,57 @@ pub fn on_transition<A: Access>(address: u64, old: u8, new: u8) {
                 remember_listener(socket, current_process());
             }
         }
+        // A socket that never was connected.
+        (tcp_state::CLOSE, tcp_state::CLOSE) => {}
         (_, tcp_state::CLOSE) => on_closed(Socket::<A>::given(address), old),
         _ => {}
     }
 }
 
+/// A connection that begins now, with what its socket says of itself before the handshake.
+#[inline(always)]
+fn beginning<A: Access>(socket: Socket<A>) -> Option<&'static mut Connection> {
+    let connection = BEGINNING.get_ptr_mut(0)?;
+    // SAFETY: the slot is this CPU's own, and a program is not interrupted by itself.
+    let connection = unsafe {
+        clear_words(connection);
+        &mut *connection
+    };
+    connection.start_ns = now_ns();
+    connection.cgroup_id = socket.cgroup_id();
+    connection.netns = socket.netns();
+    connection.local_address = socket.local_address();
+    connection.remote_address = socket.remote_address();
+    connection.remote_port = socket.remote_port();
+    Some(connection)
+}
+
 #[inline(always)]
 fn on_connect<A: Access>(socket: Socket<A>) {
-    let connection = Connection {
-        start_ns: now_ns(),
-        cgroup_id: socket.cgroup_id(),
-        netns: socket.netns(),
-        local_address: socket.local_address(),
-        remote_address: socket.remote_address(),
-        remote_port: socket.remote_port(),
-        process: current_process(),
-        role: ROLE_CLIENT,
-        ..Default::default()
-    };
-    if CONNECTIONS.insert(&socket.0, &connection, 0).is_err() {
+    let Some(connection) = beginning(socket) else { return };
+    connection.process = current_process();
+    connection.role = ROLE_CLIENT;
+    if !remember(socket.0, connection) {
+        replace(socket.0, connection);
+    }
+}
+
+/// False where somebody is remembered at this address already.
+#[inline(always)]
+fn remember(address: u64, connection: &Connection) -> bool {
+    match CONNECTIONS.insert(&address, connection, ONLY_NEW) {
+        Err(EEXIST) => return false,
+        Err(_) => count_loss(LOST_CONNECTIONS),
+        Ok(()) => {}
+    }
+    true
+}
+
+/// Whoever is remembered at this address has ended unseen.
+#[inline(always)]
+fn replace(address: u64, connection: &Connection) {
+    retire(address, 0);
+    if CONNECTIONS.insert(&address, connection, 0).is_err() {
         count_loss(LOST_CONNECTIONS);
     }
 }
@@ -91,41 +125,70 @@ fn on_connected<A: Access>(socket: Socket<A>) {
     let connection = unsafe { &mut *connection };
     connection.established_ns = now_ns();
     connection.local_port = socket.local_port();
-    let tuple = tuple(connection, true);
-    let identity = PeerIdentity {
-        socket: socket.0,
-        cgroup_id: connection.cgroup_id,
-        netns: connection.netns,
-        process: connection.process,
-    };
-    let _ = CLIENTS.insert(&tuple, &identity, 0);
+    let own = (&connection.local_address, connection.local_port);
+    let slot = client_slot(own, (&connection.remote_address, connection.remote_port));
+    if let Some(slot) = CLIENTS.get_ptr_mut(slot) {
+        // SAFETY: the slot is of this type; the write is of one word, and whoever reads it checks what it leads to.
+        unsafe { slot.write_volatile(socket.0) }
+    }
 }
 
 /// The server's socket becomes established only after the client's, by the client's ACK; if both
 /// are on this node they are introduced to one another here.
 #[inline(always)]
 fn on_accepted<A: Access>(socket: Socket<A>) {
-    let mut connection = Connection { role: ROLE_SERVER, ..established(socket) };
-    let tuple = tuple(&connection, false);
-    if let Some(client) = CLIENTS.get_ptr(&tuple) {
-        // SAFETY: entries are written once, before the server's side exists.
-        let client = unsafe { *client };
-        // Taken out, or each new one would have to drive out an old one, which is what takes long.
-        let _ = CLIENTS.remove(&tuple);
-        connection.peer_cgroup_id = client.cgroup_id;
-        connection.peer_netns = client.netns;
-        connection.peer_process = client.process;
-        if let Some(other) = CONNECTIONS.get_ptr_mut(&client.socket) {
-            // SAFETY: as above; these two fields are written nowhere else after the insertion.
-            unsafe {
-                (*other).peer_cgroup_id = connection.cgroup_id;
-                (*other).peer_netns = connection.netns;
-            }
+    let Some(connection) = beginning(socket) else { return };
+    connection.role = ROLE_SERVER;
+    connection.established_ns = connection.start_ns;
+    connection.local_port = socket.local_port();
+    let peer = (&connection.remote_address, connection.remote_port);
+    let slot = client_slot(peer, (&connection.local_address, connection.local_port));
+    // SAFETY: as in `on_connected`.
+    let client = CLIENTS.get_ptr(slot).map_or(0, |slot| unsafe { slot.read_volatile() });
+    if client != 0
+        && let Some(client) = CONNECTIONS.get_ptr_mut(&client)
+    {
+        // SAFETY: the entry stays valid while this program runs; these two fields are written nowhere else after
+        // the insertion.
+        let client = unsafe { &mut *client };
+        if is_other_end(client, connection) {
+            connection.peer_cgroup_id = client.cgroup_id;
+            connection.peer_netns = client.netns;
+            connection.peer_process = client.process;
+            client.peer_cgroup_id = connection.cgroup_id;
+            client.peer_netns = connection.netns;
         }
     }
-    if CONNECTIONS.insert(&socket.0, &connection, 0).is_err() {
-        count_loss(LOST_CONNECTIONS);
+    if remember(socket.0, connection) {
+        return;
     }
+    if is_calling(socket.0, connection) {
+        on_connected(socket);
+    } else {
+        replace(socket.0, connection);
+    }
+}
+
+/// Whether this socket is remembered as calling the same peer: both ends call one another at once (RFC 9293, 3.5).
+#[inline(always)]
+fn is_calling(address: u64, connection: &Connection) -> bool {
+    let Some(known) = CONNECTIONS.get_ptr(&address) else { return false };
+    // SAFETY: the entry stays valid while this program runs.
+    let known = unsafe { &*known };
+    known.established_ns == 0
+        && known.remote_port == connection.remote_port
+        && known.remote_address == connection.remote_address
+}
+
+/// Whether these are the two ends of one connection. A loopback address means something else in each namespace.
+#[inline(always)]
+fn is_other_end(client: &Connection, server: &Connection) -> bool {
+    client.role == ROLE_CLIENT
+        && client.local_port == server.remote_port
+        && client.remote_port == server.local_port
+        && client.local_address == server.remote_address
+        && client.remote_address == server.local_address
+        && (client.netns == server.netns || !is_loopback(&server.local_address))
 }
 
 /// What a socket says of itself once its handshake is over.
@@ -142,21 +205,6 @@ pub fn established<A: Access>(socket: Socket<A>) -> Connection {
         remote_address: socket.remote_address(),
         remote_port: socket.remote_port(),
         ..Default::default()
-    }
-}
-
-/// The connection's name from its client's side.
-#[inline(always)]
-fn tuple(connection: &Connection, is_client: bool) -> TcpTuple {
-    let own = (connection.local_address, connection.local_port);
-    let peer = (connection.remote_address, connection.remote_port);
-    let (client, server) = if is_client { (own, peer) } else { (peer, own) };
-    TcpTuple {
-        client_address: client.0,
-        server_address: server.0,
-        netns: if is_loopback(&server.0) { connection.netns } else { 0 },
-        client_port: client.1,
-        server_port: server.1,
     }
 }
 
@@ -179,7 +227,8 @@ fn is_loopback(address: &[u8; 16]) -> bool {
     high == 0 && (low == 1 || low >> 24 == 0xffff_7f)
 }
 
-/// This end closes, the first or the second of both.
+/// This end closes, the first of both. After it, the socket may wait for the peer for long. Where it closes as the
+/// second, its end follows at once.
 #[inline(always)]
 fn on_closing<A: Access>(socket: Socket<A>) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0) else { return };
@@ -191,60 +240,136 @@ fn on_closing<A: Access>(socket: Socket<A>) {
 
 #[inline(always)]
 fn on_closed<A: Access>(socket: Socket<A>, old: u8) {
-    let Some(connection) = CONNECTIONS.get_ptr(&socket.0) else { return };
-    // SAFETY: as in `on_connected`; the copy is taken before the entry is removed.
-    let connection = unsafe { *connection };
-    match protocols::on_end(Socket::at(socket.0), &connection) {
-        Some(stats) => {
-            match ENDED.reserve::<ConnectionRequestsRecord>(0) {
-                Some(mut entry) => {
-                    let target = entry.as_mut_ptr();
-                    // SAFETY: the reservation is large enough for both, and `stats` stays valid
-                    // until it is removed below.
-                    unsafe {
-                        fill(&mut (*target).record, socket, &connection, old, true);
-                        (*target).requests = *stats;
-                    }
-                    entry.submit(NO_WAKEUP);
-                }
-                None => count_loss(LOST_RECORDS),
-            }
-            protocols::forget(Socket::at(socket.0));
-        }
-        None => match ENDED.reserve::<ConnectionRecord>(0) {
-            Some(mut entry) => {
-                // SAFETY: the reservation is of this type, and `fill` writes every field.
-                fill(unsafe { &mut *entry.as_mut_ptr() }, socket, &connection, old, false);
-                entry.submit(NO_WAKEUP);
-            }
-            None => count_loss(LOST_RECORDS),
-        },
+    let Some(connection) = CONNECTIONS.get_ptr(&socket.0) else { return on_stranger_closed(socket, old) };
+    // SAFETY: as in `on_connected`; it is not removed before it was reported.
+    let connection = unsafe { &*connection };
+    let end = End { numbers: Some(socket.numbers()), error: socket.error(), state: old };
+    // What could not be reported stays, and is when it is next looked at.
+    if report(socket.0, connection, end) {
+        forget(socket.0, connection.has_exchange);
     }
-    let _ = CONNECTIONS.remove(&socket.0);
 }
 
-/// Writes a record of `socket` in `state`; every field is set.
+/// The end of a connection whose beginning was not seen, or not remembered.
+#[inline(always)]
+fn on_stranger_closed<A: Access>(socket: Socket<A>, old: u8) {
+    if old == tcp_state::SYN_RECV {
+        return;
+    }
+    let Some(socket) = Socket::<A>::tcp(socket.0) else { return };
+    let numbers = socket.numbers();
+    let Some(connection) = beginning(socket) else { return };
+    connection.flags = FLAG_BEGIN_UNSEEN;
+    connection.role = ROLE_CLIENT;
+    connection.local_port = numbers.port_it_had();
+    if old != tcp_state::SYN_SENT {
+        connection.established_ns = connection.start_ns;
+        if LISTENED.get_ptr(&[connection.netns, connection.local_port as u32]).is_some() {
+            connection.role = ROLE_SERVER;
+        }
+    }
+    let end = End { numbers: Some(numbers), error: socket.error(), state: old };
+    if !report(socket.0, connection, end) {
+        count_loss(LOST_RECORDS);
+    }
+}
+
+/// What is known of an end.
+#[derive(Clone, Copy)]
+struct End<A> {
+    numbers: Option<Numbers<A>>,
+    error: u32,
+    state: u8,
+}
+
+/// Writes the record of an end; false where there is no room for it.
+#[inline(always)]
+fn report<A: Access>(address: u64, connection: &Connection, end: End<A>) -> bool {
+    if connection.has_exchange != 0
+        && let Some(stats) = protocols::on_end(Socket::at(address), connection)
+    {
+        let Some(mut entry) = ENDED.reserve::<ConnectionRequestsRecord>(0) else { return false };
+        let target = entry.as_mut_ptr();
+        // SAFETY: the reservation is large enough for both, and `stats` stays valid until it is forgotten.
+        unsafe {
+            fill(&mut (*target).record, address, connection, end.numbers, end.error, end.state, true);
+            copy_words(stats, &raw mut (*target).requests);
+        }
+        entry.submit(NO_WAKEUP);
+        return true;
+    }
+    let Some(mut entry) = ENDED.reserve::<ConnectionRecord>(0) else { return false };
+    // SAFETY: the reservation is of this type, and `fill` writes every field.
+    fill(unsafe { &mut *entry.as_mut_ptr() }, address, connection, end.numbers, end.error, end.state, false);
+    entry.submit(NO_WAKEUP);
+    true
+}
+
+#[inline(always)]
+fn forget(address: u64, has_exchange: u8) {
+    if has_exchange != 0 {
+        protocols::forget(Socket::at(address));
+    }
+    let _ = CONNECTIONS.remove(&address);
+}
+
+/// Reports and forgets a connection whose end was not seen, if it is still the one that began at `start_ns`, or any
+/// for 0. The kernel leaves a program out where it would interrupt itself on one CPU (`bpf_prog::active`): a softirq
+/// that comes while a system call is in it may end many connections.
+#[inline(never)]
+pub fn retire(address: u64, start_ns: u64) {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(&address) else { return };
+    // SAFETY: the entry stays valid while this program runs.
+    let connection = unsafe { &mut *connection };
+    if start_ns != 0 && connection.start_ns != start_ns {
+        return;
+    }
+    connection.flags |= FLAG_END_UNSEEN;
+    let was_open = connection.established_ns != 0 || connection.closing_ns != 0;
+    let state = if was_open { tcp_state::FIN_WAIT2 } else { tcp_state::SYN_SENT };
+    if !report::<Probed>(address, connection, End { numbers: None, error: 0, state }) {
+        count_loss(LOST_RECORDS);
+    }
+    forget(address, connection.has_exchange);
+}
+
+/// Writes a record of a socket in `state`; every field is set.
 #[inline(always)]
 pub fn fill<A: Access>(
     record: &mut ConnectionRecord,
-    socket: Socket<A>,
+    address: u64,
     connection: &Connection,
+    numbers: Option<Numbers<A>>,
+    error: u32,
     state: u8,
     has_requests: bool,
 ) {
-    record.socket = socket.0;
+    record.socket = address;
     record.now_ns = now_ns();
-    let numbers = socket.numbers();
-    record.sent_bytes = numbers.sent_bytes(connection.role == ROLE_CLIENT, state);
-    record.received_bytes = numbers.received_bytes();
-    record.connection = *connection;
-    record.retransmits = numbers.retransmits();
-    record.srtt_us = if connection.srtt_us != 0 { connection.srtt_us } else { numbers.srtt_us() };
-    record.error = socket.error();
+    // SAFETY: both are of this type.
+    unsafe { copy_words(connection, &mut record.connection) }
+    record.error = error;
     record.state = state;
     record.ended = 1;
     record.has_requests = has_requests as u8;
-    record.reserved = 0;
+    record.has_moved = 1;
+    (record.sent_bytes, record.received_bytes, record.retransmits) = (0, 0, 0);
+    record.srtt_us = connection.srtt_us;
+    if connection.established_ns == 0 && state != tcp_state::SYN_SENT {
+        // Nobody told us of its being made.
+        record.connection.established_ns = connection.start_ns;
+        record.connection.flags |= FLAG_BEGIN_UNSEEN;
+    }
+    let Some(numbers) = numbers else { return };
+    record.sent_bytes = numbers.sent_bytes(connection.role == ROLE_CLIENT, state);
+    record.received_bytes = numbers.received_bytes();
+    record.retransmits = numbers.retransmits();
+    if connection.srtt_us == 0 {
+        record.srtt_us = numbers.srtt_us();
+    }
+    if connection.local_port == 0 {
+        record.connection.local_port = numbers.port_it_had();
+    }
 }
 
 /// Begins to follow a listening socket.

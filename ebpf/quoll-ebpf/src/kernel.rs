@@ -29,6 +29,8 @@ pub static OFFSETS: Offsets = Offsets {
     sock_ack_backlog: 0,
     sock_max_ack_backlog: 0,
     sock_cgroup: 0,
+    sock_sport: 0,
+    cgroup_is_typed: 0,
     cgroup_kn: 0,
     kernfs_node_id: 0,
     net_inum: 0,
@@ -66,6 +68,36 @@ pub(crate) use offset;
 pub fn read<T: Default + Copy>(base: u64, offset: u32) -> T {
     // SAFETY: the helper checks the address and fails on a bad one.
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+/// Copies a record word by word. Of an assignment the compiler makes a copy of bytes wherever it knows of bytes in it.
+///
+/// # Safety
+/// Both must be valid, and of whole words, as all records are.
+#[inline(always)]
+pub unsafe fn copy_words<T>(from: *const T, to: *mut T) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    let mut index = 0;
+    while index < size_of::<T>() / 8 {
+        // SAFETY: within the record.
+        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) }
+        index += 1;
+    }
+}
+
+/// The same with zeroes.
+///
+/// # Safety
+/// As for [`copy_words`].
+#[inline(always)]
+pub unsafe fn clear_words<T>(to: *mut T) {
+    let to = to.cast::<u64>();
+    let mut index = 0;
+    while index < size_of::<T>() / 8 {
+        // SAFETY: within the record.
+        unsafe { to.add(index).write_volatile(0) }
+        index += 1;
+    }
 }
 
 pub const AF_INET: u16 = 2;
@@ -160,8 +192,12 @@ impl<A: Access> Socket<A> {
     /// Inode of the cgroup that the socket was made in; children of a listener inherit its.
     #[inline(always)]
     pub fn cgroup_id(self) -> u64 {
-        // Before 5.16 this is a number to the verifier, so what follows is read by the helper.
         let cgroup: u64 = A::get(self.0, offset!(sock_cgroup));
+        if offset!(cgroup_is_typed) != 0 {
+            let node: u64 = A::get(cgroup, offset!(cgroup_kn));
+            return A::get(node, offset!(kernfs_node_id));
+        }
+        // Before 5.16 the cgroup is a number to the verifier, so what follows is read by the helper.
         let node: u64 = read(cgroup, offset!(cgroup_kn));
         read(node, offset!(kernfs_node_id))
     }
@@ -260,6 +296,12 @@ impl<A: Access> Numbers<A> {
     #[inline(always)]
     fn get<T: Default + Copy>(self, offset: u32) -> T {
         if self.tcp == 0 { T::default() } else { A::get(self.tcp, offset) }
+    }
+
+    /// Own port, also while the connection ends, when [`Socket::local_port`] is given up already.
+    #[inline(always)]
+    pub fn port_it_had(self) -> u16 {
+        u16::from_be(self.get(offset!(sock_sport)))
     }
 
     /// Smoothed round-trip time; `srtt_us` holds eight times that (`include/linux/tcp.h`).

@@ -17,12 +17,12 @@ use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use quoll_ebpf_abi::{
     Connection, ConnectionRecord, FLAG_LISTENED, FLAG_PREEXISTING, LOST_CONNECTIONS, Listener, ListenerRecord,
-    tcp_state,
+    shown_mark, tcp_state,
 };
 
-use crate::connections::{established, fill, remember_listener};
+use crate::connections::{EEXIST, ONLY_NEW, established, fill, now_ns, remember_listener, retire};
 use crate::kernel::{Probed, Socket, offset, read};
-use crate::maps::{CONNECTIONS, LISTENED, count_loss};
+use crate::maps::{CONNECTIONS, LISTENED, LOOK_AT_ALL, count_loss};
 use crate::protocols;
 
 /// `struct bpf_iter_meta`
@@ -49,10 +49,6 @@ pub struct TaskFile {
     file: *const c_void,
 }
 
-/// `-EEXIST`
-pub const EEXIST: i32 = -17;
-/// `BPF_NOEXIST`
-const ONLY_NEW: u64 = 1;
 /// File type bits of an inode's mode, and the one of sockets (`include/uapi/linux/stat.h`).
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -70,19 +66,35 @@ fn write<T>(seq: *mut seq_file, value: *const T) {
 #[unsafe(link_section = "iter/bpf_map_elem")]
 pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     // SAFETY: the kernel passes a valid context; key and value are null in the closing call only.
-    let (key, value, seq) = unsafe { ((*ctx).key, (*ctx).value.cast::<Connection>(), (*(*ctx).meta).seq) };
+    let (key, value, seq) = unsafe { ((*ctx).key, (*ctx).value.cast::<Connection>().cast_mut(), (*(*ctx).meta).seq) };
     if key.is_null() || value.is_null() {
         return 0;
     }
     // SAFETY: both are checked, and the kernel checked their sizes when the iterator was attached.
-    let (socket, connection) = unsafe { (Socket::at(*key), *value) };
-    if !is_still_there(socket, &connection) {
+    let (socket, connection) = unsafe { (Socket::at(*key), &mut *value) };
+    let state = socket.state();
+    if state == tcp_state::SYN_SENT {
         return 0;
     }
-    let stats = protocols::stats(socket);
+    if !is_still_there(socket, state, connection) {
+        if now_ns().saturating_sub(connection.start_ns) > SETTLED_NS {
+            retire(socket.0, connection.start_ns);
+        }
+        return 0;
+    }
+    let numbers = socket.numbers();
     let mut record = ConnectionRecord::default();
-    fill(&mut record, socket, &connection, socket.state(), stats.is_some());
+    let stats = if connection.has_exchange != 0 { protocols::stats(socket) } else { None };
+    fill(&mut record, socket.0, connection, Some(numbers), 0, state, stats.is_some());
     record.ended = 0;
+    let mark = shown_mark(record.sent_bytes, record.received_bytes, record.retransmits);
+    // SAFETY: the address of the array's only value.
+    let at_all = LOOK_AT_ALL.get_ptr(0).is_none_or(|all| unsafe { *all } != 0);
+    if !at_all && connection.shown == mark {
+        return 0;
+    }
+    record.has_moved = (connection.shown != mark) as u8;
+    connection.shown = mark;
     write(seq, &raw const record);
     if let Some(stats) = stats {
         write(seq, stats);
@@ -90,12 +102,14 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     0
 }
 
-/// Whether a socket's memory still holds the connection that was remembered. The kernel leaves a program out where
-/// it would interrupt itself on one CPU (`bpf_prog::active`), so now and then an end is not seen, and the entry
-/// stays until the memory is used for another connection; what is in it meanwhile says nothing.
+/// After so long, a transition that is under way has come through.
+const SETTLED_NS: u64 = 1_000_000_000;
+
+/// Whether a socket's memory still holds the connection that was remembered. An end may have gone unseen, see
+/// [`retire`], and the memory may be used for another connection already.
 #[inline(always)]
-fn is_still_there(socket: Socket, connection: &Connection) -> bool {
-    let is_over = matches!(socket.state(), tcp_state::TIME_WAIT | tcp_state::CLOSE | tcp_state::LISTEN);
+fn is_still_there(socket: Socket, state: u8, connection: &Connection) -> bool {
+    let is_over = matches!(state, tcp_state::TIME_WAIT | tcp_state::CLOSE | tcp_state::LISTEN);
     !is_over && socket.remote_port() == connection.remote_port && socket.remote_address() == connection.remote_address
 }
 

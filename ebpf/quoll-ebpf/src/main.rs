@@ -52,14 +52,14 @@ pub fn tcp_state_raw(ctx: RawTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 #[inline(always)]
 pub fn syscall_exit_btf(ctx: BtfTracePointContext) -> i32 {
-    syscalls::on_syscall_exit(ctx.arg::<*const u8>(0) as u64, ctx.arg::<i64>(1));
+    syscalls::on_syscall_exit::<Typed>(ctx.arg::<*const u8>(0) as u64, ctx.arg::<i64>(1));
     0
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
 #[inline(always)]
 pub fn syscall_exit_raw(ctx: RawTracePointContext) -> i32 {
-    syscalls::on_syscall_exit(ctx.arg::<u64>(0), ctx.arg::<i64>(1));
+    syscalls::on_syscall_exit::<Probed>(ctx.arg::<u64>(0), ctx.arg::<i64>(1));
     0
 }
 

@@ -8,8 +8,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use quoll_ebpf_abi::protocols::{Exchange, HEADER};
 
 use quoll_ebpf_abi::{
-    COUNTERS, Connection, DatagramFlow, DatagramQuery, DatagramQueryKey, Listener, PeerIdentity, RequestStats,
-    SKIPPED_SLOTS, TcpTuple,
+    CLIENT_SLOTS, COUNTERS, Connection, DatagramFlow, DatagramQuery, DatagramQueryKey, Listener, RequestStats,
+    SKIPPED_SLOTS,
 };
 
 use crate::syscalls::Data;
@@ -40,6 +40,14 @@ pub const FOLLOWED_SLOTS: u32 = 1 << 14;
 #[map]
 pub static LISTENED: LruHashMap<[u32; 2], u8> = LruHashMap::with_max_entries(4_096, 0);
 
+/// What the next look at open connections is for: 0 for those that moved since the last one, else for all.
+#[map]
+pub static LOOK_AT_ALL: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Where a connection is put together before it is remembered: the stack has no room for several.
+#[map]
+pub static BEGINNING: PerCpuArray<Connection> = PerCpuArray::with_max_entries(1, 0);
+
 /// Working memory: a program's stack may not be indexed.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -66,9 +74,10 @@ pub static TLS_SOCKETS: LruHashMap<TlsKey, TlsSocket> = LruHashMap::with_max_ent
 #[map]
 pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(4_096, 0);
 
-/// Clients whose server's socket may appear on this node within the next moments.
+/// Clients whose server's socket may appear on this node within the next moments: addresses of their `struct sock`,
+/// at [`quoll_ebpf_abi::client_slot`]. What is there is a hint, to be checked.
 #[map]
-pub static CLIENTS: LruHashMap<TcpTuple, PeerIdentity> = LruHashMap::with_max_entries(8_192, 0);
+pub static CLIENTS: Array<u64> = Array::with_max_entries(CLIENT_SLOTS, 0);
 
 /// One record per connection at its end; user space polls on a timer.
 #[map]

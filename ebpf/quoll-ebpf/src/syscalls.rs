@@ -25,7 +25,7 @@ use quoll_ebpf_abi::protocols::http2::Http2Piece;
 use quoll_ebpf_abi::protocols::{Bytes, HEADER, Protocol, Protocols, may_begin};
 use quoll_ebpf_abi::tls::is_record;
 
-use crate::kernel::{Socket, offset, read};
+use crate::kernel::{Access, Socket, offset, read};
 use crate::maps::{FOLLOWED, FOLLOWED_SLOTS, SCRATCH, Scratch};
 use crate::protocols::{self, dns, http2};
 use crate::tls;
@@ -99,12 +99,12 @@ pub fn protocols() -> Protocols {
 }
 
 #[inline(always)]
-pub fn on_syscall_exit(registers: u64, result: i64) {
+pub fn on_syscall_exit<A: Access>(registers: u64, result: i64) {
     if result <= 0 {
         return;
     }
     // System call numbers are 32 bits wide on aarch64.
-    let number = read::<u32>(registers, abi::NUMBER) as u64;
+    let number = A::get::<u32>(registers, abi::NUMBER) as u64;
     let (outgoing, shape) = match number {
         abi::READ => (false, Shape::Plain),
         abi::WRITE => (true, Shape::Plain),
@@ -118,13 +118,13 @@ pub fn on_syscall_exit(registers: u64, result: i64) {
         abi::SENDMMSG => (true, Shape::Messages),
         _ => return,
     };
-    let descriptor = read::<u32>(registers, abi::ARGUMENTS[0]);
-    let buffer: u64 = read(registers, abi::ARGUMENTS[1]);
+    let descriptor = A::get::<u64>(registers, abi::ARGUMENTS[0]) as u32;
+    let buffer: u64 = A::get(registers, abi::ARGUMENTS[1]);
     let length = result as u32;
     let (data, address) = match shape {
         Shape::Plain => (Data::plain(buffer, length), 0),
-        Shape::Addressed => (Data::plain(buffer, length), read(registers, abi::ARGUMENTS[4])),
-        Shape::Vectors => (Data::vectors(buffer, read(registers, abi::ARGUMENTS[2]), length), 0),
+        Shape::Addressed => (Data::plain(buffer, length), A::get(registers, abi::ARGUMENTS[4])),
+        Shape::Vectors => (Data::vectors(buffer, A::get::<u64>(registers, abi::ARGUMENTS[2]) as u32, length), 0),
         Shape::Message => Data::message(buffer, length),
         Shape::Messages => return on_messages(descriptor, outgoing, buffer, length),
     };
@@ -143,8 +143,8 @@ pub fn on_syscall_exit(registers: u64, result: i64) {
         return;
     }
     let flags = match (shape, outgoing) {
-        (Shape::Addressed, false) => read::<u32>(registers, abi::ARGUMENTS[3]),
-        (Shape::Message, false) => read::<u32>(registers, abi::ARGUMENTS[2]),
+        (Shape::Addressed, false) => A::get::<u64>(registers, abi::ARGUMENTS[3]) as u32,
+        (Shape::Message, false) => A::get::<u64>(registers, abi::ARGUMENTS[2]) as u32,
         _ => 0,
     };
     if flags & NOT_TAKEN != 0 {

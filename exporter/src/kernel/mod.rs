@@ -6,6 +6,7 @@
 
 mod bpf;
 mod map_iterator;
+mod misses;
 mod offsets;
 mod targets;
 pub mod uprobes;
@@ -13,7 +14,7 @@ pub mod uprobes;
 use std::io::{self, Read};
 use std::path::Path;
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::{
@@ -30,6 +31,7 @@ use rustix::thread::CapabilitySet;
 use crate::btf::{Btf, BtfError};
 use crate::memory;
 use map_iterator::MapIterator;
+use misses::Misses;
 use uprobes::{Library, Programs, UprobeError};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
@@ -169,6 +171,8 @@ pub struct Kernel {
     tls: Option<Programs>,
     ended: RingBuf<MapData>,
     blocks: RingBuf<MapData>,
+    look_at_all: Array<MapData, u32>,
+    unseen: Misses,
     lost: PerCpuArray<MapData, u64>,
     skipped: PerCpuArray<MapData, u64>,
     flows: HashMap<MapData, [u8; size_of::<DatagramFlow>()], [u8; size_of::<RequestStats>()]>,
@@ -233,7 +237,7 @@ impl Kernel {
             .load(OBJECT)?;
 
         let typed = (!settings.raw_only).then_some(&types);
-        attach_tracepoint(&mut ebpf, typed, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
+        let unseen = attach_tracepoint(&mut ebpf, typed, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
         if settings.protocols.bits != 0 {
             attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
         }
@@ -253,10 +257,25 @@ impl Kernel {
         let ended = take_map(&mut ebpf, "ENDED")?;
         let blocks = take_map(&mut ebpf, "BLOCKS")?;
         let lost = take_map(&mut ebpf, "LOST")?;
+        let look_at_all = take_map(&mut ebpf, "LOOK_AT_ALL")?;
         let skipped = take_map(&mut ebpf, "SKIPPED")?;
         let flows = take_map(&mut ebpf, "DATAGRAM_FLOWS")?;
         let queries = take_map(&mut ebpf, "DATAGRAM_QUERIES")?;
-        Ok(Self { ended, blocks, lost, skipped, flows, queries, ebpf, tls, connections, listeners, buffer: Vec::new() })
+        Ok(Self {
+            ended,
+            blocks,
+            look_at_all,
+            unseen,
+            lost,
+            skipped,
+            flows,
+            queries,
+            ebpf,
+            tls,
+            connections,
+            listeners,
+            buffer: Vec::new(),
+        })
     }
 
     /// Hands over every connection that ended since the last call.
@@ -277,12 +296,16 @@ impl Kernel {
         }
     }
 
-    /// Hands over every connection that is being made or open now, as the kernel walks over them.
+    /// Hands over every connection that is open now, as the kernel walks over them: all, or those that moved since the
+    /// last call.
     ///
     /// # Errors
-    /// [`KernelError::Iterator`].
-    pub fn live_connections(&mut self, mut receive: impl FnMut(Reported)) -> Result<(), KernelError> {
+    /// [`KernelError::Iterator`], [`KernelError::Map`].
+    pub fn live_connections(&mut self, at_all: bool, mut receive: impl FnMut(Reported)) -> Result<(), KernelError> {
         let error = |source| KernelError::Iterator { program: "live_connections", source };
+        self.look_at_all
+            .set(0, u32::from(at_all), 0)
+            .map_err(|error| KernelError::Map { map: "LOOK_AT_ALL", reason: error.to_string() })?;
         let mut file = self.connections.open().map_err(error)?;
         self.buffer.resize(READ_BYTES, 0);
         let mut filled = 0;
@@ -387,6 +410,12 @@ impl Kernel {
         self.connections.open().is_ok() && self.listeners.open().is_ok() && self.lost.get(&LOST_RECORDS, 0).is_ok()
     }
 
+    /// Transitions of sockets so far for which the kernel left the program out.
+    #[must_use]
+    pub fn unseen(&self) -> u64 {
+        self.unseen.count()
+    }
+
     /// What was lost so far.
     #[must_use]
     pub fn losses(&self) -> Losses {
@@ -429,18 +458,26 @@ fn attach_tracepoint(
     preferred: &'static str,
     fallback: &'static str,
     tracepoint: &str,
-) -> Result<(), KernelError> {
+) -> Result<Misses, KernelError> {
+    let misses = |program: &aya::programs::ProgramFd| {
+        use std::os::fd::{AsFd, AsRawFd};
+        Misses::of(program.as_fd().as_raw_fd())
+    };
     if let Some(types) = types {
         let program = ebpf.program_mut(preferred).ok_or(KernelError::Missing(preferred))?;
-        let result = <&mut BtfTracePoint>::try_from(program)
-            .and_then(|program| program.load(tracepoint, types).and_then(|()| program.attach()));
-        let Err(refused) = result else { return Ok(()) };
-        tracing::debug!("{preferred} is refused, trying {fallback}: {refused}");
+        let result = <&mut BtfTracePoint>::try_from(program).and_then(|program| {
+            program.load(tracepoint, types).and_then(|()| program.attach()).and_then(|_| program.fd().map(misses))
+        });
+        match result {
+            Ok(misses) => return Ok(misses),
+            Err(refused) => tracing::debug!("{preferred} is refused, trying {fallback}: {refused}"),
+        }
     }
     let program = ebpf.program_mut(fallback).ok_or(KernelError::Missing(fallback))?;
     <&mut RawTracePoint>::try_from(program)
-        .and_then(|program| program.load().and_then(|()| program.attach(tracepoint)))
-        .map(|_| ())
+        .and_then(|program| {
+            program.load().and_then(|()| program.attach(tracepoint)).and_then(|_| program.fd().map(misses))
+        })
         .inspect_err(|refused| tracing::debug!("{fallback} is refused: {refused}"))
         .map_err(|source| KernelError::Program { program: fallback, source: Box::new(source) })
 }

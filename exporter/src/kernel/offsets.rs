@@ -10,7 +10,7 @@ use crate::btf::{Btf, BtfError};
 /// [`BtfError::NoField`] with the first field that this kernel lacks.
 pub fn find(btf: &Btf) -> Result<Offsets, BtfError> {
     // `sock_cgroup_data` held a tagged integer before 5.16; with cgroup v2 alone it is the pointer.
-    let cgroup_pointer = btf.offset("sock_cgroup_data", "cgroup").unwrap_or(0);
+    let cgroup_pointer = btf.offset("sock_cgroup_data", "cgroup").ok();
     Ok(Offsets {
         sock_state: btf.offset("sock", "__sk_common.skc_state")?,
         sock_family: btf.offset("sock", "__sk_common.skc_family")?,
@@ -27,7 +27,9 @@ pub fn find(btf: &Btf) -> Result<Offsets, BtfError> {
         sock_drops: btf.offset("sock", "sk_drops")?,
         sock_ack_backlog: btf.offset("sock", "sk_ack_backlog")?,
         sock_max_ack_backlog: btf.offset("sock", "sk_max_ack_backlog")?,
-        sock_cgroup: btf.offset("sock", "sk_cgrp_data")? + cgroup_pointer,
+        sock_cgroup: btf.offset("sock", "sk_cgrp_data")? + cgroup_pointer.unwrap_or(0),
+        sock_sport: btf.offset("inet_sock", "inet_sport")?,
+        cgroup_is_typed: u32::from(cgroup_pointer.is_some()),
         cgroup_kn: btf.offset("cgroup", "kn")?,
         kernfs_node_id: btf.offset("kernfs_node", "id")?,
         net_inum: btf.offset("net", "ns.inum")?,

@@ -192,6 +192,7 @@ mod tests {
             connect_seconds: None,
             open_seconds: Some(1.0),
             rtt_seconds: None,
+            has_moved: true,
             counters: None,
         }
     }

@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::requests::{CLASS_NONE, UNPARSED_NAMES, UNTIMED_NAMES, Unparsed, Untimed};
 use quoll_ebpf_abi::{
-    ConnectionRecord, DatagramFlow, FLAG_PREEXISTING, ROLE_CLIENT, ROLE_SERVER, RequestStats, skipped_unparsed,
-    skipped_untimed, tcp_state,
+    ConnectionRecord, DatagramFlow, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_PREEXISTING, ROLE_CLIENT, ROLE_SERVER,
+    RequestStats, skipped_unparsed, skipped_untimed, tcp_state,
 };
 use quoll_http2::Connections;
 
@@ -170,11 +170,11 @@ impl Source for EbpfSource {
         }
     }
 
-    fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+    fn live(&mut self, at_all: bool, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
         // Whoever was there before us is there at the first look, at both ends.
         let mut holders = Holders::default();
         if self.look == 0 {
-            self.kernel.live_connections(|reported| {
+            self.kernel.live_connections(true, |reported| {
                 if is_stranger(&reported.record) {
                     holders.add(&report(&reported.record, None));
                 }
@@ -182,8 +182,10 @@ impl Source for EbpfSource {
         }
         self.look += 1;
         let (look, introduced, http2) = (self.look, &mut self.introduced, &mut self.http2);
-        http2.begin_look();
-        self.kernel.live_connections(|reported| {
+        if at_all {
+            http2.begin_look();
+        }
+        self.kernel.live_connections(at_all, |reported| {
             let mut report = if speaks_http2(&reported) {
                 http2_report(http2, &reported)
             } else {
@@ -202,8 +204,10 @@ impl Source for EbpfSource {
             }
             receive(report);
         })?;
-        http2.end_look();
-        introduced.retain(|_, (.., seen)| *seen == look);
+        if at_all {
+            http2.end_look();
+            introduced.retain(|_, (.., seen)| *seen == look);
+        }
         self.datagrams(receive);
         Ok(())
     }
@@ -237,6 +241,10 @@ impl Source for EbpfSource {
             ("listener", losses.listeners),
             ("tls_call", losses.tls_calls),
         ]
+    }
+
+    fn unseen(&self) -> u64 {
+        self.kernel.unseen()
     }
 
     fn follow_libraries(&mut self, processes: &mut dyn Iterator<Item = (u32, u64)>) {
@@ -311,6 +319,7 @@ fn datagram_report(id: ConnectionId, flow: &DatagramFlow, total: RequestStats, i
         connect_seconds: None,
         open_seconds: None,
         rtt_seconds: None,
+        has_moved: true,
         counters: Some(Counters { requests: Some(total), ..Counters::default() }),
     }
 }
@@ -352,6 +361,8 @@ fn report(record: &ConnectionRecord, requests: Option<RequestStats>) -> Report {
         _ => None,
     };
     let established = connection.established_ns != 0;
+    // Of what was not seen, no time is known.
+    let [saw_begin, saw_end] = [FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN].map(|flag| connection.flags & flag == 0);
     let peer = Owner { cgroup_id: connection.peer_cgroup_id, netns: connection.peer_netns };
     let seconds = |from_ns: u64, to_ns: u64| to_ns.saturating_sub(from_ns) as f64 / 1e9;
     let phase = match (record.ended == 1, established) {
@@ -371,10 +382,11 @@ fn report(record: &ConnectionRecord, requests: Option<RequestStats>) -> Report {
         is_datagram: false,
         preexisting: connection.flags & FLAG_PREEXISTING != 0,
         phase,
-        connect_seconds: (established && role == Some(Role::Client))
+        connect_seconds: (established && saw_begin && role == Some(Role::Client))
             .then(|| seconds(connection.start_ns, connection.established_ns)),
-        open_seconds: established.then(|| seconds(connection.established_ns, record.now_ns)),
+        open_seconds: (established && saw_begin && saw_end).then(|| seconds(connection.established_ns, record.now_ns)),
         rtt_seconds: (established && record.srtt_us != 0).then(|| f64::from(record.srtt_us) / 1e6),
+        has_moved: record.has_moved != 0,
         counters: Some(Counters {
             sent_bytes: record.sent_bytes,
             received_bytes: record.received_bytes,

@@ -115,6 +115,8 @@ pub struct Report {
     pub open_seconds: Option<f64>,
     /// Smoothed round-trip time.
     pub rtt_seconds: Option<f64>,
+    /// Anything was counted since the last report.
+    pub has_moved: bool,
     /// Totals; `None` where the source sees none.
     pub counters: Option<Counters>,
 }
@@ -172,11 +174,12 @@ pub trait Source {
     /// Reports everything that ended since the last call.
     fn ended(&mut self, receive: &mut dyn FnMut(Report));
 
-    /// Reports everything that is connecting or open. Comes after [`Self::listening`].
+    /// Reports everything that is open. Comes after [`Self::listening`]. Unless it is asked for all, a source may leave
+    /// out what did not move since the last call.
     ///
     /// # Errors
     /// Where the source cannot be read at all.
-    fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()>;
+    fn live(&mut self, at_all: bool, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()>;
 
     /// All listening sockets.
     ///
@@ -207,6 +210,11 @@ pub trait Source {
 
     /// What was lost since the start.
     fn losses(&self) -> Losses;
+
+    /// Changes of connections that the kernel did not tell of; they are made good when the connection ends.
+    fn unseen(&self) -> u64 {
+        0
+    }
 
     /// Requests that were seen and not timed since the start.
     fn untimed(&self) -> Vec<Skipped> {

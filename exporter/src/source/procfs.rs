@@ -66,7 +66,7 @@ impl Source for ProcfsSource {
         self.ended.drain(..).for_each(receive);
     }
 
-    fn live(&mut self, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
+    fn live(&mut self, _: bool, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
         let Some(Look { holders, tables }) = self.look.take() else { return Ok(()) };
         let mut open = HashMap::new();
         let mut ends = Holders::default();
@@ -92,6 +92,7 @@ impl Source for ProcfsSource {
                     connect_seconds: None,
                     open_seconds: None,
                     rtt_seconds: None,
+                    has_moved: true,
                     counters: None,
                 };
                 ends.add(&report);

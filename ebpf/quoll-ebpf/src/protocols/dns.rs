@@ -62,7 +62,7 @@ fn on_query(socket: Socket, is_outgoing: bool, key: &DatagramQueryKey, peer: [u8
     // One that is asked again keeps its time.
     const ONLY_NEW: u64 = 1;
     if let Err(error) = DATAGRAM_QUERIES.insert(key, &query, ONLY_NEW)
-        && error != crate::live::EEXIST
+        && error != crate::connections::EEXIST
     {
         no_room();
     }

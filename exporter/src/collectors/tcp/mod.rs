@@ -69,7 +69,8 @@ const RETRANSMITS: Metric = Metric {
 };
 const RTT: Metric = Metric {
     name: "quoll_tcp_rtt_seconds",
-    help: "Smoothed round-trip time, sampled once per scrape for open connections and when they close.",
+    help: "Smoothed round-trip time, sampled at each scrape for open connections that moved data since the last, and when they \
+           close.",
     kind: Kind::Histogram(RTT_BOUNDS),
     labels: EDGE,
 };

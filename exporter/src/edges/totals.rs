@@ -1,0 +1,169 @@
+//! What is counted of one edge by one of its ends.
+
+use std::time::Instant;
+
+use quoll_ebpf_abi::RequestStats;
+use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::requests::{BUCKETS, CLASSES};
+use quoll_http2::Tally;
+
+use crate::collectors::{requests, tcp};
+use crate::histogram::Histogram;
+use crate::source::{Counters, Failure};
+
+/// Totals of one edge and reporter.
+#[derive(Debug, Clone)]
+pub struct EdgeTotals {
+    /// Connections made, or attempted in vain.
+    pub connects: u64,
+    /// Of these in vain, by [`Failure`].
+    pub failures: [u64; 5],
+    /// Ended by a reset.
+    pub resets: u64,
+    /// Handshakes.
+    pub connect_seconds: Histogram,
+    /// Lives of ended connections.
+    pub connection_seconds: Histogram,
+    /// Round-trip times: one per connection and look at it.
+    pub rtt_seconds: Histogram,
+    /// Payload bytes sent.
+    pub sent_bytes: u64,
+    /// Payload bytes received.
+    pub received_bytes: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+    /// Whether the source sees bytes at all.
+    pub has_counters: bool,
+    /// Open now.
+    pub active: u64,
+    /// Whether there was any connection, and not datagrams only.
+    pub has_connections: bool,
+    /// Requests by protocol and the index of their status, in this order.
+    pub requests: Vec<((Protocol, usize), Histogram)>,
+    /// Connections that left HTTP by switching protocols.
+    pub upgrades: u64,
+    /// When it was last part of a report.
+    pub(super) moved: Instant,
+}
+
+impl EdgeTotals {
+    pub(super) fn new() -> Self {
+        Self {
+            connects: 0,
+            failures: [0; 5],
+            resets: 0,
+            connect_seconds: Histogram::new(tcp::CONNECT_BOUNDS),
+            connection_seconds: Histogram::new(tcp::CONNECTION_BOUNDS),
+            rtt_seconds: Histogram::new(tcp::RTT_BOUNDS),
+            sent_bytes: 0,
+            received_bytes: 0,
+            retransmits: 0,
+            has_counters: false,
+            active: 0,
+            has_connections: false,
+            requests: Vec::new(),
+            upgrades: 0,
+            moved: Instant::now(),
+        }
+    }
+
+    /// Adds what grew between two totals of one connection. Gives how many requests found no room.
+    pub(super) fn grow(&mut self, before: &Past, after: &Counters) -> u64 {
+        self.has_counters = true;
+        // What is read of a socket that ends at this very moment may be anything.
+        self.sent_bytes = self.sent_bytes.saturating_add(after.sent_bytes.saturating_sub(before.sent_bytes));
+        self.received_bytes =
+            self.received_bytes.saturating_add(after.received_bytes.saturating_sub(before.received_bytes));
+        self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
+        let mut limited = 0;
+        for tally in &after.tallies {
+            let key = (tally.protocol, usize::from(tally.status));
+            let known =
+                before.tallies.iter().find(|known| (known.protocol, known.status) == (tally.protocol, tally.status));
+            let before = known.copied().unwrap_or_else(|| Tally::new(tally.protocol, tally.status));
+            limited += self.add_requests(key, (&before.counts, before.sum_ns), (&tally.counts, tally.sum_ns));
+        }
+        let Some(after) = &after.requests else { return limited };
+        let before = before.requests.as_deref().unwrap_or(&RequestStats::NONE);
+        self.upgrades += u64::from(after.upgraded.saturating_sub(before.upgraded));
+        let Some(protocol) = Protocol::of(after.protocol) else { return limited };
+        for class in 0..CLASSES {
+            let before = (&before.counts[class], before.sum_ns[class]);
+            limited += self.add_requests((protocol, class), before, (&after.counts[class], after.sum_ns[class]));
+        }
+        limited
+    }
+
+    /// Adds what grew between two totals of requests that ended alike. Gives how many found no room.
+    fn add_requests(
+        &mut self,
+        key: (Protocol, usize),
+        before: (&[u32; BUCKETS], u64),
+        after: (&[u32; BUCKETS], u64),
+    ) -> u64 {
+        if after.0 == before.0 {
+            return 0;
+        }
+        let grown = after.0.iter().zip(before.0).map(|(after, before)| u64::from(after.wrapping_sub(*before)));
+        let place = match self.requests.binary_search_by_key(&key, |(known, _)| *known) {
+            Ok(place) => place,
+            Err(_) if self.requests.len() >= MAX_HISTOGRAMS => return grown.sum(),
+            Err(place) => {
+                self.requests.insert(place, (key, Histogram::new(requests::BOUNDS)));
+                place
+            }
+        };
+        self.requests[place].1.add(grown, after.1.saturating_sub(before.1) as f64 / 1e9);
+        0
+    }
+}
+
+/// Histograms of requests of one edge and reporter: each has twelve series, and together they stay within 60.
+pub const MAX_HISTOGRAMS: usize = 5;
+
+/// Totals of an open connection when it was last reported; most carry no requests.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    sent_bytes: u64,
+    received_bytes: u64,
+    retransmits: u32,
+    requests: Option<Box<RequestStats>>,
+    tallies: Vec<Tally>,
+}
+
+impl Past {
+    /// Of `counters`, in the memory of the totals before.
+    pub(super) fn renew(&mut self, counters: &Counters) {
+        self.sent_bytes = counters.sent_bytes;
+        self.received_bytes = counters.received_bytes;
+        self.retransmits = counters.retransmits;
+        self.tallies.clone_from(&counters.tallies);
+        if let Some(stats) = counters.requests {
+            match &mut self.requests {
+                Some(known) => **known = stats,
+                None => self.requests = Some(Box::new(stats)),
+            }
+        }
+    }
+}
+
+/// Label values of the reasons of failure, by [`Failure`].
+pub const REASONS: [(Failure, &str); 5] = [
+    (Failure::Refused, "refused"),
+    (Failure::Timeout, "timeout"),
+    (Failure::Unreachable, "unreachable"),
+    (Failure::Reset, "reset"),
+    (Failure::Other, "other"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_at_their_failures_index() {
+        for (index, (failure, _)) in REASONS.iter().enumerate() {
+            assert_eq!(*failure as usize, index);
+        }
+    }
+}
