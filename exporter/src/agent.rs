@@ -106,8 +106,19 @@ const RELOADED: Metric = Metric {
 };
 
 /// Families about the exporter itself.
-pub const SELF_METRICS: [&Metric; 11] =
-    [&BUILD_INFO, &SUCCESS, &DURATION, &DROPPED, &UNSEEN, &LIMITED, &EDGES_LIMITED, &UNTIMED, &UNPARSED, &LIBRARIES, &RELOADED];
+pub const SELF_METRICS: [&Metric; 11] = [
+    &BUILD_INFO,
+    &SUCCESS,
+    &DURATION,
+    &DROPPED,
+    &UNSEEN,
+    &LIMITED,
+    &EDGES_LIMITED,
+    &UNTIMED,
+    &UNPARSED,
+    &LIBRARIES,
+    &RELOADED,
+];
 
 /// Where to read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]

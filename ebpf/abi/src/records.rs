@@ -92,10 +92,8 @@ pub struct Connection {
     pub role: u8,
     /// `FLAG_` bits.
     pub flags: u8,
-    /// 1 from the first message on that was recognised. Not a flag, since it is written from elsewhere.
-    pub has_exchange: u8,
     /// Always 0.
-    pub reserved: u8,
+    pub reserved: [u8; 2],
     /// What its counters came to when it was last shown to user space; 0 before. See [`shown_mark`].
     pub shown: u32,
 }

@@ -245,8 +245,8 @@ fn on_closed<A: Access>(socket: Socket<A>, old: u8) {
     let connection = unsafe { &*connection };
     let end = End { numbers: Some(socket.numbers()), error: socket.error(), state: old };
     // What could not be reported stays, and is when it is next looked at.
-    if report(socket.0, connection, end) {
-        forget(socket.0, connection.has_exchange);
+    if let Some(has_requests) = report(socket.0, connection, end) {
+        forget(socket.0, has_requests);
     }
 }
 
@@ -269,7 +269,7 @@ fn on_stranger_closed<A: Access>(socket: Socket<A>, old: u8) {
         }
     }
     let end = End { numbers: Some(numbers), error: socket.error(), state: old };
-    if !report(socket.0, connection, end) {
+    if report(socket.0, connection, end).is_none() {
         count_loss(LOST_RECORDS);
     }
 }
@@ -282,13 +282,11 @@ struct End<A> {
     state: u8,
 }
 
-/// Writes the record of an end; false where there is no room for it.
+/// Writes the record of an end, and gives whether it had requests; `None` where there is no room for it.
 #[inline(always)]
-fn report<A: Access>(address: u64, connection: &Connection, end: End<A>) -> bool {
-    if connection.has_exchange != 0
-        && let Some(stats) = protocols::on_end(Socket::at(address), connection)
-    {
-        let Some(mut entry) = ENDED.reserve::<ConnectionRequestsRecord>(0) else { return false };
+fn report<A: Access>(address: u64, connection: &Connection, end: End<A>) -> Option<bool> {
+    if let Some(stats) = protocols::on_end(Socket::at(address), connection) {
+        let mut entry = ENDED.reserve::<ConnectionRequestsRecord>(0)?;
         let target = entry.as_mut_ptr();
         // SAFETY: the reservation is large enough for both, and `stats` stays valid until it is forgotten.
         unsafe {
@@ -296,18 +294,18 @@ fn report<A: Access>(address: u64, connection: &Connection, end: End<A>) -> bool
             copy_words(stats, &raw mut (*target).requests);
         }
         entry.submit(NO_WAKEUP);
-        return true;
+        return Some(true);
     }
-    let Some(mut entry) = ENDED.reserve::<ConnectionRecord>(0) else { return false };
+    let mut entry = ENDED.reserve::<ConnectionRecord>(0)?;
     // SAFETY: the reservation is of this type, and `fill` writes every field.
     fill(unsafe { &mut *entry.as_mut_ptr() }, address, connection, end.numbers, end.error, end.state, false);
     entry.submit(NO_WAKEUP);
-    true
+    Some(false)
 }
 
 #[inline(always)]
-fn forget(address: u64, has_exchange: u8) {
-    if has_exchange != 0 {
+fn forget(address: u64, has_requests: bool) {
+    if has_requests {
         protocols::forget(Socket::at(address));
     }
     let _ = CONNECTIONS.remove(&address);
@@ -327,10 +325,11 @@ pub fn retire(address: u64, start_ns: u64) {
     connection.flags |= FLAG_END_UNSEEN;
     let was_open = connection.established_ns != 0 || connection.closing_ns != 0;
     let state = if was_open { tcp_state::FIN_WAIT2 } else { tcp_state::SYN_SENT };
-    if !report::<Probed>(address, connection, End { numbers: None, error: 0, state }) {
+    let reported = report::<Probed>(address, connection, End { numbers: None, error: 0, state });
+    if reported.is_none() {
         count_loss(LOST_RECORDS);
     }
-    forget(address, connection.has_exchange);
+    forget(address, reported.unwrap_or(true));
 }
 
 /// Writes a record of a socket in `state`; every field is set.

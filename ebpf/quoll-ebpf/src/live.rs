@@ -54,12 +54,10 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
 #[inline(always)]
-fn write<T>(seq: *mut seq_file, value: *const T) {
+fn write<T>(seq: *mut seq_file, value: *const T) -> bool {
     // SAFETY: `value` points to a whole `T` on the stack or in a map. A full buffer makes the kernel
-    // call again with a larger one.
-    unsafe {
-        bpf_seq_write(seq, value.cast_mut().cast(), size_of::<T>() as u32);
-    }
+    // take back what this call wrote, and call again with an empty one.
+    unsafe { bpf_seq_write(seq, value.cast_mut().cast(), size_of::<T>() as u32) == 0 }
 }
 
 #[unsafe(no_mangle)]
@@ -84,7 +82,7 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     }
     let numbers = socket.numbers();
     let mut record = ConnectionRecord::default();
-    let stats = if connection.has_exchange != 0 { protocols::stats(socket) } else { None };
+    let stats = protocols::stats(socket);
     fill(&mut record, socket.0, connection, Some(numbers), 0, state, stats.is_some());
     record.ended = 0;
     let mark = shown_mark(record.sent_bytes, record.received_bytes, record.retransmits);
@@ -94,10 +92,8 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
         return 0;
     }
     record.has_moved = (connection.shown != mark) as u8;
-    connection.shown = mark;
-    write(seq, &raw const record);
-    if let Some(stats) = stats {
-        write(seq, stats);
+    if write(seq, &raw const record) && stats.is_none_or(|stats| write(seq, stats)) {
+        connection.shown = mark;
     }
     0
 }

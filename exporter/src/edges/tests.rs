@@ -159,3 +159,40 @@ fn edges_of_a_service_that_is_gone_end_sooner_and_churn_leaves_nothing() {
     }
     assert!(edges.book.totals.capacity() < 8);
 }
+
+#[test]
+fn what_does_not_move_stays_active_between_looks_at_all() {
+    let directory = directory();
+    let mut edges = Edges::default();
+    assert!(edges.must_look_at_all());
+    edges.begin_look(true);
+    edges.take(&report(1, Phase::Open, 10), &directory);
+    edges.end_look(&HashSet::new());
+    assert!(!edges.must_look_at_all());
+    for _ in 0..5 {
+        edges.begin_look(false);
+        edges.end_look(&HashSet::new());
+        assert_eq!(only(&edges).active, 1);
+    }
+    edges.rename();
+    assert!(edges.must_look_at_all());
+    edges.take(&report(1, ENDED, 10), &directory);
+    assert_eq!((only(&edges).active, only(&edges).connects), (0, 1));
+}
+
+#[test]
+fn an_open_connection_moves_to_its_new_edge_with_the_names() {
+    let mut edges = Edges::default();
+    let named = |name: &str| {
+        let rules = format!("services: [{{name: {name}, match: [{{address: 127.77.0.1}}]}}]\n");
+        Directory::new(Rules::parse(&rules).unwrap(), true)
+    };
+    for name in ["before", "after"] {
+        edges.rename();
+        edges.begin_look(true);
+        edges.take(&report(1, Phase::Open, 10), &named(name));
+        edges.end_look(&HashSet::new());
+    }
+    let active: Vec<_> = edges.iter().map(|(key, totals)| (key.client.name.to_string(), totals.active)).collect();
+    assert_eq!(active, [("before".to_owned(), 0), ("after".to_owned(), 1)]);
+}

@@ -458,4 +458,25 @@ mod tests {
             assert_eq!(report(&record, None).phase, Phase::Ended { by_reset }, "errno {error} from state {state}");
         }
     }
+
+    #[test]
+    fn what_was_not_seen_counts_and_has_no_duration() {
+        let connection = |flags: u8| {
+            let mut record = ended(0, tcp_state::FIN_WAIT2, 0);
+            record.connection.role = ROLE_CLIENT;
+            record.connection.start_ns = 1;
+            record.connection.established_ns = 1_000;
+            record.connection.flags = flags;
+            record.now_ns = 2_000;
+            report(&record, None)
+        };
+        let durations = |report: Report| (report.connect_seconds.is_some(), report.open_seconds.is_some());
+        for (flags, expected) in
+            [(0, (true, true)), (FLAG_BEGIN_UNSEEN, (false, false)), (FLAG_END_UNSEEN, (true, false))]
+        {
+            let report = connection(flags);
+            assert_eq!(report.phase, Phase::Ended { by_reset: false });
+            assert_eq!(durations(report), expected, "flags {flags}");
+        }
+    }
 }

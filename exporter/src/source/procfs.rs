@@ -28,7 +28,6 @@ const LISTEN: u8 = 10;
 #[derive(Debug, Default)]
 pub struct ProcfsSource {
     open: HashMap<ConnectionId, Report>,
-    ended: Vec<Report>,
     has_looked: bool,
     look: Option<Look>,
 }
@@ -62,9 +61,8 @@ impl Source for ProcfsSource {
         SourceKind::Procfs
     }
 
-    fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
-        self.ended.drain(..).for_each(receive);
-    }
+    /// What ended shows at the next look only, and is reported there.
+    fn ended(&mut self, _: &mut dyn FnMut(Report)) {}
 
     fn live(&mut self, _: bool, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
         let Some(Look { holders, tables }) = self.look.take() else { return Ok(()) };
@@ -105,7 +103,7 @@ impl Source for ProcfsSource {
         }
         for (id, report) in std::mem::replace(&mut self.open, open) {
             if !self.open.contains_key(&id) {
-                self.ended.push(Report { phase: Phase::Ended { by_reset: false }, ..report });
+                receive(Report { phase: Phase::Ended { by_reset: false }, ..report });
             }
         }
         self.has_looked = true;

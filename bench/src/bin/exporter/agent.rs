@@ -32,6 +32,8 @@ pub struct Runs {
     pub ns: f64,
     /// How often they ran; for an iterator, elements it was shown.
     pub count: f64,
+    /// How often the kernel left it out, as it would have interrupted itself.
+    pub left_out: f64,
 }
 
 impl Runs {
@@ -50,7 +52,14 @@ impl Hooks {
     pub fn since(&self, before: &Self) -> Self {
         let grown = |(hook, now): (&String, &Runs)| {
             let before = before.of(hook);
-            (hook.clone(), Runs { ns: now.ns - before.ns, count: now.count - before.count })
+            (
+                hook.clone(),
+                Runs {
+                    ns: now.ns - before.ns,
+                    count: now.count - before.count,
+                    left_out: now.left_out - before.left_out,
+                },
+            )
         };
         Self(self.0.iter().map(grown).collect())
     }
@@ -131,7 +140,8 @@ impl Exporter {
             let number = |name: &str| field(name)?.parse::<u64>().ok();
             let Some(program) = number("prog_id:") else { continue };
             if let (Some(ns), Some(count)) = (number("run_time_ns:"), number("run_cnt:")) {
-                programs.insert(program, Runs { ns: ns as f64, count: count as f64 });
+                let left_out = number("recursion_misses:").unwrap_or(0) as f64;
+                programs.insert(program, Runs { ns: ns as f64, count: count as f64, left_out });
             } else if let Some(kind) = field("link_type:") {
                 let hook = match (field("tp_name:"), field("target_name:")) {
                     (Some(tracepoint), _) => tracepoint.to_owned(),
@@ -146,7 +156,7 @@ impl Exporter {
         for (program, runs) in programs {
             let hook = links.remove(&program).unwrap_or_else(|| "detached".to_owned());
             let sum = hooks.0.entry(hook).or_default();
-            *sum = Runs { ns: sum.ns + runs.ns, count: sum.count + runs.count };
+            *sum = Runs { ns: sum.ns + runs.ns, count: sum.count + runs.count, left_out: sum.left_out + runs.left_out };
         }
         hooks
     }
@@ -190,6 +200,13 @@ fn scrape(address: SocketAddr) -> anyhow::Result<String> {
 pub fn sum(page: &str, metric: &str) -> f64 {
     let lines = page.lines().filter(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Connections of the load by the ends of one kind; others of this machine do not count.
+pub fn counted(page: &str, reporter: &str) -> f64 {
+    let reporter = format!("reporter=\"{reporter}\"");
+    let lines = page.lines().filter(|line| line.starts_with("quoll_tcp_connects_total{client=\"service-"));
+    lines.filter(|line| line.contains(&reporter)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// Scrapes every five seconds for as long as it lives, as a Prometheus would.

@@ -23,7 +23,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::{Counting, Exporter, Scraper, sum};
+use agent::{Counting, Exporter, Runs, Scraper, counted, sum};
 use anyhow::ensure;
 use clap::Parser;
 use load::Load;
@@ -196,7 +196,8 @@ fn with_exporter(
     report.add("load_us_per_connection", with.load_us);
     report.note("    mean of a run of each probe");
     for (hook, runs) in hooks.iter() {
-        report.note(&format!("    {hook:<44} {:>7.0} ns, {:.0} runs", runs.mean_ns(), runs.count));
+        let Runs { count, left_out, .. } = runs;
+        report.note(&format!("    {hook:<44} {:>7.0} ns, {count:.0} runs, {left_out:.0} left out", runs.mean_ns()));
     }
 
     let plain = requests(args, load, exporter, "request")?;
@@ -283,7 +284,9 @@ fn page_costs(exporter: &Exporter, with: &Connected, made: f64, report: &mut Rep
     report.add("agent_ms_per_scrape", 1e3 * per_scrape);
     report.add("agent_us_per_connection", 1e6 * (with.agent_seconds - with.scrapes * per_scrape) / with.made);
     report.add("events_lost", sum(&page, "quoll_exporter_events_dropped_total"));
-    report.add("connects_counted_ratio", sum(&page, "quoll_tcp_connects_total") / 2.0 / made);
+    report.add("transitions_unseen", sum(&page, "quoll_exporter_transitions_unseen_total"));
+    report.add("connects_counted_ratio_client", counted(&page, "client") / made);
+    report.add("connects_counted_ratio_server", counted(&page, "server") / made);
     report.add("edges", edges);
     report.add("series", lines.count() as f64);
     report.add("bytes_per_edge", page.len() as f64 / edges);
