@@ -25,14 +25,24 @@ pub struct Variant {
 }
 
 /// All variants; the first is the recipe itself.
-pub const VARIANTS: [Variant; 33] = [
+pub const VARIANTS: [Variant; 38] = [
     tuned("the recipe", |_| ()),
     tuned("without the forecast", |o| o.recipe.forecast_weight = 0.0),
     tuned("without the autoencoder", |o| o.recipe.autoencoder_weight = 0.0),
     tuned("without the level", |o| o.recipe.level_weight = 0.0),
-    tuned("the autoencoder only", |o| (o.recipe.forecast_weight, o.recipe.level_weight) = (0.0, 0.0)),
-    tuned("the forecast only", |o| (o.recipe.autoencoder_weight, o.recipe.level_weight) = (0.0, 0.0)),
-    tuned("the level only", |o| (o.recipe.forecast_weight, o.recipe.autoencoder_weight) = (0.0, 0.0)),
+    tuned("the autoencoder only", |o| {
+        (o.recipe.forecast_weight, o.recipe.level_weight, o.recipe.relation_weight) = (0.0, 0.0, 0.0);
+    }),
+    tuned("the forecast only", |o| {
+        (o.recipe.autoencoder_weight, o.recipe.level_weight, o.recipe.relation_weight) = (0.0, 0.0, 0.0);
+    }),
+    tuned("the level only", |o| {
+        (o.recipe.forecast_weight, o.recipe.autoencoder_weight, o.recipe.relation_weight) = (0.0, 0.0, 0.0);
+    }),
+    tuned("without the hour of the day", |o| o.recipe.season = false),
+    tuned("without the relations", |o| o.recipe.relation_weight = 0.0),
+    tuned("relations 0.2", |o| o.recipe.relation_weight = 0.2),
+    tuned("relations 0.8", |o| o.recipe.relation_weight = 0.8),
     tuned("autoencoder 0.1", |o| o.recipe.autoencoder_weight = 0.1),
     tuned("autoencoder 0.4", |o| o.recipe.autoencoder_weight = 0.4),
     tuned("level 0.1", |o| o.recipe.level_weight = 0.1),
@@ -47,6 +57,7 @@ pub const VARIANTS: [Variant; 33] = [
     tuned("the worst tenth of the features", |o| o.recipe.worst_share = 0.1),
     tuned("the worst half", |o| o.recipe.worst_share = 0.5),
     tuned("all features", |o| o.recipe.worst_share = 1.0),
+    tuned("alarms from the worst quarter", |o| o.recipe.alarm_share = 0.25),
     tuned("no fast pace", |o| o.recipe.paces[0] = 0.0),
     tuned("no slow pace", |o| o.recipe.paces[3] = 0.0),
     tuned("only pace 0.3", |o| o.recipe.paces = [0.0, 0.3, 0.0, 0.0]),

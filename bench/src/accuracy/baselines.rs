@@ -1,10 +1,10 @@
 //! What people use today, on the same data: each takes the training part and scores the test part.
 
 use quoll_detect::stats::{quantile, sorted_finite};
+use quoll_train::eigen::eigen;
 use quoll_train::random::Random;
 
 use super::dataset::{Entity, Matrix};
-use super::linear::eigen;
 use super::practice;
 
 /// The peers, by name.

@@ -33,6 +33,8 @@ pub struct Entity {
     pub train: Matrix,
     /// What is judged.
     pub test: Matrix,
+    /// Samples between the end of `train` and the beginning of `test`.
+    pub gap: usize,
     /// Whether each sample of `test` is anomalous.
     pub labels: Vec<bool>,
 }
@@ -67,7 +69,7 @@ pub fn load(path: &Path) -> Result<Vec<Entity>> {
         let (train, test) = (take("train")?, take("test")?);
         ensure!(test.rows == labels.len(), "{name}: {} samples, {} labels", test.rows, labels.len());
         ensure!(train.columns == test.columns, "{name}: {} and {} features", train.columns, test.columns);
-        entities.push(Entity { name, train, test, labels });
+        entities.push(Entity { name, train, test, gap: 0, labels });
     }
     ensure!(!entities.is_empty(), "{}: no NAME__label in it", path.display());
     let columns = entities[0].train.columns;

@@ -123,30 +123,41 @@ fn one(entity: &Entity, seed: u64, offset: usize) -> Option<Faulty> {
         at += kind.steps() + APART.0 + random.below(APART.1);
     }
     let enough = kinds.len() >= Kind::ALL.len();
-    let entity = Entity { name: entity.name.clone(), train: entity.train.clone(), test, labels };
+    let gap = entity.gap + first;
+    let entity = Entity { name: entity.name.clone(), train: entity.train.clone(), test, gap, labels };
     enough.then_some(Faulty { entity, kinds })
 }
 
-/// Share of the faults found, and their number, per kind and for all, with the best threshold that keeps to one
-/// false alarm per entity and day.
-pub fn found(faulty: &[Faulty], scores: &[Vec<f64>], step_seconds: f64) -> Vec<(f64, usize)> {
-    let labelled: Vec<Labelled> = faulty
-        .iter()
-        .zip(scores)
-        .map(|(f, scores)| Labelled { labels: f.entity.labels.clone(), scores: scores.clone() })
-        .collect();
-    let (recall, threshold) = best_at_budget(&labelled, 1.0, step_seconds);
-    let mut counts = [(0_usize, 0_usize); Kind::ALL.len()];
-    for (faulty, labelled) in faulty.iter().zip(&labelled) {
-        for ((first, last), kind) in segments(&labelled.labels).into_iter().zip(&faulty.kinds) {
-            let (hit, of) = &mut counts[*kind as usize];
-            *of += 1;
-            *hit += usize::from(labelled.scores[first..=last].iter().any(|s| *s > threshold));
+/// Faults found and put in, by kind, over any number of draws.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    counts: [(usize, usize); Kind::ALL.len()],
+}
+
+impl Found {
+    /// Counts those of one draw, with the best threshold that keeps to one false alarm per entity and day.
+    pub fn add(&mut self, faulty: &[Faulty], scores: &[Vec<f64>], step_seconds: f64) {
+        let labelled: Vec<Labelled> = faulty
+            .iter()
+            .zip(scores)
+            .map(|(f, scores)| Labelled { labels: f.entity.labels.clone(), scores: scores.clone() })
+            .collect();
+        let (_, threshold) = best_at_budget(&labelled, 1.0, step_seconds);
+        for (faulty, labelled) in faulty.iter().zip(&labelled) {
+            for ((first, last), kind) in segments(&labelled.labels).into_iter().zip(&faulty.kinds) {
+                let (hit, of) = &mut self.counts[*kind as usize];
+                *of += 1;
+                *hit += usize::from(labelled.scores[first..=last].iter().any(|s| *s > threshold));
+            }
         }
     }
-    let share = |(hit, of): (usize, usize)| (hit as f64 / (of as f64).max(1.0), of);
-    let all = counts.iter().map(|(_, of)| of).sum();
-    counts.into_iter().map(share).chain([(recall, all)]).collect()
+
+    /// Share of the faults found, and their number: of one kind, or of all.
+    pub fn share(&self, kind: Option<Kind>) -> (f64, usize) {
+        let counted = Kind::ALL.iter().zip(self.counts).filter(|(k, _)| kind.is_none_or(|kind| kind == **k));
+        let (hit, of) = counted.fold((0, 0), |(hit, of), (_, (h, o))| (hit + h, of + o));
+        (hit as f64 / (of as f64).max(1.0), of)
+    }
 }
 
 #[cfg(test)]
@@ -157,7 +168,7 @@ mod tests {
         let mut random = Random::new(3);
         let mut matrix = |rows| Matrix { rows, columns: 8, values: (0..rows * 8).map(|_| random.noise()).collect() };
         let labels = (0..2000).map(|i| i < 200).collect();
-        Entity { name: "e".into(), train: matrix(1000), test: matrix(2000), labels }
+        Entity { name: "e".into(), train: matrix(1000), test: matrix(2000), gap: 0, labels }
     }
 
     #[test]
@@ -180,9 +191,17 @@ mod tests {
         let faulty = inject(&[entity()], 1);
         let perfect: Vec<Vec<f64>> =
             faulty.iter().map(|f| f.entity.labels.iter().map(|l| f64::from(u8::from(*l))).collect()).collect();
-        assert!(found(&faulty, &perfect, 60.0).iter().all(|(share, of)| *share == 1.0 && *of > 0));
         let blind = vec![vec![0.0; faulty[0].entity.test.rows]];
-        assert!(found(&faulty, &blind, 60.0).iter().all(|(share, _)| *share == 0.0));
+        let mut found = [Found::default(), Found::default()];
+        for _ in 0..2 {
+            found[0].add(&faulty, &perfect, 60.0);
+            found[1].add(&faulty, &blind, 60.0);
+        }
+        for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
+            assert!(found[0].share(kind).0 == 1.0 && found[1].share(kind).0 == 0.0);
+            let put_in = faulty[0].kinds.iter().filter(|k| kind.is_none_or(|kind| kind == **k)).count();
+            assert_eq!(found[0].share(kind).1, 2 * put_in);
+        }
     }
 
     #[test]

@@ -202,12 +202,18 @@ impl<'a> Lab<'a> {
 
     fn warm_up(&self, entity: usize) -> impl Iterator<Item = ClosedStep> {
         let rows = self.entities[entity].train.rows;
-        (rows.saturating_sub(WARM_UP)..rows).map(move |row| self.step(entity, &self.entities[entity].train, row, row))
+        let train = &self.entities[entity].train;
+        let before = (rows.saturating_sub(WARM_UP)..rows).map(move |row| (row, row as i64 - rows as i64));
+        before.map(move |(row, after)| self.step(entity, train, row, after))
     }
 
-    fn step(&self, entity: usize, matrix: &Matrix, row: usize, at: usize) -> ClosedStep {
+    /// A row of an entity, `after` steps from the end of the history (below 0 in it), on the history's clock: a
+    /// row belongs to its hour of the day.
+    fn step(&self, entity: usize, matrix: &Matrix, row: usize, after: i64) -> ClosedStep {
         let services = vec![service_step(&self.services[entity], matrix, row)];
-        ClosedStep { end_ms: self.step_ms * (at as i64 + 1), step_ms: self.step_ms, services, edges: Vec::new() }
+        let longest = self.entities.iter().map(|e| e.train.rows).max().unwrap_or(0) as i64;
+        let end_ms = self.step_ms * (longest + after + 1);
+        ClosedStep { end_ms, step_ms: self.step_ms, services, edges: Vec::new() }
     }
 
     fn collect(
@@ -217,10 +223,10 @@ impl<'a> Lab<'a> {
         seen: &mut dyn FnMut(usize, &ServiceScore),
         score: &mut dyn FnMut(&ClosedStep) -> Result<Vec<ServiceScore>>,
     ) -> Result<Outputs> {
-        let test = &self.entities[entity].test;
+        let Entity { test, gap, .. } = &self.entities[entity];
         let mut outputs = Outputs { scores: vec![0.0; test.rows], alarms: vec![f64::MIN; test.rows] };
         for row in 0..test.rows {
-            for score in score(&self.step(entity, test, row, row))? {
+            for score in score(&self.step(entity, test, row, (gap + row) as i64))? {
                 outputs.scores[row] = score.score;
                 outputs.alarms[row] = budget.ln() - score.tail_probability.ln();
                 seen(row, &score);

@@ -6,7 +6,6 @@ pub mod dataset;
 pub mod faults;
 pub mod figures;
 pub mod lab;
-pub mod linear;
 pub mod metrics;
 pub mod plot;
 pub mod practice;

@@ -213,7 +213,7 @@ mod tests {
     fn entity() -> Entity {
         let matrix = Matrix { rows: 300, columns: 2, values: vec![0.5; 600] };
         let labels = (0..300).map(|i| (100..110).contains(&i) || (200..220).contains(&i)).collect();
-        Entity { name: "e".into(), train: matrix.clone(), test: matrix, labels }
+        Entity { name: "e".into(), train: matrix.clone(), test: matrix, gap: 0, labels }
     }
 
     #[test]

@@ -216,7 +216,7 @@ mod tests {
         for t in 400..420 {
             test.values[4 * t + 1] += 12.0;
         }
-        Entity { name: "e".into(), train, test, labels: (0..600).map(|t| (400..420).contains(&t)).collect() }
+        Entity { name: "e".into(), train, test, gap: 0, labels: (0..600).map(|t| (400..420).contains(&t)).collect() }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use accuracy::dataset::{Entity, load};
-use accuracy::faults::{self, Kind};
+use accuracy::faults::{self, Found, Kind};
 use accuracy::figures::{Figures, Judged, Part, buffer, mean, over_seeds, spread, vus};
 use accuracy::lab::{Lab, Outputs};
 use accuracy::plot::{Moment, Scene};
@@ -155,34 +155,42 @@ fn peers(entities: &[Entity], step_seconds: f64) -> Result<Vec<(&'static str, Ve
     Ok(names.into_iter().zip(values.chunks(entities.len()).map(<[f64]>::to_vec)).collect())
 }
 
+/// Draws of where faults are put and into which features.
+const DRAWS: u64 = 3;
+
 /// The table of faults that were put in: found at one false alarm a day, ours beside the peers.
 fn inject(args: &Args, step_ms: i64, entities: &[Entity], model: &Path) -> Result<()> {
-    let faulty = faults::inject(entities, 1);
-    if faulty.is_empty() {
-        println!("\nno healthy stretch is long enough for faults");
-        return Ok(());
-    }
-    let data: Vec<Entity> = faulty.iter().map(|f| f.entity.clone()).collect();
-    let lab = Lab::new(&data, step_ms, args.onnxruntime.as_deref())?;
     let names: Vec<&str> = std::iter::once("quoll").chain(baselines::NAMES).collect();
-    let jobs: Vec<(&str, usize)> = names.iter().flat_map(|n| (0..data.len()).map(move |e| (*n, e))).collect();
-    let meter = Meter::new("faults put in", jobs.len());
-    let scores = each(&jobs, |_, (name, at)| {
-        let scores = match *name {
-            "quoll" => lab.score(model, *at, &mut |_, _| ())?.alarms,
-            peer => baselines::score(peer, &data[*at], args.step_seconds),
-        };
-        meter.add(1);
-        Ok(scores)
-    })?;
-    drop(meter);
-    let found: Vec<Vec<(f64, usize)>> =
-        scores.chunks(data.len()).map(|scores| faults::found(&faulty, scores, args.step_seconds)).collect();
+    let mut found = vec![Found::default(); names.len()];
+    for draw in 1..=DRAWS {
+        let faulty = faults::inject(entities, draw);
+        let data: Vec<Entity> = faulty.iter().map(|f| f.entity.clone()).collect();
+        if data.is_empty() {
+            println!("\nno healthy stretch is long enough for faults");
+            return Ok(());
+        }
+        let lab = Lab::new(&data, step_ms, args.onnxruntime.as_deref())?;
+        let jobs: Vec<(&str, usize)> = names.iter().flat_map(|n| (0..data.len()).map(move |e| (*n, e))).collect();
+        let meter = Meter::new("faults put in", jobs.len());
+        let scores = each(&jobs, |_, (name, at)| {
+            let scores = match *name {
+                "quoll" => lab.score(model, *at, &mut |_, _| ())?.alarms,
+                peer => baselines::score(peer, &data[*at], args.step_seconds),
+            };
+            meter.add(1);
+            Ok(scores)
+        })?;
+        drop(meter);
+        for (found, scores) in found.iter_mut().zip(scores.chunks(data.len())) {
+            found.add(&faulty, scores, args.step_seconds);
+        }
+    }
     let titles = row(names.iter().map(|name| format!("{name:>9}")));
     println!("\n{:<28} {:>6} {titles}", "faults put in and found", "number");
-    let kinds = Kind::ALL.iter().map(|kind| kind.name()).chain(["all"]);
-    for (at, kind) in kinds.enumerate() {
-        println!("{kind:<28} {:>6} {}", found[0][at].1, row(found.iter().map(|f| format!("{:>9.3}", f[at].0))));
+    let kinds = Kind::ALL.iter().map(|kind| (kind.name(), Some(*kind))).chain([("all", None)]);
+    for (name, kind) in kinds {
+        let shares = row(found.iter().map(|found| format!("{:>9.3}", found.share(kind).0)));
+        println!("{name:<28} {:>6} {shares}", found[0].share(kind).1);
     }
     Ok(())
 }

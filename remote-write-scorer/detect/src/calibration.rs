@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::Scaling;
 use crate::error::ModelError;
-use crate::forecast::{Correction, Forecast};
+use crate::expected::Known;
+use crate::forecast::{self, Forecast};
 use crate::recipe::{MEANS, Recipe};
+use crate::relation;
 use crate::score::PARTS;
+use crate::season::HOURS;
+use crate::table::Table;
 use crate::tail::Tail;
 
 /// File name inside the model directory.
@@ -70,13 +74,20 @@ pub struct Profile {
     pub normal: Vec<bool>,
     /// What the service adds to the shared forecast, where its history says enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub correction: Option<Correction>,
+    pub correction: Option<Table>,
+    /// Levels at each hour of the day, where the history has days enough, see [`crate::season`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub season: Option<Table>,
+    /// What the features say of each other, see [`crate::relation`]; those of other services say nothing about a
+    /// service that training did not see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Table>,
     /// Held-out 99th percentile of each part's error, floored; [parts x features].
-    pub error_scale: Vec<f64>,
-    /// Held-out median of the instant score.
-    pub usual: f64,
-    /// Held-out 99th percentile of each mean of the instant score.
-    pub mean_scale: [f64; MEANS],
+    pub error_scale: Vec<f32>,
+    /// Of the instant score for ranking.
+    pub ranking: Instants,
+    /// Of the instant score for alarms.
+    pub alarms: Instants,
     /// Distribution of held-out raw scores of alarms.
     pub tail: Tail,
     /// Distribution of the largest held-out raw score in each [`Self::block_steps`].
@@ -87,6 +98,21 @@ pub struct Profile {
     pub block_steps: u32,
 }
 
+/// An instant score in normal operation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Instants {
+    /// Held-out median.
+    pub usual: f64,
+    /// Held-out 99th percentile of each mean.
+    pub mean_scale: [f64; MEANS],
+}
+
+impl Instants {
+    fn valid(&self) -> bool {
+        self.usual.is_finite() && self.mean_scale.iter().all(|s| s.is_finite() && *s > 0.0)
+    }
+}
+
 impl Profile {
     /// Whether all vectors fit `features` features.
     #[must_use]
@@ -94,9 +120,11 @@ impl Profile {
         self.scaling.len() == features
             && self.normal.len() == features
             && self.error_scale.len() == features * PARTS
-            && self.correction.as_ref().is_none_or(|c| c.fits(features))
-            && self.usual.is_finite()
-            && self.mean_scale.iter().all(|s| s.is_finite() && *s > 0.0)
+            && self.correction.as_ref().is_none_or(|c| c.fits(features, forecast::inputs(features)))
+            && self.season.as_ref().is_none_or(|s| s.fits(features, HOURS))
+            && self.relations.as_ref().is_none_or(|r| r.fits(features, relation::inputs(features)))
+            && self.ranking.valid()
+            && self.alarms.valid()
             && self.block_steps > 0
             && self.scaling.iter().all(|s| s.centre.is_finite() && s.scale.is_finite() && s.scale > 0.0)
             && self.error_scale.iter().all(|e| e.is_finite() && *e > 0.0)
@@ -104,6 +132,18 @@ impl Profile {
 }
 
 impl Calibration {
+    /// What is expected of the service with `profile` is made from this.
+    #[must_use]
+    pub fn known<'a>(&'a self, profile: &'a Profile) -> Known<'a> {
+        Known {
+            forecast: &self.forecast,
+            correction: profile.correction.as_ref(),
+            season: profile.season.as_ref(),
+            relations: profile.relations.as_ref(),
+            channels: self.recipe.channels,
+        }
+    }
+
     /// Whether everything in it, with `profile`, is one for `features` features, and finite.
     #[must_use]
     pub fn fits(&self, profile: &Profile, features: usize) -> bool {

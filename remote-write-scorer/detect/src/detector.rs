@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
 use crate::error::{ModelError, ScoreError};
+use crate::expected::Expected;
 use crate::metadata::Metadata;
 use crate::rate::{Crossing, Rate};
 use crate::runtime::{OnnxNetwork, Reconstruct};
-use crate::score::{Means, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
+use crate::score::{Means, Output, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
 use crate::tail::Tail;
 use crate::window::{CHANNELS, STEPS, Window};
 
@@ -79,6 +80,7 @@ pub(crate) struct State {
     pub(crate) profile: Option<usize>,
     pub(crate) window: Window,
     means: Means,
+    alarm_means: Means,
     rate: Rate,
     alert_rate: Rate,
 }
@@ -148,6 +150,7 @@ impl Scorer {
                 profile: self.index.get(service).copied(),
                 window: Window::new(self.features.len()),
                 means: Means::default(),
+                alarm_means: Means::default(),
                 rate: Rate::default(),
                 alert_rate: Rate::default(),
             };
@@ -167,6 +170,7 @@ impl Scorer {
         self.observe(step)?;
         let image = CHANNELS * self.features.len() * STEPS;
         let mut scores = Vec::with_capacity(step.services.len());
+        let mut expected = Expected::new(self.features.len());
         for batch in step.services.chunks(BATCH) {
             self.images.resize(batch.len() * image, 0.0);
             for (slot, service) in self.images.chunks_mut(image.max(1)).zip(batch) {
@@ -181,12 +185,12 @@ impl Scorer {
                 let reconstruction = &self.reconstructions[i * image..(i + 1) * image];
                 scores.extend(judge(
                     &self.features,
-                    self.step_ms,
+                    (step.end_ms, self.step_ms),
                     &self.calibration,
                     state,
                     service,
                     reconstruction,
-                    &mut self.realised,
+                    (&mut expected, &mut self.realised),
                 ));
             }
         }
@@ -225,12 +229,12 @@ pub struct Realised {
 /// The score of one service from the reconstruction of its image.
 fn judge(
     features: &[FeatureSpec],
-    step_ms: i64,
+    (end_ms, step_ms): (i64, i64),
     calibration: &Calibration,
     state: &mut State,
     step: &ServiceStep,
     reconstruction: &[f32],
-    realised: &mut Realised,
+    (expected, realised): (&mut Expected, &mut Realised),
 ) -> Option<ServiceScore> {
     let profile = profile(calibration, state.profile);
     let recipe = &calibration.recipe;
@@ -238,20 +242,21 @@ fn judge(
     let too_young = state.profile.is_none() && state.window.pushed() < MIN_UNSEEN_HISTORY;
     let mut errors = vec![f64::NAN; PARTS * features.len()];
     let mut ratios = vec![f64::NAN; features.len()];
-    let instant = if coverage < MIN_COVERAGE || too_young {
-        None
-    } else {
-        let mut forecast = vec![f32::NAN; features.len()];
-        let own = profile.correction.as_ref();
-        calibration.forecast.predict(&state.window, own, recipe.channels, &mut Vec::new(), &mut forecast);
-        feature_errors(&state.window, reconstruction, &forecast, features, &mut errors);
-        feature_ratios(recipe, &errors, &profile.error_scale, &mut ratios);
-        worst_share(&ratios, features, recipe.worst_share)
-    };
-    let means = state.means.push(instant, profile.usual, &recipe.paces)?;
-    let raw = raw_score(&means, &profile.mean_scale, &recipe.paces);
+    let (mut ranking, mut alarms) = (None, None);
+    if coverage >= MIN_COVERAGE && !too_young {
+        expected.update(&state.window, end_ms, calibration.known(profile));
+        feature_errors(&state.window, reconstruction, expected, features, &mut errors);
+        // The ratios of alarms are those that are shown: they count everything.
+        [ranking, alarms] = [Output::Ranking, Output::Alarms].map(|output| {
+            feature_ratios(recipe, output, &errors, &profile.error_scale, &mut ratios);
+            worst_share(&ratios, features, recipe.share(output))
+        });
+    }
+    let means = state.means.push(ranking, profile.ranking.usual, &recipe.paces);
+    let alarm_means = state.alarm_means.push(alarms, profile.alarms.usual, &recipe.paces);
+    let raw = raw_score(&means?, &profile.ranking.mean_scale, &recipe.paces);
     let fast = ..recipe.alarm_means;
-    let alarm = raw_score(&means[fast], &profile.mean_scale[fast], &recipe.paces[fast]);
+    let alarm = raw_score(&alarm_means?[fast], &profile.alarms.mean_scale[fast], &recipe.paces[fast]);
     let tail = if profile.tail.samples >= MIN_OWN_TAIL { &profile.tail } else { &calibration.pooled.tail };
     let blocks = if profile.block_tail.samples >= MIN_OWN_BLOCKS { profile } else { &calibration.pooled };
     let level = |of: &Tail, per_day| of.level(block_probability(step_ms, blocks.block_steps, per_day));

@@ -3,14 +3,14 @@
 //! A linear forecast in encoded units: the inputs are the trailing means of the image (1, 5 and 15 steps)
 //! as they stood [`AHEAD`] steps before, the output is the newest value of every feature. One table of
 //! weights serves all services; each service adds a correction of its own, which training shrinks toward
-//! nothing while the service's history is short. The correction is held in 8 bits per weight with one scale
-//! per feature: `features x (3 features + 1)` bytes and four per feature.
+//! nothing while the service's history is short. The correction is a [`Table`] of `features x (3 features + 1)`.
 //!
 //! A feature that was missing two steps ago, or is missing now, has no forecast.
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MISSING, to_f32};
+use crate::table::Table;
 use crate::window::{CHANNELS, Window};
 
 /// Steps between the newest input and what is forecast.
@@ -46,16 +46,6 @@ pub struct Forecast {
     pub weights: Vec<f32>,
 }
 
-/// What one service adds to the shared weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Correction {
-    /// Per feature: what one unit of its weights stands for.
-    pub scale: Vec<f32>,
-    /// [features, inputs], row-major; two hexadecimal digits each in the file.
-    #[serde(with = "hexadecimal")]
-    pub weights: Vec<i8>,
-}
-
 impl Forecast {
     /// Whether the table is one for `features` features.
     #[must_use]
@@ -68,7 +58,7 @@ impl Forecast {
     pub fn predict(
         &self,
         window: &Window,
-        own: Option<&Correction>,
+        own: Option<&Table>,
         used: [bool; CHANNELS],
         scratch: &mut Vec<f32>,
         expected: &mut [f32],
@@ -84,61 +74,9 @@ impl Forecast {
             }
             let at = feature * count..(feature + 1) * count;
             let shared: f32 = self.weights[at.clone()].iter().zip(&*scratch).map(|(w, x)| w * x).sum();
-            let added = own.map_or(0.0, |own| {
-                let sum: f32 = own.weights[at].iter().zip(&*scratch).map(|(w, x)| f32::from(*w) * x).sum();
-                own.scale[feature] * sum
-            });
+            let added = own.map_or(0.0, |own| own.product(feature, scratch));
             *slot = shared + added;
         }
-    }
-}
-
-impl Correction {
-    /// Rounds `weights` to 8 bits, with one scale per row of `inputs` weights.
-    #[must_use]
-    pub fn new(weights: &[f32], inputs: usize) -> Self {
-        let mut correction = Self { scale: Vec::new(), weights: Vec::with_capacity(weights.len()) };
-        for row in weights.chunks(inputs.max(1)) {
-            let largest = row.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
-            let unit = if largest > 0.0 && largest.is_finite() { largest / 127.0 } else { 1.0 };
-            correction.scale.push(unit);
-            correction.weights.extend(row.iter().map(|w| (w / unit).round() as i8));
-        }
-        correction
-    }
-
-    /// Whether it is one for `features` features.
-    #[must_use]
-    pub fn fits(&self, features: usize) -> bool {
-        self.scale.len() == features
-            && self.weights.len() == features * inputs(features)
-            && self.scale.iter().all(|s| s.is_finite())
-    }
-}
-
-/// Bytes as hexadecimal text: a number each would make the file four times as long.
-mod hexadecimal {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(bytes: &[i8], serializer: S) -> Result<S::Ok, S::Error> {
-        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-        let text: String = bytes
-            .iter()
-            .flat_map(|byte| [digit(byte.cast_unsigned() >> 4), digit(byte.cast_unsigned() & 15)])
-            .collect();
-        serializer.serialize_str(&text)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digits = text
-            .chars()
-            .map(|c| c.to_digit(16).map(|d| d as u8).ok_or_else(|| D::Error::custom(format!("`{c}` is no hex digit"))))
-            .collect::<Result<Vec<u8>, _>>()?;
-        if digits.len() % 2 != 0 {
-            return Err(D::Error::custom(format!("{} hex digits: an even number is needed", digits.len())));
-        }
-        Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]).cast_signed()).collect())
     }
 }
 
@@ -166,7 +104,7 @@ mod tests {
         forecast.predict(&window(&[[1.0, 0.0], [7.0, 0.0], [9.0, 0.0]]), None, ALL, &mut Vec::new(), &mut expected);
         assert!((expected[0] - 2.0_f32.ln()).abs() < 1e-3);
         assert_eq!(expected[1], 0.5);
-        let own = Correction::new(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 7);
+        let own = Table::new(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 7);
         forecast.predict(
             &window(&[[1.0, 0.0], [7.0, 0.0], [9.0, 0.0]]),
             Some(&own),
@@ -191,15 +129,5 @@ mod tests {
         assert!(expected[0].is_nan() && expected[1].is_finite());
         forecast.predict(&window(&[[1.0, 1.0]]), None, ALL, &mut Vec::new(), &mut expected);
         assert!(expected.iter().all(|e| e.is_nan()));
-    }
-
-    #[test]
-    fn a_correction_survives_the_file_and_is_refused_when_damaged() {
-        let own = Correction::new(&[0.5, -1.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0], 7);
-        assert!(own.fits(2) && !own.fits(3));
-        let text = serde_json::to_string(&own).unwrap();
-        assert_eq!(serde_json::from_str::<Correction>(&text).unwrap(), own);
-        assert!(serde_json::from_str::<Correction>(r#"{"scale":[1.0],"weights":"0g"}"#).is_err());
-        assert!(serde_json::from_str::<Correction>(r#"{"scale":[1.0],"weights":"012"}"#).is_err());
     }
 }

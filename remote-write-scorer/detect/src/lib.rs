@@ -6,8 +6,9 @@
 //!    service and model; nothing is ever normalised inside an image, which would erase level.
 //! 2. [`window`]: the image of a service, [3 channels x features, 60 steps], kept incrementally.
 //! 3. [`runtime`]: the autoencoder reconstructs the images of all services in batches.
-//! 4. [`forecast`]: the newest step as it should be, from what was two steps ago.
-//! 5. [`score`]: how far both expectations and the usual level are off becomes one raw score.
+//! 4. [`expected`]: the newest step as it should be, from what was two steps ago ([`forecast`]), at this hour of
+//!    the day ([`season`]) and by what the other features say ([`relation`]).
+//! 5. [`score`]: how far all these expectations are off becomes two raw scores, for ranking and for alarms.
 //! 6. [`tail`] and [`calibration`]: the raw score becomes a multiple of the score budget's threshold and
 //!    the probability of seeing it in normal operation.
 //! 7. [`rate`]: a service that crosses its threshold more or less often than budgeted moves it, slowly.
@@ -24,14 +25,18 @@ pub mod calibration;
 pub mod detector;
 pub mod encoding;
 pub mod error;
+pub mod expected;
 pub mod forecast;
 pub mod metadata;
 pub mod rate;
 pub mod recipe;
+pub mod relation;
 pub mod runtime;
 pub mod score;
+pub mod season;
 pub mod snapshot;
 pub mod stats;
+pub mod table;
 pub mod tail;
 pub mod window;
 

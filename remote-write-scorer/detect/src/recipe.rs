@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::score::{Output, RELATIONS};
 use crate::window::{CHANNELS, STEPS};
 
 /// Number of exponential means of the instant score.
@@ -25,6 +26,13 @@ pub struct Recipe {
     pub autoencoder_weight: f64,
     /// Weight of the squared ratio of the distance from the usual level.
     pub level_weight: f64,
+    /// Whether the usual level is that of the hour of the day.
+    pub season: bool,
+    /// Weight of the squared ratio of the relations, in alarms only.
+    pub relation_weight: f64,
+    /// Smallest quantile of the relations' errors: residuals of what moves together are far smaller than the
+    /// spread of either.
+    pub relation_floor: f64,
     /// Whether each service corrects the shared forecast.
     pub own_forecast: bool,
     /// A part's ratio counts in full up to here: past it more is hardly worse, and one wild feature does not
@@ -37,6 +45,8 @@ pub struct Recipe {
     pub error_per_feature: bool,
     /// Share of the symptom features that the instant score averages over, the worst ones.
     pub worst_share: f64,
+    /// The same of the instant score that alarms come from.
+    pub alarm_share: f64,
     /// Weight of the newest instant score in each mean; 0 leaves the mean out.
     pub paces: [f64; MEANS],
     /// How many of the means, from the first, alarms come from: the slow ones linger after a repair, and would
@@ -52,11 +62,15 @@ impl Default for Recipe {
             forecast_weight: 1.0,
             autoencoder_weight: 0.2,
             level_weight: 0.25,
+            season: true,
+            relation_weight: 0.4,
+            relation_floor: 0.1,
             own_forecast: true,
             ratio_cap: 4.0,
             error_floor: 0.3,
             error_per_feature: true,
             worst_share: 0.25,
+            alarm_share: 0.15,
             paces: [0.8, 0.3, 0.1, 0.04],
             alarm_means: 2,
         }
@@ -64,18 +78,37 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Share of the symptom features that an output averages over.
+    #[must_use]
+    pub fn share(&self, output: Output) -> f64 {
+        match output {
+            Output::Ranking => self.worst_share,
+            Output::Alarms => self.alarm_share,
+        }
+    }
+
+    /// Smallest error quantile of row `part` of the errors.
+    #[must_use]
+    pub fn floor(&self, part: usize) -> f64 {
+        if part == RELATIONS { self.relation_floor } else { self.error_floor }
+    }
+
     /// Whether every number is in its range, so that scores are finite.
     #[must_use]
     pub fn valid(&self) -> bool {
         let weights = [self.forecast_weight, self.autoencoder_weight, self.level_weight];
+        let share = |share: f64| share > 0.0 && share <= 1.0;
         self.channels[0]
             && (1..=STEPS).contains(&self.image_steps)
             && weights.iter().all(|w| w.is_finite() && *w >= 0.0)
             && weights.iter().sum::<f64>() > 0.0
             && self.ratio_cap > 0.0
+            && self.relation_weight.is_finite()
+            && self.relation_weight >= 0.0
             && self.error_floor > 0.0
-            && self.worst_share > 0.0
-            && self.worst_share <= 1.0
+            && self.relation_floor > 0.0
+            && share(self.worst_share)
+            && share(self.alarm_share)
             && self.paces.iter().all(|p| (0.0..=1.0).contains(p))
             && (1..=MEANS).contains(&self.alarm_means)
             && self.paces[..self.alarm_means].iter().any(|p| *p > 0.0)

@@ -1,33 +1,51 @@
 //! From expectations to one raw score.
 //!
-//! Three parts judge every feature, each by how far the newest steps lie from what it expects, counting
+//! Four parts judge every feature, each by how far the newest steps lie from what it expects, counting
 //! only the direction that is bad for that feature:
 //!
 //! * the **forecast** ([`crate::forecast`]) sees what cannot follow from two steps ago, however small;
 //! * the **autoencoder** sees levels and relations that never occurred, for as long as they last;
-//! * the **level** itself sees a value far from its centre, for as long as it lasts.
+//! * the **level** ([`crate::season`]) sees a value far from where it is at this hour, for as long as it lasts;
+//! * the **relations** ([`crate::relation`]) see a feature that does not go with the others.
 //!
 //! Each part is divided by its held-out 99th percentile, bounded, and the weighted root mean square of the
-//! parts is the feature's ratio. The root mean square of the worst quarter of the symptom features is the
+//! parts is the feature's ratio. The root mean square of the worst share of the symptom features is the
 //! instant score. Four exponential means of it, from one step to about thirty ([`Recipe::paces`]), each over its own
-//! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest, that
-//! of alarms the largest of the faster ones ([`Recipe::alarm_means`]), which end when the fault does.
+//! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest.
+//!
+//! There are two of all this ([`Output`]). Alarms count the relations, too, and look at fewer features and at the
+//! faster means only ([`Recipe::alarm_means`]), which end when the fault does: they are to find everything.
+//! The ranking leaves the relations out, whose errors in normal operation are too alike to those of faint faults:
+//! it is to put every step of a fault above every normal one.
 
 use quoll_features::{Direction, FeatureSpec, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MISSING, to_f32};
+use crate::expected::Expected;
 use crate::recipe::{MEANS, Recipe};
 use crate::window::{CHANNELS, STEPS, Window};
 
-/// Rows of errors per feature: the channels of the autoencoder, the forecast, the level.
-pub const PARTS: usize = CHANNELS + 2;
+/// Rows of errors per feature: the channels of the autoencoder, the forecast, the level, the relations.
+pub const PARTS: usize = CHANNELS + 3;
 
 /// The row of the forecast's errors.
 const FORECAST: usize = CHANNELS;
 
 /// The row of the level's errors.
 const LEVEL: usize = CHANNELS + 1;
+
+/// The row of the relations' errors.
+pub const RELATIONS: usize = CHANNELS + 2;
+
+/// What a score is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// To order steps and services by, and as evidence.
+    Ranking,
+    /// To raise alarms.
+    Alarms,
+}
 
 /// Weight of the newest step and the two before it in the autoencoder's errors.
 pub const STEP_WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
@@ -39,11 +57,11 @@ const CHANNEL_WEIGHTS: [f64; CHANNELS] = [1.0, 0.5, 0.5];
 const BEYOND_CAP: f64 = 0.1;
 
 /// Errors of all parts and features on the newest steps, [parts x features], NaN where the newest step is
-/// missing. `reconstruction` is one image, `forecast` one number per feature.
+/// missing. `reconstruction` is one image.
 pub fn feature_errors(
     window: &Window,
     reconstruction: &[f32],
-    forecast: &[f32],
+    expected: &Expected,
     features: &[FeatureSpec],
     errors: &mut [f64],
 ) {
@@ -75,12 +93,11 @@ pub fn feature_errors(
         let newest = window.code(0, 0, feature);
         let value = if newest == MISSING { f64::NAN } else { f64::from(to_f32(newest)) };
         // `max` and `min` with NaN would give a number.
-        let off = |expected: f64| {
-            let difference = value - expected;
-            if difference.is_nan() { f64::NAN } else { counted(difference).abs() }
-        };
-        errors[FORECAST * count + feature] = off(f64::from(forecast[feature]));
-        errors[LEVEL * count + feature] = off(0.0);
+        let counted_or_nan = |difference: f64| if difference.is_nan() { f64::NAN } else { counted(difference).abs() };
+        let off = |expected: f64| counted_or_nan(value - expected);
+        errors[FORECAST * count + feature] = off(f64::from(expected.forecast[feature]));
+        errors[LEVEL * count + feature] = off(f64::from(expected.usual[feature]));
+        errors[RELATIONS * count + feature] = counted_or_nan(f64::from(expected.residual[feature]));
     }
 }
 
@@ -90,9 +107,11 @@ fn bounded(ratio: f64, cap: f64) -> f64 {
 }
 
 /// Score of each feature from its errors; NaN where missing.
-pub fn feature_ratios(recipe: &Recipe, errors: &[f64], error_scale: &[f64], ratios: &mut [f64]) {
+pub fn feature_ratios(recipe: &Recipe, output: Output, errors: &[f64], error_scale: &[f32], ratios: &mut [f64]) {
     let count = ratios.len();
-    let part = |row: usize, feature: usize| errors[row * count + feature] / error_scale[row * count + feature];
+    let part =
+        |row: usize, feature: usize| errors[row * count + feature] / f64::from(error_scale[row * count + feature]);
+    let relation_weight = if output == Output::Alarms { recipe.relation_weight } else { 0.0 };
     for (feature, ratio) in ratios.iter_mut().enumerate() {
         let (mut sum, mut channels) = (0.0, 0.0);
         for (channel, weight) in CHANNEL_WEIGHTS.iter().enumerate() {
@@ -108,6 +127,7 @@ pub fn feature_ratios(recipe: &Recipe, errors: &[f64], error_scale: &[f64], rati
             (part(FORECAST, feature), recipe.forecast_weight),
             (autoencoder, recipe.autoencoder_weight),
             (part(LEVEL, feature), recipe.level_weight),
+            (part(RELATIONS, feature), relation_weight),
         ] {
             if part.is_finite() {
                 sum += weight * bounded(part, recipe.ratio_cap).powi(2);
@@ -176,20 +196,24 @@ mod tests {
         FeatureSpec { name: "f".into(), unit: "1".into(), direction, min_deviation: 0.0, seen_by: SeenBy::Itself, role }
     }
 
-    fn errors(values: &[[f64; 2]], forecast: [f32; 2]) -> Vec<f64> {
+    fn errors(values: &[[f64; 2]], forecast: [f32; 2], residual: [f32; 2]) -> Vec<f64> {
         let features = [spec(Direction::Up, Role::Symptom), spec(Direction::Both, Role::Symptom)];
         let mut window = Window::new(2);
         for row in values {
             window.push(row, &[Scaling { centre: 0.0, scale: 1.0 }; 2]);
         }
         let mut errors = vec![0.0; PARTS * 2];
-        feature_errors(&window, &[0.0; 6 * STEPS], &forecast, &features, &mut errors);
+        let mut expected = Expected::new(2);
+        expected.forecast.copy_from_slice(&forecast);
+        expected.usual.fill(0.0);
+        expected.residual.copy_from_slice(&residual);
+        feature_errors(&window, &[0.0; 6 * STEPS], &expected, &features, &mut errors);
         errors
     }
 
     #[test]
     fn an_up_only_feature_does_not_count_when_low() {
-        let errors = errors(&[[-5.0, -5.0]], [1.0, 1.0]);
+        let errors = errors(&[[-5.0, -5.0]], [1.0, 1.0], [-2.0, -2.0]);
         for part in 0..PARTS {
             assert_eq!(errors[2 * part], 0.0);
             assert!(errors[2 * part + 1] > 1.0);
@@ -198,11 +222,21 @@ mod tests {
 
     #[test]
     fn a_missing_value_has_no_error_and_a_missing_forecast_leaves_the_other_parts() {
-        let errors = errors(&[[f64::NAN, 3.0]], [0.0, f32::NAN]);
+        let errors = errors(&[[f64::NAN, 3.0]], [0.0, f32::NAN], [f32::NAN, 0.0]);
         let mut ratios = [0.0; 2];
-        feature_ratios(&Recipe::default(), &errors, &[1.0; 10], &mut ratios);
+        feature_ratios(&Recipe::default(), Output::Ranking, &errors, &[1.0; 2 * PARTS], &mut ratios);
         assert!(ratios[0].is_nan());
         assert!((ratios[1] - 4.0_f64.ln()).abs() < 1e-3, "{ratios:?}");
+    }
+
+    #[test]
+    fn a_broken_relation_counts_for_alarms_only() {
+        let errors = errors(&[[0.0, 0.0]], [0.0, 0.0], [2.0, 0.0]);
+        let mut ratios = [9.0; 2];
+        feature_ratios(&Recipe::default(), Output::Ranking, &errors, &[1.0; 2 * PARTS], &mut ratios);
+        assert_eq!(ratios, [0.0; 2]);
+        feature_ratios(&Recipe::default(), Output::Alarms, &errors, &[1.0; 2 * PARTS], &mut ratios);
+        assert!(ratios[0] > 0.5 && ratios[1] == 0.0, "{ratios:?}");
     }
 
     #[test]

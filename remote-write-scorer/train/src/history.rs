@@ -1,6 +1,7 @@
 //! The history of each service as the live window encodes it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quoll_detect::encoding::{MISSING, Scaling, to_f32};
 use quoll_detect::window::{CHANNELS, STEPS, Window};
@@ -29,6 +30,8 @@ pub struct ServiceHistory {
     pub scaling: Vec<Scaling>,
     /// Per feature: whether the service normally has it.
     pub normal: Vec<bool>,
+    /// When each step ended, Unix time; shared by all services.
+    pub ends_ms: Arc<[i64]>,
     /// Number of steps.
     pub steps: usize,
     /// Steps before this one are trained on, from it on they are held out.
@@ -75,12 +78,13 @@ pub fn gather(
         }
     }
     let services = values.len();
+    let ends_ms: Arc<[i64]> = history.iter().map(|step| step.end_ms).collect();
     let held_out_from = history.len() - ((history.len() as f64 * held_out).ceil() as usize).min(history.len() - 1);
     let usable: Vec<ServiceHistory> = values
         .into_iter()
         .filter_map(|(service, mut rows)| {
             rows.resize(history.len() * count, f64::NAN);
-            ServiceHistory::new(service.clone(), rows, features, history.len(), held_out_from)
+            ServiceHistory::new(service.clone(), rows, features, &ends_ms, held_out_from)
         })
         .collect();
     if usable.is_empty() {
@@ -94,10 +98,10 @@ impl ServiceHistory {
         service: Service,
         values: Vec<f64>,
         features: &[FeatureSpec],
-        steps: usize,
+        ends_ms: &Arc<[i64]>,
         held_out_from: usize,
     ) -> Option<Self> {
-        let count = features.len();
+        let (count, steps) = (features.len(), ends_ms.len());
         let observed = values.chunks(count).filter(|row| row.iter().any(|v| v.is_finite())).count();
         if observed < MIN_STEPS {
             return None;
@@ -116,7 +120,14 @@ impl ServiceHistory {
                 codes.extend((0..count).map(|feature| window.code(0, channel, feature)));
             }
         }
-        Some(Self { service, values, codes, scaling, normal, steps, held_out_from })
+        Some(Self { service, values, codes, scaling, normal, ends_ms: Arc::clone(ends_ms), steps, held_out_from })
+    }
+
+    /// The encoded value of `feature` at `step`; `None` where it is missing.
+    #[must_use]
+    pub fn value(&self, step: usize, feature: usize) -> Option<f32> {
+        let code = self.codes[step * CHANNELS * self.scaling.len() + feature];
+        (code != MISSING).then(|| to_f32(code))
     }
 
     /// Writes the image whose newest step is `end` into place `slot` of a batch: `clean` has shape

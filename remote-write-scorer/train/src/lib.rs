@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod command;
 pub mod conv;
 pub mod digest;
+pub mod eigen;
 pub mod error;
 pub mod fit;
 pub mod history;
@@ -28,7 +29,9 @@ pub mod options;
 pub mod prometheus;
 pub mod random;
 pub mod recording;
+pub mod relation;
 pub mod ridge;
+pub mod season;
 pub mod train;
 
 pub use checkpoint::Checkpoint;

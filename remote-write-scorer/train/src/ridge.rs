@@ -10,7 +10,8 @@
 
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 use quoll_detect::encoding::{MISSING, to_f32};
-use quoll_detect::forecast::{AHEAD, Correction, Forecast, inputs, write_inputs};
+use quoll_detect::forecast::{AHEAD, Forecast, inputs, write_inputs};
+use quoll_detect::table::Table;
 use quoll_detect::window::CHANNELS;
 
 use crate::error::TrainError;
@@ -67,7 +68,7 @@ fn for_chunks(
 }
 
 /// The forecast that all services share, and the correction of each.
-pub type Forecaster = (Forecast, Vec<Correction>);
+pub type Forecaster = (Forecast, Vec<Table>);
 
 /// The forecast of all services, and each one's correction. `used` are the channels it looks at.
 ///
@@ -96,7 +97,7 @@ pub fn fit(histories: &[ServiceHistory], features: usize, used: [bool; CHANNELS]
             product += &x.t().dot(&left.mapv(|v| if v.is_nan() { 0.0 } else { v }));
         });
         let own = solve(square, product, OWN_RIDGE)?;
-        Ok(Correction::new(&own.t().iter().map(|w| *w as f32).collect::<Vec<f32>>(), count))
+        Ok(Table::new(&own.t().iter().map(|w| *w as f32).collect::<Vec<f32>>(), count))
     });
     let corrections = corrections.collect::<Result<_, TrainError>>()?;
     Ok((forecast, corrections))
