@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use common::onnxruntime;
 use quoll_detect::metadata::Metadata;
 use quoll_detect::runtime::{OnnxNetwork, Reconstruct};
 use quoll_detect::window::{CHANNELS, STEPS};
@@ -19,13 +20,6 @@ const CALLS: usize = 40_000;
 /// Bytes that a call may leave, on average: a type and its shape are three times that, and a runtime that keeps a few
 /// mebibytes more for itself stays below.
 const LEFT_BY_A_CALL: usize = 100;
-
-fn library() -> PathBuf {
-    std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains/onnxruntime/libonnxruntime.so"),
-        PathBuf::from,
-    )
-}
 
 fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -48,7 +42,7 @@ fn calls_of_the_network_leave_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.onnx");
     std::fs::write(&path, onnx::encode(&network, &metadata)).unwrap();
-    let mut loaded = OnnxNetwork::load(&path, &metadata, 1, Some(&library())).unwrap();
+    let mut loaded = OnnxNetwork::load(&path, &metadata, 1, Some(&onnxruntime())).unwrap();
     let (image, mut output) = ([0.5; CHANNELS * STEPS], Vec::new());
     for _ in 0..WARM_UP {
         loaded.reconstruct(&image, 1, &mut output).unwrap();

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::path::Path;
+
+use common::onnxruntime;
 use quoll_detect::runtime::{OnnxNetwork, Reconstruct};
 use quoll_detect::window::{CHANNELS, STEPS};
 use quoll_detect::{Detector, ServiceScore};
@@ -20,14 +23,6 @@ const CPU: usize = 3;
 const GONE: usize = 5;
 const FEATURES: usize = 14;
 const PRESET: &str = "made-up";
-
-fn library() -> PathBuf {
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
-        return PathBuf::from(path);
-    }
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains");
-    std::env::var_os("QUOLL_TOOLCHAINS").map_or(checkout, PathBuf::from).join("onnxruntime/libonnxruntime.so")
-}
 
 fn features() -> Vec<FeatureSpec> {
     let spec = |name: &str, unit: &str, direction, min_deviation, role| FeatureSpec {
@@ -103,7 +98,7 @@ fn trained(steps: &[ClosedStep], seed: u64) -> TrainedModel {
 fn detector(model: &TrainedModel) -> Detector {
     let dir = tempfile::tempdir().unwrap();
     model.save(dir.path()).unwrap();
-    Detector::load_for(dir.path(), &features(), PRESET, 1_000, Some(&library())).unwrap()
+    Detector::load_for(dir.path(), &features(), PRESET, 1_000, Some(&onnxruntime())).unwrap()
 }
 
 fn run(model: &TrainedModel, steps: &[ClosedStep]) -> Vec<Vec<ServiceScore>> {
@@ -256,7 +251,7 @@ fn the_onnx_network_equals_the_trained_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.onnx");
     std::fs::write(&path, onnx::encode(&network, &metadata)).unwrap();
-    let mut loaded = OnnxNetwork::load(&path, &metadata, FEATURES, Some(&library())).unwrap();
+    let mut loaded = OnnxNetwork::load(&path, &metadata, FEATURES, Some(&onnxruntime())).unwrap();
     let windows = 150;
     let images: Vec<f32> = (0..windows * CHANNELS * FEATURES * STEPS).map(|_| 2.0 * random.noise()).collect();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -273,7 +268,7 @@ fn a_model_for_another_step_or_other_features_is_refused_with_both_values() {
     let dir = tempfile::tempdir().unwrap();
     model.save(dir.path()).unwrap();
     let load = |features: &[FeatureSpec], hash, step| {
-        Detector::load_for(dir.path(), features, hash, step, Some(&library())).unwrap_err().to_string()
+        Detector::load_for(dir.path(), features, hash, step, Some(&onnxruntime())).unwrap_err().to_string()
     };
     let error = load(&features(), PRESET, 15_000);
     assert!(error.contains("`1000`") && error.contains("`15000`"), "{error}");

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::sync::Arc;
 
+use common::onnxruntime;
 use quoll_detect::{Detector, ServiceScore};
 use quoll_features::{ClosedStep, FeatureSet};
 use quoll_ingest::{IngestConfig, Receiver};
@@ -15,14 +18,6 @@ use quoll_train::{TrainOptions, train};
 
 const STEP_MS: i64 = 1000;
 const NOW_MS: i64 = 1_700_000_000_000;
-
-fn library() -> PathBuf {
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
-        return PathBuf::from(path);
-    }
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/toolchains");
-    std::env::var_os("QUOLL_TOOLCHAINS").map_or(checkout, PathBuf::from).join("onnxruntime/libonnxruntime.so")
-}
 
 /// One scrape of a small shop as a remote-write body; one pod misses scrapes, another restarts.
 fn body(second: i64, cluster: &str, random: &mut Random, totals: &mut [f64; 5]) -> Vec<u8> {
@@ -96,7 +91,7 @@ fn a_recording_replays_to_the_same_steps_and_the_same_scores() {
     let model_dir = tempfile::tempdir().unwrap();
     model.save(model_dir.path()).unwrap();
     let score = |steps: &[ClosedStep]| -> Vec<Vec<ServiceScore>> {
-        let mut detector = Detector::load(model_dir.path(), &set(), STEP_MS, Some(&library())).unwrap();
+        let mut detector = Detector::load(model_dir.path(), &set(), STEP_MS, Some(&onnxruntime())).unwrap();
         steps.iter().map(|step| detector.score(step).unwrap()).collect()
     };
     let (live, replayed) = (score(&live), score(&replayed.steps));
