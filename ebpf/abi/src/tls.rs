@@ -22,8 +22,7 @@ pub fn is_record(head: &[u8; HEADER], length: u32) -> bool {
     let [kind, major, minor, high, low, ..] = *head;
     let payload = (high as u16) << 8 | low as u16;
     length >= RECORD_HEAD_BYTES
-        && kind >= CHANGE_CIPHER_SPEC
-        && kind <= APPLICATION_DATA
+        && (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&kind)
         && major == 3
         && minor <= 4
         && payload != 0
