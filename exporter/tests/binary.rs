@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::nginx::Nginx;
+use common::nginx::{Nginx, tls_client};
 use common::{PATIENCE, Page, ask, can_load, connect, loopback, serve};
 
 /// A copy of the binary that any user may run, whatever the umask of who built it.
@@ -279,14 +279,7 @@ fn with_exactly_the_printed_capabilities_it_looks_into_tls_of_others() {
     let watched = |page: &Page| page.get("exporter_tls_libraries{state=\"watched\"}");
     let before = watched(&page_when(&|_| true));
     assert!(before >= 1.0);
-    let mut client = Command::new("openssl")
-        .args(["s_client", "-quiet", "-connect", &address.to_string()])
-        .env("LD_LIBRARY_PATH", folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("openssl is missing");
+    let mut client = tls_client(address, folder.path());
     assert!(watched(&page_when(&|page| watched(page) > before)) > before, "a library of another user is not found");
     client.stdin.take().unwrap().write_all(b"GET /no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let seen = |page: &Page, reporter: &str| {

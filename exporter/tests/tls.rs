@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::nginx::{Nginx, PATIENCE};
+use common::nginx::{Nginx, PATIENCE, tls_client};
 use common::{Agent, Page, can_load, loopback};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::collectors::requests::BOUNDS;
@@ -185,14 +185,7 @@ fn a_copy_of_the_library_that_nobody_knew_is_found_and_its_upgrade_too() {
         let new = folder.path().join("new");
         fs::copy(nginx.libssl(), &new).unwrap();
         fs::rename(&new, &copy).unwrap();
-        let mut client = Command::new("openssl")
-            .args(["s_client", "-quiet", "-connect", &address.to_string()])
-            .env("LD_LIBRARY_PATH", folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is missing");
+        let mut client = tls_client(address, folder.path());
         let page = page_when(&agent, |page| watched(page) > known);
         assert_eq!(watched(&page), known + 1.0);
         known += 1.0;

@@ -58,9 +58,9 @@ pub fn all() -> Vec<Box<dyn Collector>> {
     vec![
         Box::new(tcp::Tcp),
         Box::new(http::Http),
-        Box::new(rpc::Rpc),
-        Box::new(db::Db),
-        Box::new(dns::Dns),
+        Box::new(rpc::COLLECTOR),
+        Box::new(db::COLLECTOR),
+        Box::new(dns::COLLECTOR),
         Box::new(listeners::Listeners::default()),
         Box::new(resources::Resources::default()),
     ]

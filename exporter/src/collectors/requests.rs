@@ -2,11 +2,44 @@
 
 use quoll_ebpf_abi::protocols::Protocol;
 
-use crate::collectors::{World, edge_labels};
+use crate::collectors::{Collector, World, edge_labels};
 use crate::exposition::{Labels, Metric, Page};
+use crate::privileges::Needs;
+use crate::source::SourceKind;
 
 /// The kernel side's buckets, in seconds.
 pub const BOUNDS: &[f64] = &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// A collector of nothing but the durations of some protocols' requests.
+pub struct Requests {
+    /// Its name, as in `--disable`.
+    pub name: &'static str,
+    /// The histogram that it writes.
+    pub duration: &'static [&'static Metric; 1],
+    /// Protocols that it shows.
+    pub protocols: &'static [Protocol],
+    /// Whether a label says which protocol it is.
+    pub with_system: bool,
+}
+
+impl Collector for Requests {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn needs(&self, source: SourceKind) -> Option<Needs> {
+        (source == SourceKind::Ebpf).then_some(Needs::attaching())
+    }
+
+    fn metrics(&self) -> &'static [&'static Metric] {
+        self.duration
+    }
+
+    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
+        let [duration] = self.duration;
+        collect(world, page, duration, self.protocols, "status", self.with_system)
+    }
+}
 
 /// Writes the histograms of some protocols. `label` is the one that holds the status; with `with_system`,
 /// another says which protocol it is.

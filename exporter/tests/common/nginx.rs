@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,18 @@ pub fn certificate(folder: &Path) {
     let certificate = rcgen::CertificateParams::new(vec!["test".to_owned()]).unwrap().self_signed(&key).unwrap();
     fs::write(folder.join("key"), key.serialize_pem()).unwrap();
     fs::write(folder.join("certificate"), certificate.pem()).unwrap();
+}
+
+/// A client within TLS that loads the copy of OpenSSL in a folder, and sends what is written to its input.
+pub fn tls_client(address: SocketAddr, libraries: &Path) -> Child {
+    Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &address.to_string()])
+        .env("LD_LIBRARY_PATH", libraries)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl is missing")
 }
 
 /// A running nginx; it ends when this is dropped.

@@ -5,10 +5,8 @@
 
 use quoll_ebpf_abi::protocols::Protocol;
 
-use crate::collectors::{Collector, World, requests};
-use crate::exposition::{Kind, Metric, Page};
-use crate::privileges::Needs;
-use crate::source::SourceKind;
+use crate::collectors::requests::{self, Requests};
+use crate::exposition::{Kind, Metric};
 
 /// Protocols that this collector shows.
 pub const PROTOCOLS: &[Protocol] = &[Protocol::Postgres, Protocol::Mysql, Protocol::Redis];
@@ -24,22 +22,5 @@ pub const DURATION: Metric = Metric {
 };
 
 /// Reads the totals per edge.
-pub struct Db;
-
-impl Collector for Db {
-    fn name(&self) -> &'static str {
-        "db"
-    }
-
-    fn needs(&self, source: SourceKind) -> Option<Needs> {
-        (source == SourceKind::Ebpf).then_some(Needs::attaching())
-    }
-
-    fn metrics(&self) -> &'static [&'static Metric] {
-        &[&DURATION]
-    }
-
-    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
-        requests::collect(world, page, &DURATION, PROTOCOLS, "status", true)
-    }
-}
+pub const COLLECTOR: Requests =
+    Requests { name: "db", duration: &[&DURATION], protocols: PROTOCOLS, with_system: true };

@@ -5,10 +5,8 @@
 
 use quoll_ebpf_abi::protocols::Protocol;
 
-use crate::collectors::{Collector, World, requests};
-use crate::exposition::{Kind, Metric, Page};
-use crate::privileges::Needs;
-use crate::source::SourceKind;
+use crate::collectors::requests::{self, Requests};
+use crate::exposition::{Kind, Metric};
 
 /// Protocols that this collector shows.
 pub const PROTOCOLS: &[Protocol] = &[Protocol::Dns];
@@ -23,22 +21,5 @@ pub const DURATION: Metric = Metric {
 };
 
 /// Reads the totals per edge.
-pub struct Dns;
-
-impl Collector for Dns {
-    fn name(&self) -> &'static str {
-        "dns"
-    }
-
-    fn needs(&self, source: SourceKind) -> Option<Needs> {
-        (source == SourceKind::Ebpf).then_some(Needs::attaching())
-    }
-
-    fn metrics(&self) -> &'static [&'static Metric] {
-        &[&DURATION]
-    }
-
-    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
-        requests::collect(world, page, &DURATION, PROTOCOLS, "status", false)
-    }
-}
+pub const COLLECTOR: Requests =
+    Requests { name: "dns", duration: &[&DURATION], protocols: PROTOCOLS, with_system: false };

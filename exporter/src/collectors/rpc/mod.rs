@@ -6,10 +6,8 @@
 
 use quoll_ebpf_abi::protocols::Protocol;
 
-use crate::collectors::{Collector, World, requests};
-use crate::exposition::{Kind, Metric, Page};
-use crate::privileges::Needs;
-use crate::source::SourceKind;
+use crate::collectors::requests::{self, Requests};
+use crate::exposition::{Kind, Metric};
 
 /// Protocols that this collector shows.
 pub const PROTOCOLS: &[Protocol] = &[Protocol::Http2, Protocol::Grpc];
@@ -24,22 +22,5 @@ pub const DURATION: Metric = Metric {
 };
 
 /// Reads the totals per edge.
-pub struct Rpc;
-
-impl Collector for Rpc {
-    fn name(&self) -> &'static str {
-        "rpc"
-    }
-
-    fn needs(&self, source: SourceKind) -> Option<Needs> {
-        (source == SourceKind::Ebpf).then_some(Needs::attaching())
-    }
-
-    fn metrics(&self) -> &'static [&'static Metric] {
-        &[&DURATION]
-    }
-
-    fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
-        requests::collect(world, page, &DURATION, PROTOCOLS, "status", true)
-    }
-}
+pub const COLLECTOR: Requests =
+    Requests { name: "rpc", duration: &[&DURATION], protocols: PROTOCOLS, with_system: true };
