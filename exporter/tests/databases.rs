@@ -1,7 +1,8 @@
 //! Requests to databases and resolvers against independent witnesses: the load generators that come with
 //! PostgreSQL and Redis, statements to MariaDB and queries to dnsmasq counted by their sender.
 //!
-//! Counts must agree within 0.1 %, statuses with what was asked for. A witness that is not installed is
+//! Counts must agree within 0.1 %, statuses with what was asked for, quantiles of latency within one bucket of what
+//! `pgbench`, `redis-benchmark`, the client of MariaDB and the sender of the queries took themselves. A witness that is not installed is
 //! skipped by name; `scripts/setup` installs them all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
 
@@ -15,10 +16,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::latency::{HELD_BACK, REPORTERS, Times, assert_agrees};
 use common::nginx::certificate;
-use common::{Agent, Page, can_load, connect, loopback};
+use common::{Agent, PATIENCE, Page, can_load, connect, loopback, wait_until};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
+
+const DURATION: &str = "db_request_duration_seconds";
+/// Requests whose times are compared.
+const PROBES: usize = 60;
 
 /// Where a witness is, if it is installed; Debian keeps PostgreSQL's server out of the PATH.
 fn witness(name: &str) -> Option<PathBuf> {
@@ -46,11 +52,7 @@ fn free_port(address: Ipv4Addr) -> u16 {
 }
 
 fn wait_for(address: SocketAddr) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(address).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens at {address}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(&format!("somebody listens at {address}"), || TcpStream::connect(address).is_ok());
 }
 
 /// The server has an address of its own; clients come from the loopback's usual one, and some from another.
@@ -96,6 +98,7 @@ fn redis_requests_agree_with_redis_benchmark_pipelined_or_not() {
     let _server = Running(
         Command::new(server)
             .args(["--port", &port, "--bind", &host, "--save", "", "--appendonly", "no", "--protected-mode", "no"])
+            .args(["--enable-debug-command", "yes"])
             .stdout(Stdio::null())
             .spawn()
             .unwrap(),
@@ -139,6 +142,35 @@ fn redis_requests_agree_with_redis_benchmark_pipelined_or_not() {
         let page = agent.page_at_last(|page| count(page, "probe", reporter, "redis", "error") == 2.0);
         assert_eq!(count(&page, "probe", reporter, "redis", "ok"), 1.0, "{reporter}");
         assert_eq!(count(&page, "probe", reporter, "redis", "error"), 2.0, "{reporter}");
+    }
+    latencies_agree_with_redis_benchmark(&agent, &benchmark, address);
+}
+
+/// Commands that take a known time, one after the other.
+fn latencies_agree_with_redis_benchmark(agent: &Agent, benchmark: &Path, address: SocketAddr) {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let labels = ["server=\"db\"", "system=\"redis\"", "status=\"ok\""];
+    for seconds in &HELD_BACK[1..] {
+        let before = agent.page();
+        let count = PROBES / HELD_BACK.len();
+        let output = Command::new(benchmark)
+            .args(["-h", &host, "-p", &port, "-c", "1", "--csv", "-n", &count.to_string()])
+            .args(["debug", "sleep", &seconds.to_string()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.trim_matches('"').split("\",\"").collect()).collect();
+        let [names, values] = &rows[..] else { panic!("{text}") };
+        let page = agent.page_with_requests(&before, DURATION, &labels, count as f64);
+        // Beyond these, it asks for the server's configuration once.
+        for (quantile, name) in [(0.5, "p50_latency_ms"), (0.95, "p95_latency_ms"), (0.99, "p99_latency_ms")] {
+            let place = names.iter().position(|other| *other == name).unwrap_or_else(|| panic!("{text}"));
+            let witnessed = values[place].parse::<f64>().unwrap() / 1e3;
+            for reporter in REPORTERS {
+                let seen = page.bucket_of_quantile(&before, DURATION, &[&labels[..], &[reporter]].concat(), quantile);
+                assert_agrees(&format!("redis, {reporter}, {name}"), seen, *seconds, witnessed);
+            }
+        }
     }
 }
 
@@ -199,7 +231,10 @@ impl Postgres {
             .spawn()
             .unwrap();
         let started = Self { _running: Running(running), folder, address, tls };
-        wait_for(address);
+        let mut asking = Command::new(witness("pg_isready")?);
+        asking.args(["-q", "-h", &ip.to_string(), "-p", &address.port().to_string()]);
+        // It listens before it lets anybody in.
+        wait_until("PostgreSQL lets clients in", || asking.status().unwrap().success());
         Some(started)
     }
 
@@ -260,6 +295,33 @@ fn postgresql_requests_agree_with_pgbench_simple_and_prepared() {
     assert_eq!(served(&page, "postgresql", "ok") - seen, 2.0);
     let lost = "exporter_connections_unparsed_total{protocol=\"postgresql\",reason=\"lost\"}";
     assert_eq!(page.get(lost), 0.0);
+    latencies_agree_with_pgbench(&agent, &postgres);
+}
+
+/// Statements that take a known time, drawn by pgbench, which writes down which it was and how long it took.
+fn latencies_agree_with_pgbench(agent: &Agent, postgres: &Postgres) {
+    let folder = postgres.folder.path();
+    let mut pgbench = postgres.client("pgbench").unwrap();
+    pgbench.args(["-n", "-c", "2", "-t", &(PROBES / 2).to_string(), "--log", "--log-prefix=times"]);
+    for (kind, seconds) in HELD_BACK.iter().enumerate() {
+        let script = folder.join(format!("sleep{kind}.sql"));
+        std::fs::write(&script, format!("select pg_sleep({seconds});\n")).unwrap();
+        pgbench.arg("-f").arg(script);
+    }
+    let before = agent.page();
+    let ended = pgbench.arg("postgres").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(ended.success(), "pgbench with a log");
+    let logs = std::fs::read_dir(folder).unwrap().flatten();
+    let logs = logs.filter(|file| file.file_name().to_string_lossy().starts_with("times"));
+    let text: String = logs.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect();
+    let mut times = Times::default();
+    for line in text.lines() {
+        // client, transaction, microseconds, script, when
+        let numbers: Vec<usize> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        times.add(HELD_BACK[numbers[3]], numbers[2] as f64 / 1e6);
+    }
+    assert_eq!(text.lines().count(), PROBES, "{text}");
+    times.assert_agree(agent, &before, DURATION, &["server=\"db\"", "system=\"postgresql\""]);
 }
 
 #[test]
@@ -308,13 +370,15 @@ fn dns(page: &Page, reporter: &str, status: &str) -> f64 {
     page.edge_with("dns_request_duration_seconds_count", ("probe", "db"), reporter, &format!(",status=\"{status}\""))
 }
 
-/// dnsmasq, which knows one good name and that others of its domain do not exist.
-fn resolver(program: &Path, ip: Ipv4Addr) -> (Running, SocketAddr) {
+/// dnsmasq, which knows one good name and that others of its domain do not exist, and asks another server for those below
+/// `late`.
+fn resolver(program: &Path, ip: Ipv4Addr, late: SocketAddr) -> (Running, SocketAddr) {
     let address = SocketAddr::from((ip, free_port(ip)));
     let running = Running(
         Command::new(program)
             .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces"])
-            .args(["--user=root", "--local=/example/", "--address=/good.example/192.0.2.7"])
+            .args(["--user=root", "--local=/example/", "--address=/good.example/192.0.2.7", "--cache-size=0"])
+            .arg(format!("--server=/late/{}#{}", late.ip(), late.port()))
             .arg(format!("--listen-address={}", address.ip()))
             .arg(format!("--port={}", address.port()))
             .stderr(Stdio::null())
@@ -332,7 +396,7 @@ fn dns_queries_over_tcp_agree_with_what_a_resolver_was_asked() {
     }
     let Some(server) = witness("dnsmasq") else { return };
     let agent = Agent::start(SourceChoice::Ebpf, &services(55));
-    let (_server, address) = resolver(&server, loopback(55, 2));
+    let (_server, address) = resolver(&server, loopback(55, 2), SocketAddr::from((loopback(55, 3), 53)));
     let (mut good, mut bad) = (0, 0);
     // Many on one connection, then one on each of many; the length in one call with the query, or before it.
     for connection in 0..30_u16 {
@@ -374,9 +438,10 @@ fn dns_queries_agree_with_what_a_resolver_was_asked() {
     }
     let Some(server) = witness("dnsmasq") else { return };
     let agent = Agent::start(SourceChoice::Ebpf, &services(53));
-    let (_server, address) = resolver(&server, loopback(53, 2));
+    let late = UdpSocket::bind((loopback(53, 3), 0)).unwrap();
+    let (_server, address) = resolver(&server, loopback(53, 2), late.local_addr().unwrap());
     let socket = UdpSocket::bind((loopback(53, 1), 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = [0; 512];
     const QUERIES: u16 = 1000;
     for id in 0..QUERIES {
@@ -400,6 +465,40 @@ fn dns_queries_agree_with_what_a_resolver_was_asked() {
         }
         assert!(!page.has(&format!("tcp_connects_total{{client=\"probe\",server=\"db\",reporter=\"{reporter}\"}}")));
     }
+    latencies_of_a_resolver_agree_with_its_client(&agent, &socket, address, late);
+}
+
+/// Queries that the resolver hands on to one which takes a known time for each.
+fn latencies_of_a_resolver_agree_with_its_client(
+    agent: &Agent,
+    socket: &UdpSocket,
+    address: SocketAddr,
+    late: UdpSocket,
+) {
+    let answering = thread::spawn(move || {
+        let mut message = [0; 512];
+        late.set_read_timeout(Some(PATIENCE)).unwrap();
+        for number in 0..PROBES {
+            let (length, peer) = late.recv_from(&mut message).unwrap();
+            thread::sleep(Duration::from_secs_f64(HELD_BACK[number % HELD_BACK.len()]));
+            // It is a response now, and has none of what was asked for.
+            message[2] |= 0x80;
+            late.send_to(&message[..length], peer).unwrap();
+        }
+    });
+    let before = agent.page();
+    let mut times = Times::default();
+    for number in 0..PROBES {
+        let began = Instant::now();
+        socket.send_to(&query(number as u16, "some.late"), address).unwrap();
+        let mut answer = [0; 512];
+        socket.recv_from(&mut answer).unwrap();
+        times.add(HELD_BACK[number % HELD_BACK.len()], began.elapsed().as_secs_f64());
+        assert_eq!((answer[..2].to_vec(), answer[3] & 0xf), ((number as u16).to_be_bytes().to_vec(), 0));
+    }
+    answering.join().unwrap();
+    let labels = ["client=\"probe\"", "server=\"db\"", "status=\"noerror\""];
+    times.assert_agree(agent, &before, "dns_request_duration_seconds", &labels);
 }
 
 #[test]
@@ -435,15 +534,28 @@ fn mysql_requests_agree_with_what_mariadb_was_asked() {
     // Small answers and those of several calls; one that fails among them.
     let good = |number| if number % 10 == 0 { "select repeat('x', 20000);\n" } else { "select 1;\n" };
     let text: String = (0..GOOD).map(good).collect();
-    std::fs::write(&script, text.replacen("select 1;", "select * from no.where;\nselect 1;", 1)).unwrap();
-    Command::new(client)
-        .args(["--no-defaults", "-f", "-uroot", "--skip-ssl", "-h", &address.ip().to_string(), &port])
-        .stdin(std::fs::File::open(&script).unwrap())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
+    let run = |text: &str| {
+        std::fs::write(&script, text).unwrap();
+        let output = Command::new(&client)
+            .args(["--no-defaults", "-f", "-vvv", "-uroot", "--skip-ssl", "-h", &address.ip().to_string(), &port])
+            .stdin(std::fs::File::open(&script).unwrap())
+            .stderr(Stdio::null())
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    run(&text.replacen("select 1;", "select * from no.where;\nselect 1;", 1));
     let page = agent.page_at_last(|page| served(page, "mysql", "ok") >= GOOD as f64);
     assert_eq!((served(&page, "mysql", "ok"), served(&page, "mysql", "error")), (GOOD as f64, 1.0));
     assert_eq!(untimed(&page, "mysql"), 0.0);
+
+    let before = agent.page();
+    let text: String = (0..PROBES).map(|number| format!("select sleep({});\n", HELD_BACK[number % 3])).collect();
+    let said = run(&text);
+    let seconds =
+        said.lines().filter_map(|line| line.split_once(" set (")?.1.strip_suffix(" sec)")?.parse::<f64>().ok());
+    let mut times = Times::default();
+    // Which are rounded to milliseconds.
+    seconds.enumerate().for_each(|(number, seconds)| times.add(HELD_BACK[number % 3], seconds + 0.0005));
+    assert_eq!(times.count(), PROBES, "{said}");
+    times.assert_agree(&agent, &before, DURATION, &["server=\"db\"", "system=\"mysql\""]);
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut};
-use common::{Agent, Page, bucket_of, can_load, loopback};
+use common::latency::Times;
+use common::{Agent, Page, can_load, loopback};
 use futures_util::{StreamExt, stream};
 use quoll_ebpf_abi::protocols::http2::GRPC_STATUSES;
 use quoll_exporter::agent::SourceChoice;
@@ -209,7 +210,7 @@ fn statuses_and_latencies_agree_with_tonic() {
     let agent = Agent::start(SourceChoice::Ebpf, &services);
     let before = agent.page();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (witnessed, mut times) = runtime.block_on(async {
+    let (witnessed, times) = runtime.block_on(async {
         let echo = Echo::default();
         let (tells, waits) = (serve(echo.clone(), 2), serve(echo.clone(), 3));
         (calls(client(tells).await, &echo.0).await, probe(client(waits).await).await)
@@ -237,18 +238,7 @@ fn statuses_and_latencies_agree_with_tonic() {
     }
     assert_eq!(page.sum("http_request_duration_seconds_count", &["client=\"asks\""]), 0.0);
 
-    // The client's times contain those of both ends, and the server held back every other call.
-    times.sort_unstable_by(f64::total_cmp);
-    for quantile in [0.25, 0.4, 0.6, 0.75, 0.9] {
-        let witnessed = times[(quantile * PROBES as f64) as usize - 1];
-        for reporter in reporters {
-            let labels = ["server=\"waits\"", &format!("reporter=\"{reporter}\"")];
-            let seen = page.bucket_of_quantile(&before, DURATION, &labels, quantile);
-            println!("{reporter}, quantile {quantile}: bucket {seen}, tonic: {witnessed} s");
-            let least = if quantile > 0.5 { bucket_of(HELD_BACK.as_secs_f64()) } else { 0 };
-            assert!((least..=bucket_of(witnessed)).contains(&seen), "{reporter}, quantile {quantile}: bucket {seen}");
-        }
-    }
+    times.assert_agree(&agent, &before, DURATION, &["server=\"waits\""]);
 }
 
 /// Calls of all kinds, many at once over one connection; gives how they ended.
@@ -276,14 +266,14 @@ async fn calls(client: Client<Channel>, arrived: &Notify) -> BTreeMap<&'static s
     ended
 }
 
-/// Seconds of calls in turn.
-async fn probe(client: Client<Channel>) -> Vec<f64> {
-    let mut times = Vec::new();
+/// Calls in turn, with what both ends know of how long each took.
+async fn probe(client: Client<Channel>) -> Times {
+    let mut times = Times::default();
     for number in 0..PROBES {
-        let wait = if number % 2 == 0 { AT_ONCE } else { LATE };
+        let (wait, held_back) = if number % 2 == 0 { (AT_ONCE, 0.0) } else { (LATE, HELD_BACK.as_secs_f64()) };
         let began = Instant::now();
         assert_eq!(call(client.clone(), "/test.Echo/One", vec![0, wait]).await, Code::Ok);
-        times.push(began.elapsed().as_secs_f64());
+        times.add(held_back, began.elapsed().as_secs_f64());
     }
     times
 }

@@ -8,7 +8,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use common::{Agent, Namespaces, Page, ask, can_load, connect, loopback, read_message, request, response, serve};
+use common::{
+    Agent, BODY, Namespaces, Page, ask, can_load, connect, loopback, read_message, request, response, serve, wait_until,
+};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -132,6 +134,31 @@ fn what_does_not_fit_into_the_ring_is_counted_as_lost() {
     // Other connections of this machine may be among the lost, never among the counted.
     assert!(ended(&page, "client") + ended(&page, "server") + lost(&page) >= 2.0 * CONNECTIONS as f64);
     assert!(ended(&page, "client") <= CONNECTIONS as f64);
+}
+
+#[test]
+fn an_answer_that_was_read_after_the_last_look_is_in_the_next_one() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start(SourceChoice::Ebpf, &two_services(13));
+    let listener = TcpListener::bind((loopback(13, 2), 0)).unwrap();
+    let mut client = connect(loopback(13, 1), listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    for asked in 1..=3 {
+        client.write_all(request(200).as_bytes()).unwrap();
+        read_message(&mut server, 0).unwrap();
+        server.write_all(response(200).as_bytes()).unwrap();
+        // All bytes have come, and been acknowledged; nothing else of this connection will ever move.
+        let moved =
+            |page: &Page| ["sent", "received"].map(|way| page.edge(&format!("tcp_{way}_bytes_total"), EDGE, "server"));
+        let bytes = [response(200), request(200)].map(|text| (asked * text.len()) as f64);
+        let page = agent.page_when(|page| moved(page) == bytes);
+        assert_eq!((moved(&page), page.requests(EDGE, "client", "2xx")), (bytes, (asked - 1) as f64));
+        agent.page();
+        read_message(&mut client, BODY).unwrap();
+        assert_eq!(agent.page().requests(EDGE, "client", "2xx"), asked as f64);
+    }
 }
 
 #[test]
@@ -325,8 +352,8 @@ fn a_full_accept_queue_shows_as_overflows_there_and_timeouts_here() {
     // What the kernel tells through sock_diag, from inside the namespace.
     let (length, limit) = namespaces.sock_diag(0, address.port());
     assert_eq!((queue("listener_accept_queue_length"), queue("listener_accept_queue_limit")), (length, limit));
-    // Long enough for one repeated SYN of the two that got no answer; then the program gives up.
-    thread::sleep(Duration::from_millis(1200));
+    // The two that got no answer ask again; then the program gives up.
+    wait_until("repeated SYNs", || namespaces.asked_again(1) == 2);
     drop((attempts, inhabitant));
     let timeouts = |page: &Page| page.edge_with("tcp_connect_failures_total", EDGE, "client", ",reason=\"timeout\"");
     let page = agent.page_when(|page| timeouts(page) == 2.0);

@@ -67,9 +67,9 @@ fn a_virtual_address_and_a_masquerade_are_seen_through_from_both_sides() {
         namespaces.inside(1, move || drop(call()));
     }
     let made = [CONNECTIONS as f64 + 1.0; 2];
-    let page = agent.page_when(|page| both_ends(page, "tcp_connects_total") == made);
-    assert_eq!(both_ends(&page, "tcp_connects_total"), made);
-    assert_eq!(both_ends(&page, "tcp_active_connections"), [2.0, 2.0]);
+    let seen = |page: &Page| ["tcp_connects_total", "tcp_active_connections"].map(|metric| both_ends(page, metric));
+    let page = agent.page_when(|page| seen(page) == [made, [2.0; 2]]);
+    assert_eq!(seen(&page), [made, [2.0; 2]]);
     assert_eq!(page.edge("tcp_sent_bytes_total", EDGE, "client"), 10.0);
     for edge in [("web", "unknown"), ("unknown", "api")] {
         for reporter in ["client", "server"] {
@@ -81,4 +81,41 @@ fn a_virtual_address_and_a_masquerade_are_seen_through_from_both_sides() {
     accepting.join().unwrap();
     let page = agent.page_when(|page| both_ends(page, "tcp_active_connections") == [0.0, 0.0]);
     assert_eq!(both_ends(&page, "tcp_active_connections"), [0.0, 0.0]);
+}
+
+#[test]
+fn rules_of_another_namespace_are_not_seen_through_and_nobody_is_named_wrongly() {
+    if !can_load() {
+        return;
+    }
+    let namespaces = Namespaces::make("w");
+    let [server, client] = namespaces.addresses;
+    namespaces.ip(1, &format!("route add 10.96.0.0/16 via {server}"));
+    let listener = namespaces.inside(0, move || TcpListener::bind(SocketAddr::new(server, 0)).unwrap());
+    let port = listener.local_addr().unwrap().port();
+    namespaces.nft(
+        1,
+        &format!(
+            "table ip nat {{\n\
+             chain output {{ type nat hook output priority -100; ip daddr 10.96.0.1 tcp dport 80 dnat to {server}:{port}; }}\n\
+             }}\n"
+        ),
+    );
+    let services = format!(
+        "services:\n  - {{name: api, match: [{{address: {server}}}]}}\n  - {{name: web, match: [{{address: {client}}}]}}\n"
+    );
+    // In its own namespace, which has no rules.
+    let agent = Agent::start(SourceChoice::Ebpf, &services);
+    for _ in 0..CONNECTIONS {
+        let call = namespaces.inside(1, || TcpStream::connect(VIRTUAL).unwrap());
+        drop((call, listener.accept().unwrap()));
+    }
+    // The client knows the virtual address only; the server sees its client as it is, since nobody changed that address.
+    let seen = |page: &Page| {
+        [("web", "unknown", "client"), ("web", "api", "client"), ("web", "api", "server"), ("unknown", "api", "server")]
+            .map(|(client, server, reporter)| page.edge("tcp_connects_total", (client, server), reporter))
+    };
+    let made = CONNECTIONS as f64;
+    let page = agent.page_when(|page| seen(page) == [made, 0.0, made, 0.0]);
+    assert_eq!(seen(&page), [made, 0.0, made, 0.0]);
 }

@@ -10,21 +10,19 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::nginx::{Nginx, PATIENCE, tls_client};
+use common::latency::{HELD_BACK, PATHS, assert_wrk_agrees};
+use common::nginx::{LATE, Nginx, PATIENCE, Wrk, tls_client};
 use common::{Agent, Page, can_load, loopback};
 use quoll_exporter::agent::SourceChoice;
-use quoll_exporter::collectors::requests::BOUNDS;
 use quoll_exporter::kernel::Settings;
 
 const CONNECTIONS: usize = 4;
+const DURATION: &str = "http_request_duration_seconds";
+
 fn start_nginx(address: SocketAddr) -> Nginx {
     let body = "x".repeat(3000);
-    let server = format!(
-        "location / {{ return 200 '{body}'; }}\n\
-         location /no {{ return 404 'no'; }}\n\
-         location /slow {{ limit_req zone=slow burst=1000; try_files /none =503; }}"
-    );
-    Nginx::start_tls(address, "limit_req_zone $binary_remote_addr zone=slow:1m rate=25r/s;", &server)
+    let server = format!("location / {{ return 200 '{body}'; }} location /no {{ return 503 'no'; }} {LATE}");
+    Nginx::start_tls(address, "", &server)
 }
 
 fn run(program: &str, args: &[&str]) -> Output {
@@ -34,14 +32,8 @@ fn run(program: &str, args: &[&str]) -> Output {
     output
 }
 
-/// Requests that wrk counted.
-fn wrk(address: SocketAddr, path: &str, more: &[&str]) -> usize {
-    let connections = CONNECTIONS.to_string();
-    let url = format!("https://{address}{path}");
-    let output = run("wrk", &[&["-t1", "-c", &connections, "-d", "1s"], more, &[url.as_str()]].concat());
-    let text = String::from_utf8(output.stdout).unwrap();
-    let line = text.lines().find(|line| line.contains(" requests in ")).expect(&text);
-    line.split_whitespace().next().unwrap().parse().unwrap()
+fn wrk(address: SocketAddr, path: &str, more: &[&str]) -> Wrk {
+    Wrk::run(CONNECTIONS, &[&["-d1s"], more].concat(), &format!("https://{address}{path}"))
 }
 
 fn server(test: u8) -> (SocketAddr, String) {
@@ -75,24 +67,9 @@ fn encrypted(page: &Page) -> f64 {
     page.sum("exporter_connections_unparsed_total", &["reason=\"encrypted\""])
 }
 
-fn are_near(counted: f64, witnessed: usize) -> bool {
-    let witnessed = witnessed as f64;
+/// Within 0.1 %, or what two loads left under way.
+fn are_near(counted: f64, witnessed: f64) -> bool {
     (counted - witnessed).abs() <= (witnessed * 0.001).max(2.0 * CONNECTIONS as f64)
-}
-
-/// Index of the bucket that holds a quantile of a class.
-fn bucket_of_quantile(page: &Page, reporter: &str, class: &str, quantile: f64) -> usize {
-    let all = requests(page, reporter, class);
-    let below = |bound: &f64| {
-        let labels = [
-            "server=\"server\"",
-            &format!("reporter=\"{reporter}\""),
-            &format!("status_class=\"{class}\""),
-            &format!("le=\"{bound}\""),
-        ];
-        page.sum("http_request_duration_seconds_bucket", &labels)
-    };
-    BOUNDS.iter().position(|bound| below(bound) >= quantile * all).unwrap_or(BOUNDS.len())
 }
 
 /// Load on a web server with TLS: its log, what wrk counted, and what the exporter says of both ends.
@@ -102,40 +79,32 @@ fn agree_with_nginx(test: u8, settings: Settings) {
     let agent = start(&services, settings);
     let page = agent.page();
     assert!(page.get("exporter_tls_libraries{state=\"watched\"}") >= 1.0, "no library is looked into");
-    let loads: [(&str, &[&str], &str, &str); 4] = [
+    let loads: [(&str, &[&str], &str, &str); 3] = [
         ("/", &[], "2xx", "200"),
-        ("/no", &[], "4xx", "404"),
+        ("/no", &[], "5xx", "503"),
         // One connection per request.
-        ("/no", &["-H", "Connection: close"], "4xx", "404"),
-        ("/slow", &[], "5xx", "503"),
+        ("/no", &["-H", "Connection: close"], "5xx", "503"),
     ];
     let mut said = std::collections::BTreeMap::new();
     for (path, more, class, status) in loads {
-        *said.entry((class, status)).or_insert(0) += wrk(address, path, more);
+        *said.entry((class, status)).or_insert(0.0) += wrk(address, path, more).requests;
     }
+    let before = agent.page();
+    let late = wrk(address, PATHS[1], &["--latency"]);
+    *said.entry(("4xx", "401")).or_insert(0.0) += late.requests;
     for ((class, status), wrk) in said {
-        let answered = nginx.seconds(status);
-        assert!(answered.len() >= 10, "{} of {status}", answered.len());
-        // Each of the loads leaves some in flight.
-        assert!(answered.len().abs_diff(wrk) <= 2 * CONNECTIONS, "the witnesses differ: {} and {wrk}", answered.len());
+        let answered = nginx.answered_with(status);
+        assert!(answered >= 10.0, "{answered} of {status}");
+        assert!(are_near(wrk, answered), "the witnesses differ: {answered} and {wrk}");
         for reporter in ["client", "server"] {
-            let page = page_when(&agent, |page| are_near(requests(page, reporter, class), answered.len()));
+            let page = page_when(&agent, |page| are_near(requests(page, reporter, class), answered));
             let counted = requests(&page, reporter, class);
-            println!("{reporter} {class}: exporter {counted}, nginx {}, wrk {wrk}", answered.len());
-            assert!(are_near(counted, answered.len()), "{reporter} {class}: {counted} of {}", answered.len());
+            println!("{reporter} {class}: exporter {counted}, nginx {answered}, wrk {wrk}");
+            assert!(are_near(counted, answered), "{reporter} {class}: {counted} of {answered}");
         }
     }
-    let page = agent.page();
-    // nginx takes the time from when it has read the head; to its resolution of a millisecond.
-    let slow = nginx.seconds("503");
-    for quantile in [0.25, 0.5, 0.75, 0.9] {
-        let witnessed = slow[(quantile * slow.len() as f64) as usize];
-        let bucket = BOUNDS.iter().position(|bound| witnessed <= *bound).unwrap_or(BOUNDS.len());
-        let [client, server] = ["client", "server"].map(|end| bucket_of_quantile(&page, end, "5xx", quantile));
-        assert!(server.abs_diff(bucket) <= 1, "quantile {quantile}: bucket {server}, but {witnessed} s");
-        // A client also waits for its turn on the processor.
-        assert!(client + 1 >= bucket, "quantile {quantile}: bucket {client} at the client, but {witnessed} s");
-    }
+    let refused = ["server=\"server\"", "status_class=\"4xx\""];
+    assert_wrk_agrees(&agent, &before, DURATION, &refused, &late, HELD_BACK[1]);
 }
 
 #[test]
@@ -162,7 +131,7 @@ fn a_process_that_starts_later_is_seen_from_its_first_call() {
     let _nginx = start_nginx(address);
     run("curl", &["-sk", "-o", "/dev/null", &format!("https://{address}/"), &format!("https://{address}/no")]);
     let counts =
-        |page: &Page| ["client", "server"].map(|reporter| ["2xx", "4xx"].map(|class| requests(page, reporter, class)));
+        |page: &Page| ["client", "server"].map(|reporter| ["2xx", "5xx"].map(|class| requests(page, reporter, class)));
     let page = page_when(&agent, |page| counts(page) == [[1.0; 2]; 2]);
     assert_eq!(counts(&page), [[1.0; 2]; 2]);
 }

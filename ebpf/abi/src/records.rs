@@ -98,12 +98,15 @@ pub struct Connection {
     pub shown: u32,
 }
 
-/// Tells whether anything moved between two looks at a connection; never 0. Wrong where a multiple of 2 GiB went over
-/// it in between, which the next full look makes good.
+/// Tells whether anything moved between two looks at a connection; never 0. `counted` is [`Exchange::mark`]: an answer
+/// may have come before a look, and be read after it. Wrong where all of it together grew by a multiple of 2^31 in
+/// between, which the next full look makes good.
+///
+/// [`Exchange::mark`]: crate::protocols::Exchange::mark
 #[inline(always)]
 #[must_use]
-pub const fn shown_mark(sent_bytes: u64, received_bytes: u64, retransmits: u32) -> u32 {
-    let sum = sent_bytes.wrapping_add(received_bytes).wrapping_add(retransmits as u64);
+pub const fn shown_mark(sent_bytes: u64, received_bytes: u64, retransmits: u32, counted: u64) -> u32 {
+    let sum = sent_bytes.wrapping_add(received_bytes).wrapping_add(retransmits as u64).wrapping_add(counted);
     (sum as u32) << 1 | 1
 }
 

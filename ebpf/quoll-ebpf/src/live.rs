@@ -82,10 +82,11 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     }
     let numbers = socket.numbers();
     let mut record = ConnectionRecord::default();
-    let stats = protocols::stats(socket);
-    fill(&mut record, socket.0, connection, Some(numbers), 0, state, stats.is_some());
+    let counted = protocols::counted(socket);
+    fill(&mut record, socket.0, connection, Some(numbers), 0, state, counted.is_some());
     record.ended = 0;
-    let mark = shown_mark(record.sent_bytes, record.received_bytes, record.retransmits);
+    let (stats, counted) = counted.map_or((None, 0), |(stats, mark)| (Some(stats), mark));
+    let mark = shown_mark(record.sent_bytes, record.received_bytes, record.retransmits, counted);
     // SAFETY: the address of the array's only value.
     let at_all = LOOK_AT_ALL.get_ptr(0).is_none_or(|all| unsafe { *all } != 0);
     if !at_all && connection.shown == mark {

@@ -1,6 +1,7 @@
 //! What the kernel tests share: pages as maps, traffic with known sizes, network namespaces.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod latency;
 pub mod nginx;
 
 use std::collections::BTreeMap;
@@ -83,19 +84,15 @@ impl Agent {
         Page::parse(&self.text())
     }
 
-    /// The first page that satisfies the condition, else the last one within half a minute: the two
-    /// ends of a connection close one after the other.
+    /// See [`Self::page_at_last`].
     pub fn page_when(&self, condition: impl Fn(&Page) -> bool) -> Page {
-        self.page_within(Duration::from_secs(30), condition)
+        self.page_at_last(condition)
     }
 
-    /// The same on any machine, however busy.
+    /// The first page that satisfies the condition, else the last one within [`PATIENCE`]: the two ends of a connection
+    /// close one after the other.
     pub fn page_at_last(&self, condition: impl Fn(&Page) -> bool) -> Page {
-        self.page_within(PATIENCE, condition)
-    }
-
-    fn page_within(&self, patience: Duration, condition: impl Fn(&Page) -> bool) -> Page {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let page = self.page();
             if condition(&page) || Instant::now() > deadline {
@@ -139,12 +136,14 @@ impl Page {
         self.0.iter().filter(|(series, _)| is_one(series)).map(|(_, value)| value).sum()
     }
 
+    /// By how much such a sum grew since `before`.
+    pub fn grown(&self, before: &Self, metric: &str, labels: &[&str]) -> f64 {
+        self.sum(metric, labels) - before.sum(metric, labels)
+    }
+
     /// Index of the bucket that a quantile of requests falls into: of those with these labels that came since `before`.
     pub fn bucket_of_quantile(&self, before: &Self, metric: &str, labels: &[&str], quantile: f64) -> usize {
-        let grown = |name: &str, labels: &[&str]| {
-            let name = format!("{metric}_{name}");
-            self.sum(&name, labels) - before.sum(&name, labels)
-        };
+        let grown = |name: &str, labels: &[&str]| self.grown(before, &format!("{metric}_{name}"), labels);
         let wanted = quantile * grown("count", labels);
         let below = |bound: &f64| grown("bucket", &[labels, &[format!("le=\"{bound}\"").as_str()]].concat());
         BOUNDS.iter().position(|bound| below(bound) >= wanted).unwrap_or(BOUNDS.len())
@@ -263,7 +262,8 @@ pub fn run(command: &str) {
     assert!(status.success(), "{command}");
 }
 
-/// Two network namespaces joined by a cable, with the addresses 198.19.x.1 (server) and .2 (client).
+/// Two network namespaces joined by a cable, with the addresses 198.19.x.1 (server) and .2 (client), and another x for each
+/// tag.
 pub struct Namespaces {
     names: [String; 2],
     pub addresses: [IpAddr; 2],
@@ -273,7 +273,7 @@ impl Namespaces {
     pub fn make(tag: &str) -> Self {
         let pid = std::process::id();
         let names = [format!("qx{pid}{tag}s"), format!("qx{pid}{tag}c")];
-        let octet = pid % 250;
+        let octet = (pid + 10 * u32::from(tag.as_bytes()[0])) % 250;
         let made = Self {
             addresses: [1, 2].map(|host| format!("198.19.{octet}.{host}").parse().unwrap()),
             names: names.clone(),
@@ -327,15 +327,27 @@ impl Namespaces {
 
     /// Length and limit of a listener's queue as `ss` has them from sock_diag.
     pub fn sock_diag(&self, end: usize, port: u16) -> (f64, f64) {
-        let filter = format!("sport = :{port}");
-        let output = Command::new("nsenter")
-            .arg(format!("--net={}", self.path(end)))
-            .args(["ss", "--no-header", "--listening", "--tcp", "--numeric", &filter])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = self.ss(end, &["--listening", "--numeric", &format!("sport = :{port}")]);
         let mut numbers = text.split_whitespace().skip(1).map(|word| word.parse().unwrap());
         (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    /// Connects of a namespace that had to ask again.
+    pub fn asked_again(&self, end: usize) -> usize {
+        let text = self.ss(end, &["--options", "state", "syn-sent"]);
+        // timer:(on,2.4sec,1), the last of which is how often.
+        let has_asked = |line: &&str| !line.contains(",0)") && line.contains("timer:(on,");
+        text.lines().filter(has_asked).count()
+    }
+
+    fn ss(&self, end: usize, arguments: &[&str]) -> String {
+        let output = Command::new("nsenter")
+            .arg(format!("--net={}", self.path(end)))
+            .args(["ss", "--no-header", "--tcp"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs `ip` with some arguments in one of the namespaces.

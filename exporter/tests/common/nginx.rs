@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// Of a slow machine with much else to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Locations that hold requests back, by [`super::latency::PATHS`], and refuse them then.
+pub const LATE: &str = "location /late { auth_basic late; auth_basic_user_file none; auth_delay 20ms; } \
+                        location /later { auth_basic late; auth_basic_user_file none; auth_delay 60ms; }";
+
 /// Writes a key and a certificate into a folder.
 pub fn certificate(folder: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -61,7 +65,7 @@ impl Nginx {
             "daemon off; master_process off; worker_processes 1; pid {root}/pid; error_log stderr;\n\
              events {{ worker_connections 256; }}\n\
              http {{\n\
-               log_format sizes '$status $bytes_sent $request_length $request_method $request_time'; access_log {root}/log sizes;\n\
+               log_format sizes '$status $bytes_sent $request_length $request_method'; access_log {root}/log sizes;\n\
                client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;\n\
                uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; keepalive_requests 100000000;\n\
                {http}\n\
@@ -98,13 +102,9 @@ impl Nginx {
         format!("/{}", path.expect("nginx has OpenSSL in a library").1)
     }
 
-    /// Seconds of each request that was answered with a status, in ascending order.
-    pub fn seconds(&self, status: &str) -> Vec<f64> {
-        let lines = self.lines();
-        let mut all: Vec<f64> =
-            lines.iter().filter(|line| line[0] == status).map(|line| line[4].parse().unwrap()).collect();
-        all.sort_unstable_by(f64::total_cmp);
-        all
+    /// The same with one status.
+    pub fn answered_with(&self, status: &str) -> f64 {
+        self.lines().iter().filter(|line| line[0] == status).count() as f64
     }
 
     /// Requests of one method.
@@ -129,4 +129,42 @@ impl Drop for Nginx {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What wrk counted.
+pub struct Wrk {
+    /// That it had at once.
+    pub connections: usize,
+    /// Requests answered in full.
+    pub requests: f64,
+    /// With `--latency`: quantiles, and the seconds of each. wrk adds requests that it would have sent had it not waited
+    /// (`stats_correct`), which are none where all take as long.
+    pub quantiles: Vec<(f64, f64)>,
+}
+
+impl Wrk {
+    /// Runs it with some connections at once.
+    pub fn run(connections: usize, more: &[&str], url: &str) -> Self {
+        let at_once = format!("-c{connections}");
+        let output = Command::new("wrk").args(["-t1", &at_once]).args(more).arg(url).stderr(Stdio::inherit()).output();
+        let output = output.expect("wrk is missing: scripts/setup installs it");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        let line = text.lines().find(|line| line.contains(" requests in ")).expect(&text);
+        let requests = line.split_whitespace().next().unwrap().parse().unwrap();
+        let lines = text.lines().map(str::split_whitespace);
+        let quantile = |mut words: std::str::SplitWhitespace<'_>| {
+            let quantile: f64 = words.next()?.strip_suffix('%')?.parse().ok()?;
+            Some((quantile / 100.0, seconds(words.next()?)?))
+        };
+        Self { connections, requests, quantiles: lines.filter_map(quantile).collect() }
+    }
+}
+
+/// From wrk's way to write them.
+fn seconds(text: &str) -> Option<f64> {
+    let (number, unit) = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)]
+        .into_iter()
+        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, unit)))?;
+    number.parse::<f64>().ok().map(|number| number * unit)
 }

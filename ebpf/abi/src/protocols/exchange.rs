@@ -353,6 +353,15 @@ impl Exchange {
         counted
     }
 
+    /// Grows with every request that is counted here, and, of HTTP/2 outside of TLS, with every byte that a call moved.
+    #[inline(always)]
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        let [requests, answers] = &self.lanes;
+        let moved = requests.position.wrapping_add(answers.position) as u64;
+        self.stats.sum_ns.iter().fold(moved, |sum, seconds| sum.wrapping_add(*seconds))
+    }
+
     /// Whether this end asks by sending.
     #[inline(always)]
     #[must_use]

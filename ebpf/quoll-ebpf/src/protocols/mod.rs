@@ -160,11 +160,11 @@ pub fn forget(socket: Socket) {
     let _ = EXCHANGES.remove(&socket.0);
 }
 
-/// What was counted on a connection so far.
+/// What was counted on a connection so far, and a mark of it.
 #[inline(always)]
-pub fn stats(socket: Socket) -> Option<*const RequestStats> {
-    // SAFETY: the address of a field of a value in the map.
-    EXCHANGES.get_ptr(&socket.0).map(|exchange| unsafe { &raw const (*exchange).stats })
+pub fn counted(socket: Socket) -> Option<(*const RequestStats, u64)> {
+    // SAFETY: the entry stays valid while this program runs; the address is of a field of it.
+    EXCHANGES.get_ptr(&socket.0).map(|exchange| unsafe { (&raw const (*exchange).stats, (*exchange).mark()) })
 }
 
 #[inline(always)]
