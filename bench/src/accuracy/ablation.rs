@@ -25,7 +25,7 @@ pub struct Variant {
 }
 
 /// All variants; the first is the recipe itself.
-pub const VARIANTS: [Variant; 38] = [
+pub const VARIANTS: [Variant; 39] = [
     tuned("the recipe", |_| ()),
     tuned("without the forecast", |o| o.recipe.forecast_weight = 0.0),
     tuned("without the autoencoder", |o| o.recipe.autoencoder_weight = 0.0),
@@ -42,6 +42,7 @@ pub const VARIANTS: [Variant; 38] = [
     tuned("without the hour of the day", |o| o.recipe.season = false),
     tuned("without the relations", |o| o.recipe.relation_weight = 0.0),
     tuned("relations 0.2", |o| o.recipe.relation_weight = 0.2),
+    tuned("relations 0.4", |o| o.recipe.relation_weight = 0.4),
     tuned("relations 0.8", |o| o.recipe.relation_weight = 0.8),
     tuned("autoencoder 0.1", |o| o.recipe.autoencoder_weight = 0.1),
     tuned("autoencoder 0.4", |o| o.recipe.autoencoder_weight = 0.4),

@@ -265,10 +265,16 @@ fn judge(
     let provisional = budget * (tail.samples as f64) < 1.0;
     let score = raw / level(&blocks.block_tail, per_day);
     let factor = state.rate.factor();
-    let over = alarm / level(&blocks.alarm_block_tail, per_day);
-    // The alarm's own scale: the budgeted probability is where the moving threshold is.
-    let tail_probability = tail.probability(over / factor * tail.level(budget));
-    let crossing = state.rate.push(over > factor, step_ms, per_day, !provisional);
+    let threshold = level(&blocks.alarm_block_tail, per_day);
+    // The budgeted probability is where the moving threshold is.
+    let tail_probability = if blocks.block_steps > 1 {
+        let of_block = blocks.alarm_block_tail.probability(alarm / factor);
+        step_probability(of_block, block_probability(step_ms, blocks.block_steps, per_day), budget)
+    } else {
+        // Too short a history for hours: many steps, of all services if need be, tell more than few.
+        tail.probability(alarm / threshold / factor * tail.level(budget))
+    };
+    let crossing = state.rate.push(alarm > threshold * factor, step_ms, per_day, !provisional);
     realised.crossings += u64::from(crossing == Crossing::New);
     let per_day = calibration.alert_budget_per_day;
     let alert = alarm > level(&blocks.alarm_block_tail, per_day) * state.alert_rate.factor();
@@ -305,6 +311,15 @@ pub fn budget_probability(step_ms: i64, per_day: f64) -> f64 {
 #[must_use]
 pub fn block_probability(step_ms: i64, block_steps: u32, per_day: f64) -> f64 {
     budget_probability(step_ms.saturating_mul(i64::from(block_steps)), per_day).min(0.5)
+}
+
+/// What a probability of the largest score of a block says of a step: the power of its complement that makes
+/// `in_block`, what the budget is for a block, `budget`, what it is for a step. Normal operation crosses a level as
+/// rarely as its bursts do, however many steps of a burst are past it.
+#[must_use]
+pub fn step_probability(of_block: f64, in_block: f64, budget: f64) -> f64 {
+    let power = (-budget).ln_1p() / (-in_block).ln_1p();
+    -(power * (-of_block).ln_1p()).exp_m1()
 }
 
 /// Scores closed steps with a trained model.
@@ -428,5 +443,25 @@ impl Detector {
     #[must_use]
     pub fn bytes_per_service(&self) -> usize {
         self.scorer.bytes_per_service()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_as_rare_as_budgeted_makes_steps_as_rare_as_budgeted_and_rarer_ones_rarer() {
+        for (step_ms, block_steps) in [(60_000, 60), (300_000, 12), (1_000, 1)] {
+            for per_day in [0.1, 1.0, 1_000.0] {
+                let budget = budget_probability(step_ms, per_day);
+                let in_block = block_probability(step_ms, block_steps, per_day);
+                let step = |of_block| step_probability(of_block, in_block, budget);
+                assert!((step(in_block) / budget - 1.0).abs() < 1e-9, "{step_ms} {per_day}");
+                assert_eq!(step(1.0), 1.0);
+                let rising: Vec<f64> = [1e-12, 1e-6, 1e-3, 0.1, 0.9, 0.999].map(step).to_vec();
+                assert!(rising[0] > 0.0 && rising.windows(2).all(|w| w[0] <= w[1]), "{rising:?}");
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Default for Recipe {
             autoencoder_weight: 0.2,
             level_weight: 0.25,
             season: true,
-            relation_weight: 0.4,
+            relation_weight: 0.6,
             relation_floor: 0.1,
             own_forecast: true,
             ratio_cap: 4.0,
