@@ -150,6 +150,15 @@ class Console {
   }
 }
 
+/** What an expectation rests on, in plain words. */
+const BASES: Record<string, string> = {
+  last_steps: 'would follow from what went before',
+  normal_pattern: 'would be normal after what went before',
+  usual_level: 'usual',
+  hour_of_day: 'usual at this hour',
+  other_features: 'would go with its other metrics',
+};
+
 const SHORT_UNITS: Record<string, string> = { seconds: 's', ratio: '', bytes: 'B', 'requests/s': '/s' };
 
 function features(list: Graph['services'][number]['features']): HTMLElement {
@@ -162,7 +171,12 @@ function features(list: Graph['services'][number]['features']): HTMLElement {
   const sorted = [...list].sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
   const body = sorted.map((feature) => {
     const name = element('td', '', feature.name.replaceAll('_', ' '));
-    const cells = [name, cell(feature.value, feature.unit), cell(feature.expected, feature.unit), cell(feature.score)];
+    const expected = cell(feature.expected, feature.unit);
+    const why = feature.basis === null ? undefined : BASES[feature.basis];
+    if (why !== undefined && (feature.score ?? 0) > 1) {
+      expected.append(element('div', 'console-basis', why));
+    }
+    const cells = [name, cell(feature.value, feature.unit), expected, cell(feature.score)];
     return element('tr', (feature.score ?? 0) > 1 ? 'high' : '', ...cells);
   });
   table.append(element('tbody', '', ...body));

@@ -9,6 +9,8 @@ export interface Feature {
   unit: string;
   value: number | null;
   expected: number | null;
+  /** What the expectation rests on, by its name in the data; another version may have others. */
+  basis: string | null;
   score: number | null;
 }
 
@@ -85,6 +87,7 @@ export function parseGraph(json: unknown): Graph {
       unit: text(feature['unit']) ?? '',
       value: num(feature['value']),
       expected: num(feature['expected']),
+      basis: text(feature['basis']),
       score: num(feature['score']),
     }));
     services.push({ namespace, name, features });

@@ -7,7 +7,7 @@ use quoll_api::view::{
     BlastView, ClosedIncidentView, EdgeView, FeatureName, FeatureValue, FeaturesView, IncidentView, Likely, ScopeKey,
     ScopeView, ServiceName, ServiceView,
 };
-use quoll_detect::ServiceScore;
+use quoll_detect::{FeatureScore, ServiceScore};
 use quoll_features::{ClosedStep, FeatureSet, FeatureSpec, Presence, ServiceStep};
 use quoll_identity::{Scope, Service};
 use quoll_incidents::{Diagnosis, IncidentDiagnosis, ServiceDiagnosis};
@@ -82,18 +82,28 @@ fn service_view(
     score: Option<&ServiceScore>,
     diagnosis: Option<&ServiceDiagnosis>,
 ) -> ServiceView {
-    let feature = |index: usize, value, expected, score| {
-        let feature = u32::try_from(index).unwrap_or(u32::MAX);
-        FeatureValue { feature, value, expected, score }
-    };
+    let place = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     let values = match score {
         Some(score) => {
-            let parts = score.features.iter();
-            parts.map(|part| feature(part.feature, part.value, part.expected, part.score)).collect()
+            let value = |part: &FeatureScore| FeatureValue {
+                feature: place(part.feature),
+                value: part.value,
+                expected: part.expected,
+                basis: part.expected.is_finite().then(|| part.basis.name()),
+                score: part.score,
+            };
+            score.features.iter().map(value).collect()
         }
         None => {
             let observed = step.values.iter().enumerate().filter(|(_, value)| value.is_finite());
-            observed.map(|(index, &value)| feature(index, value, f64::NAN, f64::NAN)).collect()
+            let value = |(index, &value): (usize, &f64)| FeatureValue {
+                feature: place(index),
+                value,
+                expected: f64::NAN,
+                basis: None,
+                score: f64::NAN,
+            };
+            observed.map(value).collect()
         }
     };
     let features = FeaturesView { names: Arc::clone(names), values };

@@ -71,7 +71,7 @@ export function consoleTests(suite, { server, browser, shots }) {
     await page.getByRole('menuitem', { name: 'What if it failed?' }).click();
     const text = await page.locator('.quoll-side').innerText();
     assert.match(text, /What catalog-db shows/);
-    assert.match(text, /request latency\s+0\.18\d? s\s+0\.0061 s\s+3\.81/);
+    assert.match(text, /request latency\s+0\.18\d? s\s+0\.0061 s\s+usual at this hour\s+3\.81/);
     await page.mouse.move(5, 5);
     await page.screenshot({ path: join(shots, 'console-details-dark.png') });
     await page.keyboard.press('Escape');

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use quoll_detect::calibration::{Calibration, MODEL_FILE};
 use quoll_detect::detector::{Scorer, budget_probability};
 use quoll_detect::metadata::Metadata;
-use quoll_detect::runtime::{OnnxNetwork, Reconstruct};
+use quoll_detect::runtime::{NEWEST, OnnxNetwork, Reconstruct};
 use quoll_detect::window::STEPS;
 use quoll_detect::{Detector, Recipe, ScoreError, ServiceScore};
 use quoll_features::{ClosedStep, Direction, FeatureSpec, Presence, Role, SeenBy, ServiceStep};
@@ -196,7 +196,7 @@ impl<'a> Lab<'a> {
     pub fn runtime(&self, fitted: &Fitted, directory: &Path) -> Result<OnnxNetwork> {
         let metadata = Metadata::new(self.step_ms, &self.features, PRESET, "");
         let path = directory.join(MODEL_FILE);
-        std::fs::write(&path, onnx::encode(&fitted.network, &metadata))?;
+        std::fs::write(&path, onnx::encode(&fitted.network, &metadata, NEWEST))?;
         Ok(OnnxNetwork::load(&path, &metadata, self.features.len(), self.onnxruntime)?)
     }
 
@@ -237,17 +237,13 @@ impl<'a> Lab<'a> {
 }
 
 /// A network whose answers to a sequence of calls are kept, and given again when the same sequence comes again:
-/// variants of the recipe that do not change the network need not run it. Kept are the columns that errors are
-/// taken from, the newest three; the others are 0 in a remembered answer.
+/// variants of the recipe that do not change the network need not run it.
 pub struct Remembered {
     network: Box<dyn Reconstruct + Send>,
     kept: Vec<Vec<f32>>,
     next: usize,
     complete: bool,
 }
-
-/// Columns that are kept.
-const KEPT: usize = quoll_detect::score::STEP_WEIGHTS.len();
 
 impl Remembered {
     /// Remembers nothing yet.
@@ -266,16 +262,12 @@ impl Reconstruct for Remembered {
     fn reconstruct(&mut self, images: &[f32], windows: usize, output: &mut Vec<f32>) -> Result<(), ScoreError> {
         if !self.complete {
             self.network.reconstruct(images, windows, output)?;
-            self.kept.push(output.chunks_exact(STEPS).flat_map(|row| &row[STEPS - KEPT..]).copied().collect());
+            self.kept.push(output.clone());
             return Ok(());
         }
-        output.clear();
-        output.resize(images.len(), 0.0);
-        let kept = self.kept.get(self.next).filter(|kept| kept.len() * STEPS == images.len() * KEPT);
-        let wrong = ScoreError::OutputShape { found: kept.map_or(0, Vec::len), wanted: images.len() };
-        for (row, kept) in output.chunks_exact_mut(STEPS).zip(kept.ok_or(wrong)?.chunks_exact(KEPT)) {
-            row[STEPS - KEPT..].copy_from_slice(kept);
-        }
+        let (kept, wanted) = (self.kept.get(self.next), images.len() / STEPS * NEWEST);
+        let wrong = ScoreError::OutputShape { found: kept.map_or(0, Vec::len), wanted };
+        output.clone_from(kept.filter(|kept| kept.len() == wanted).ok_or(wrong)?);
         self.next += 1;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use quoll_detect::ServiceScore;
+use quoll_detect::{Basis, FeatureScore, ServiceScore};
 
 use super::dataset::Entity;
 use super::lab::Outputs;
@@ -124,12 +124,14 @@ fn text(x: f64, y: f64, style: &str, words: &str) -> String {
 /// The plot. `moments` are the steps of the scene, in order.
 pub fn svg(entity: &Entity, scene: Scene, moments: &[Moment], names: &[String]) -> String {
     let (first, last) = (scene.from(), scene.to(entity.test.rows));
-    let inside = |moment: &&Moment| (scene.first..=scene.last).contains(&moment.step);
-    let ratio = |feature: usize| {
-        let of = |m: &Moment| m.score.features.iter().find(|f| f.feature == feature).map_or(0.0, |f| f.score);
-        moments.iter().filter(inside).map(of).fold(0.0, f64::max)
-    };
-    let mut order: Vec<(usize, f64)> = (0..names.len()).map(|feature| (feature, ratio(feature))).collect();
+    let mut order: Vec<(usize, f64, Basis)> = (0..names.len())
+        .map(|feature| {
+            let inside = moments.iter().filter(|moment| (scene.first..=scene.last).contains(&moment.step));
+            let of = inside.filter_map(|moment| moment.score.features.iter().find(|f| f.feature == feature));
+            let worst = of.max_by(|a, b| a.score.total_cmp(&b.score));
+            worst.map_or((feature, 0.0, Basis::default()), |worst| (feature, worst.score, worst.basis))
+        })
+        .collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1));
     let rows = names.len().div_ceil(COLUMNS);
     let width = 2.0 * MARGIN + COLUMNS as f64 * PANEL.0 + (COLUMNS - 1) as f64 * GAP.0;
@@ -142,11 +144,11 @@ pub fn svg(entity: &Entity, scene: Scene, moments: &[Moment], names: &[String]) 
     );
     let title = format!("{}: the incident labelled from step {} to {}", entity.name, scene.first, scene.last);
     out += &text(MARGIN, MARGIN, "font-size=\"15\"", &title);
-    let legend = "blue: observed; orange: expected by the autoencoder; number: how far off at worst, over the held-out \
-                  99th percentile; red ground: the labelled incident";
+    let legend = "blue: observed; orange: expected by the part of the score that contributes most; number: how far off \
+                  at worst, over the held-out 99th percentile, and by which part; red ground: the labelled incident";
     out += &text(MARGIN, MARGIN + 20.0, "fill=\"#555\"", legend);
-    for (place, (feature, worst)) in order.into_iter().enumerate() {
-        let seen = |pick: fn(&quoll_detect::FeatureScore) -> f64| {
+    for (place, (feature, worst, basis)) in order.into_iter().enumerate() {
+        let seen = |pick: fn(&FeatureScore) -> f64| {
             moments
                 .iter()
                 .filter_map(move |m| m.score.features.iter().find(|f| f.feature == feature).map(|f| (m.step, pick(f))))
@@ -170,9 +172,14 @@ pub fn svg(entity: &Entity, scene: Scene, moments: &[Moment], names: &[String]) 
         out += &frame.line(seen(|f| f.expected), "stroke=\"#e6842a\" stroke-width=\"1.2\"");
         out += &frame.line(seen(|f| f.value), "stroke=\"#1f5fa8\" stroke-width=\"1.2\"");
         out += &text(frame.x, frame.y - 5.0, "", &names[feature]);
+        let number = if worst > 1.0 {
+            format!("{worst:.1}, by the {}", basis.name().replace('_', " "))
+        } else {
+            format!("{worst:.1}")
+        };
         let style =
             if worst > 1.0 { "text-anchor=\"end\" font-weight=\"bold\"" } else { "text-anchor=\"end\" fill=\"#888\"" };
-        out += &text(frame.x + PANEL.0, frame.y - 5.0, style, &format!("{worst:.1}"));
+        out += &text(frame.x + PANEL.0, frame.y - 5.0, style, &number);
     }
     // The score spans decades.
     let level = |score: f64| score.max(0.05).log10();
@@ -207,7 +214,6 @@ pub fn svg(entity: &Entity, scene: Scene, moments: &[Moment], names: &[String]) 
 mod tests {
     use super::*;
     use crate::accuracy::dataset::Matrix;
-    use quoll_detect::FeatureScore;
     use quoll_identity::Service;
 
     fn entity() -> Entity {
@@ -239,7 +245,7 @@ mod tests {
             provisional: false,
             coverage: 1.0,
             calibration_samples: 9,
-            features: vec![FeatureScore { feature: 0, score: 2.0, value: f64::NAN, expected: 0.5 }],
+            features: vec![FeatureScore { feature: 0, score: 2.0, value: f64::NAN, expected: 0.5, basis: Basis::LastSteps }],
         };
         let moments: Vec<Moment> = (40..170).map(|step| Moment { step, score: score(step) }).collect();
         let scene = Scene { entity: 0, first: 100, last: 109 };

@@ -86,14 +86,14 @@ fn main() -> Result<()> {
     if let Some(words) = &args.ablation {
         let words: Vec<String> = words.iter().filter(|w| !w.is_empty()).cloned().collect();
         println!(
-            "\n{:<58} {:<23} {:>9} {:>9} {:>9}",
-            "ablation, seed 1", "VUS-PR (tune, check)", "recall 1", "0.1", "rate"
+            "\n| Seed 1 | VUS-PR (tune, check) | Recall at one false alarm a day | at one in ten days | Alarm rate |\n\
+             |---|---|---|---|---|"
         );
         ablation::run(&lab, &entities, &ablation::chosen(&words), 1, args.step_seconds, &mut |name, figures| {
             let [all, tune, check] = figures;
             let vus = format!("{:.3} ({:.3}, {:.3})", all.vus_pr, tune.vus_pr, check.vus_pr);
             let (one, tenth, rate) = (all.recall_1fa, all.recall_01fa, all.false_alarm_ratio);
-            println!("{name:<58} {vus:<23} {one:>9.3} {tenth:>9.3} {rate:>9.2}");
+            println!("| {name} | {vus} | {one:.3} | {tenth:.3} | {rate:.2} |");
         })?;
     }
     report(&args, &entities, &peers, &runs)

@@ -121,8 +121,10 @@ pub struct FeatureValue {
     pub feature: u32,
     /// Observed.
     pub value: f64,
-    /// Expected by the model.
+    /// Expected by the part of the score that contributes most to `score`.
     pub expected: f64,
+    /// What the expectation rests on; none where there is no expectation.
+    pub basis: Option<&'static str>,
     /// Error over what is normal.
     pub score: f64,
 }
@@ -138,7 +140,7 @@ pub struct FeaturesView {
 }
 
 impl Serialize for FeaturesView {
-    /// As a list of objects with name, unit, value, expected and score.
+    /// As a list of objects with name, unit, value, expected, basis and score.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct FeatureView<'a> {
@@ -146,11 +148,12 @@ impl Serialize for FeaturesView {
             unit: &'a str,
             value: f64,
             expected: f64,
+            basis: Option<&'static str>,
             score: f64,
         }
-        serializer.collect_seq(self.values.iter().filter_map(|&FeatureValue { feature, value, expected, score }| {
+        serializer.collect_seq(self.values.iter().filter_map(|&FeatureValue { feature, value, expected, basis, score }| {
             let FeatureName { name, unit } = self.names.get(feature as usize)?;
-            Some(FeatureView { name, unit, value, expected, score })
+            Some(FeatureView { name, unit, value, expected, basis, score })
         }))
     }
 }
@@ -248,9 +251,9 @@ mod tests {
     fn features_are_told_by_name_and_what_is_not_known_is_null() {
         let names = [("cpu_cores", "cores"), ("memory_bytes", "bytes")];
         let names = names.map(|(name, unit)| FeatureName { name: name.into(), unit: unit.into() });
-        let values = [FeatureValue { feature: 1, value: 2.5, expected: f64::NAN, score: 0.5 }];
+        let values = [FeatureValue { feature: 1, value: 2.5, expected: f64::NAN, basis: None, score: 0.5 }];
         let view = FeaturesView { names: names.into(), values: values.into() };
-        let expected = r#"[{"name":"memory_bytes","unit":"bytes","value":2.5,"expected":null,"score":0.5}]"#;
+        let expected = r#"[{"name":"memory_bytes","unit":"bytes","value":2.5,"expected":null,"basis":null,"score":0.5}]"#;
         assert_eq!(serde_json::to_string(&view).unwrap(), expected);
     }
 }

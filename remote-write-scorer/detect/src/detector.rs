@@ -7,13 +7,14 @@ use quoll_features::{ClosedStep, FeatureSet, FeatureSpec, ServiceStep};
 use quoll_identity::Service;
 use serde::{Deserialize, Serialize};
 
+use crate::basis::Basis;
 use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
 use crate::error::{ModelError, ScoreError};
 use crate::expected::Expected;
 use crate::metadata::Metadata;
 use crate::rate::{Crossing, Rate};
-use crate::runtime::{OnnxNetwork, Reconstruct};
-use crate::score::{Means, Output, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
+use crate::runtime::{NEWEST, OnnxNetwork, Reconstruct};
+use crate::score::{Means, Output, PARTS, Ratios, feature_errors, raw_score, worst_share};
 use crate::tail::Tail;
 use crate::window::{CHANNELS, STEPS, Window};
 
@@ -47,8 +48,10 @@ pub struct FeatureScore {
     pub score: f64,
     /// What was observed, in the feature's unit.
     pub value: f64,
-    /// What the network expected, in the feature's unit.
+    /// What was expected by the part of the score that contributes most to `score`, in the feature's unit.
     pub expected: f64,
+    /// What that rests on.
+    pub basis: Basis,
 }
 
 /// One service at one step.
@@ -130,59 +133,74 @@ impl Scorer {
     /// # Errors
     /// [`ScoreError::Step`] and [`ScoreError::Features`]; the history is then unchanged.
     pub fn observe(&mut self, step: &ClosedStep) -> Result<(), ScoreError> {
-        if step.step_ms != self.step_ms {
-            return Err(ScoreError::Step { found: step.step_ms, wanted: self.step_ms });
-        }
-        let wanted = self.features.len();
-        if let Some(odd) = step.services.iter().find(|s| s.values.len() != wanted) {
-            return Err(ScoreError::Features { service: odd.service.to_string(), found: odd.values.len(), wanted });
-        }
+        self.check(step)?;
         for ServiceStep { service, values, .. } in &step.services {
-            self.push(service, values);
+            self.push(service, values, None);
         }
         Ok(())
     }
 
-    /// Takes one step of one service into its history.
-    fn push(&mut self, service: &Service, values: &[f64]) {
-        if !self.states.contains_key(service) {
-            let state = State {
-                profile: self.index.get(service).copied(),
-                window: Window::new(self.features.len()),
-                means: Means::default(),
-                alarm_means: Means::default(),
-                rate: Rate::default(),
-                alert_rate: Rate::default(),
-            };
-            self.states.insert(service.clone(), state);
+    fn check(&self, step: &ClosedStep) -> Result<(), ScoreError> {
+        if step.step_ms != self.step_ms {
+            return Err(ScoreError::Step { found: step.step_ms, wanted: self.step_ms });
         }
+        let wanted = self.features.len();
+        match step.services.iter().find(|s| s.values.len() != wanted) {
+            Some(odd) => {
+                Err(ScoreError::Features { service: odd.service.to_string(), found: odd.values.len(), wanted })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes one step of one service into its history, and writes its image, if one is wanted.
+    fn push(&mut self, service: &Service, values: &[f64], image: Option<&mut [f32]>) {
+        let (calibration, features) = (&self.calibration, self.features.len());
+        let take = |state: &mut State| {
+            state.window.push(values, &profile(calibration, state.profile).scaling);
+            if let Some(image) = image {
+                state.window.write_image(image);
+                calibration.recipe.blank(image);
+            }
+        };
         if let Some(state) = self.states.get_mut(service) {
-            let profile = profile(&self.calibration, state.profile);
-            state.window.push(values, &profile.scaling);
+            return take(state);
         }
+        let mut state = State {
+            profile: self.index.get(service).copied(),
+            window: Window::new(features),
+            means: Means::default(),
+            alarm_means: Means::default(),
+            rate: Rate::default(),
+            alert_rate: Rate::default(),
+        };
+        take(&mut state);
+        self.states.insert(service.clone(), state);
     }
 
     /// Scores a step. Services with too little coverage are left out.
     ///
     /// # Errors
-    /// As [`Self::observe`], and those of the network.
+    /// As [`Self::observe`], and those of the network: the step is in the history then, and nothing is scored.
     pub fn score(&mut self, step: &ClosedStep, network: &mut dyn Reconstruct) -> Result<Vec<ServiceScore>, ScoreError> {
-        self.observe(step)?;
-        let image = CHANNELS * self.features.len() * STEPS;
+        self.check(step)?;
+        let rows = CHANNELS * self.features.len();
         let mut scores = Vec::with_capacity(step.services.len());
-        let mut expected = Expected::new(self.features.len());
+        let mut scratch = Scratch::new(self.features.len());
+        let (mut images, mut failed) = (std::mem::take(&mut self.images), None);
         for batch in step.services.chunks(BATCH) {
-            self.images.resize(batch.len() * image, 0.0);
-            for (slot, service) in self.images.chunks_mut(image.max(1)).zip(batch) {
-                if let Some(state) = self.states.get(&service.service) {
-                    state.window.write_image(slot);
-                    self.calibration.recipe.blank(slot);
-                }
+            images.resize(batch.len() * rows * STEPS, 0.0);
+            for (slot, service) in images.chunks_mut((rows * STEPS).max(1)).zip(batch) {
+                self.push(&service.service, &service.values, Some(slot));
             }
-            network.reconstruct(&self.images, batch.len(), &mut self.reconstructions)?;
-            for (i, service) in batch.iter().enumerate() {
+            if failed.is_none() {
+                failed = network.reconstruct(&images, batch.len(), &mut self.reconstructions).err();
+            }
+            if failed.is_some() {
+                continue;
+            }
+            for (service, reconstruction) in batch.iter().zip(self.reconstructions.chunks((rows * NEWEST).max(1))) {
                 let Some(state) = self.states.get_mut(&service.service) else { continue };
-                let reconstruction = &self.reconstructions[i * image..(i + 1) * image];
                 scores.extend(judge(
                     &self.features,
                     (step.end_ms, self.step_ms),
@@ -190,11 +208,12 @@ impl Scorer {
                     state,
                     service,
                     reconstruction,
-                    (&mut expected, &mut self.realised),
+                    (&mut scratch, &mut self.realised),
                 ));
             }
         }
-        Ok(scores)
+        self.images = images;
+        failed.map_or(Ok(scores), Err)
     }
 
     /// Forgets services for which `keep` is false.
@@ -226,6 +245,25 @@ pub struct Realised {
     pub service_days: f64,
 }
 
+/// Reused from service to service.
+struct Scratch {
+    expected: Expected,
+    errors: Vec<f64>,
+    ratios: Ratios,
+    counted: Vec<f64>,
+}
+
+impl Scratch {
+    fn new(features: usize) -> Self {
+        Self {
+            expected: Expected::new(features),
+            errors: vec![f64::NAN; PARTS * features],
+            ratios: Ratios::new(features),
+            counted: Vec::new(),
+        }
+    }
+}
+
 /// The score of one service from the reconstruction of its image.
 fn judge(
     features: &[FeatureSpec],
@@ -234,23 +272,20 @@ fn judge(
     state: &mut State,
     step: &ServiceStep,
     reconstruction: &[f32],
-    (expected, realised): (&mut Expected, &mut Realised),
+    (scratch, realised): (&mut Scratch, &mut Realised),
 ) -> Option<ServiceScore> {
     let profile = profile(calibration, state.profile);
     let recipe = &calibration.recipe;
     let coverage = state.window.coverage(&profile.normal);
     let too_young = state.profile.is_none() && state.window.pushed() < MIN_UNSEEN_HISTORY;
-    let mut errors = vec![f64::NAN; PARTS * features.len()];
-    let mut ratios = vec![f64::NAN; features.len()];
+    let Scratch { expected, errors, ratios, counted } = scratch;
     let (mut ranking, mut alarms) = (None, None);
     if coverage >= MIN_COVERAGE && !too_young {
         expected.update(&state.window, end_ms, calibration.known(profile));
-        feature_errors(&state.window, reconstruction, expected, features, &mut errors);
-        // The ratios of alarms are those that are shown: they count everything.
-        [ranking, alarms] = [Output::Ranking, Output::Alarms].map(|output| {
-            feature_ratios(recipe, output, &errors, &profile.error_scale, &mut ratios);
-            worst_share(&ratios, features, recipe.share(output))
-        });
+        feature_errors(&state.window, reconstruction, expected, features, errors);
+        ratios.update(recipe, errors, &profile.error_scale);
+        [ranking, alarms] = [Output::Ranking, Output::Alarms]
+            .map(|output| worst_share(ratios.of(output), features, recipe.share(output), counted));
     }
     let means = state.means.push(ranking, profile.ranking.usual, &recipe.paces);
     let alarm_means = state.alarm_means.push(alarms, profile.alarms.usual, &recipe.paces);
@@ -282,11 +317,13 @@ fn judge(
     let crossing = state.alert_rate.push(alert, step_ms, per_day, enough);
     realised.alert_crossings += u64::from(crossing == Crossing::New);
     realised.service_days += step_ms as f64 / DAY_MS;
-    let scored = ratios.iter().enumerate().filter(|(_, r)| r.is_finite()).map(|(feature, ratio)| FeatureScore {
-        feature,
-        score: *ratio,
-        value: step.values[feature],
-        expected: profile.scaling[feature].decode(reconstruction[feature * STEPS + STEPS - 1]),
+    // The ratios of alarms are those that are shown: they count everything.
+    let shown = ratios.of(Output::Alarms).iter().enumerate().filter(|(_, ratio)| ratio.is_finite());
+    let scored = shown.map(|(feature, ratio)| {
+        let reconstructed = reconstruction[feature * NEWEST + NEWEST - 1];
+        let (expected, basis) = expected.shown(ratios.leading(feature), &state.window, feature, reconstructed);
+        let expected = profile.scaling[feature].decode(expected);
+        FeatureScore { feature, score: *ratio, value: step.values[feature], expected, basis }
     });
     Some(ServiceScore {
         service: step.service.clone(),
@@ -391,7 +428,7 @@ impl Detector {
     /// scores at once: show it the last 75. Images are made of single precision, so nothing is lost by it.
     pub fn recall(&mut self, service: &Service, values: &[f32]) {
         let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
-        self.scorer.push(service, &values);
+        self.scorer.push(service, &values, None);
     }
 
     /// Takes a step into the history without scoring it.

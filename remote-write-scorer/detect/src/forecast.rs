@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MISSING, to_f32};
-use crate::table::Table;
+use crate::table::{Table, dot};
 use crate::window::{CHANNELS, Window};
 
 /// Steps between the newest input and what is forecast.
@@ -64,16 +64,16 @@ impl Forecast {
         expected: &mut [f32],
     ) {
         let features = expected.len();
-        let row = (0..CHANNELS).flat_map(|c| (0..features).map(move |f| (c, f)));
-        write_inputs(row.map(|(channel, feature)| window.code(AHEAD, channel, feature)), used, scratch);
+        let column = window.column(AHEAD);
+        write_inputs((0..CHANNELS * features).map(|row| column.code(row)), used, scratch);
         let count = scratch.len();
         for (feature, slot) in expected.iter_mut().enumerate() {
-            if window.code(AHEAD, 0, feature) == MISSING {
+            if column.code(feature) == MISSING {
                 *slot = f32::NAN;
                 continue;
             }
             let at = feature * count..(feature + 1) * count;
-            let shared: f32 = self.weights[at.clone()].iter().zip(&*scratch).map(|(w, x)| w * x).sum();
+            let shared = dot(&self.weights[at], scratch);
             let added = own.map_or(0.0, |own| own.product(feature, scratch));
             *slot = shared + added;
         }

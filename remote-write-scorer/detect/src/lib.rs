@@ -21,6 +21,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+pub mod basis;
 pub mod calibration;
 pub mod detector;
 pub mod encoding;
@@ -40,6 +41,7 @@ pub mod table;
 pub mod tail;
 pub mod window;
 
+pub use basis::Basis;
 pub use detector::{Detector, FeatureScore, Realised, ServiceScore};
 pub use error::{ModelError, ScoreError};
 pub use recipe::Recipe;

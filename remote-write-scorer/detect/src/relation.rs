@@ -25,11 +25,11 @@ pub fn inputs(features: usize) -> usize {
 /// `scratch` is overwritten.
 pub fn residuals(relations: &Table, window: &Window, scratch: &mut Vec<f32>, residuals: &mut [f32]) {
     scratch.clear();
-    let newest = (0..residuals.len()).map(|feature| window.code(0, 0, feature));
-    scratch.extend(newest.map(|code| to_f32(code).clamp(-INPUT_CAP, INPUT_CAP)));
+    let newest = window.column(0);
+    scratch.extend((0..residuals.len()).map(|feature| to_f32(newest.code(feature)).clamp(-INPUT_CAP, INPUT_CAP)));
     scratch.push(1.0);
     for (feature, slot) in residuals.iter_mut().enumerate() {
-        let code = window.code(0, 0, feature);
+        let code = newest.code(feature);
         let beyond = to_f32(code) - scratch[feature];
         *slot = if code == MISSING { f32::NAN } else { relations.product(feature, scratch) + beyond };
     }

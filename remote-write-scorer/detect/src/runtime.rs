@@ -25,13 +25,16 @@ pub const MAX_BATCH: usize = 128;
 /// Name of the network's input, [windows, channels x features, steps].
 pub const INPUT: &str = "image";
 
-/// Name of the network's output, shaped as the input.
+/// Columns of an image that errors are taken from, the newest: the others need not be reconstructed.
+pub const NEWEST: usize = 3;
+
+/// Name of the network's output, the newest [`NEWEST`] steps or more of what the input should be.
 pub const OUTPUT: &str = "reconstruction";
 
 /// Anything that reconstructs images: the ONNX network live, the trainer's own network while training.
 pub trait Reconstruct {
-    /// Reconstructs `windows` images of [channels x features, steps] each, row-major and back to back.
-    /// `output` is cleared first and has the input's length afterwards.
+    /// Reconstructs the newest [`NEWEST`] columns of `windows` images of [channels x features, steps] each, row-major
+    /// and back to back. `output` is cleared first and has [`NEWEST`] numbers for each row of the images afterwards.
     ///
     /// # Errors
     /// [`ScoreError::Inference`] or [`ScoreError::OutputShape`].
@@ -129,19 +132,22 @@ impl OnnxNetwork {
 
 impl Reconstruct for OnnxNetwork {
     fn reconstruct(&mut self, images: &[f32], windows: usize, output: &mut Vec<f32>) -> Result<(), ScoreError> {
-        let image = CHANNELS * self.features * STEPS;
+        let rows = CHANNELS * self.features;
+        let image = rows * STEPS;
         output.clear();
         for batch in images[..windows * image].chunks(MAX_BATCH * image) {
             let count = batch.len() / image;
             let failed = |e: ort::Error| ScoreError::Inference { windows: count, reason: e.to_string() };
             let tensor =
-                TensorRef::from_array_view(([count, CHANNELS * self.features, STEPS], batch)).map_err(failed)?;
+                TensorRef::from_array_view(([count, rows, STEPS], batch)).map_err(failed)?;
             let outputs = self.session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
             let (_, values) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
-            if values.len() != batch.len() {
-                return Err(ScoreError::OutputShape { found: values.len(), wanted: batch.len() });
+            // Networks of earlier versions reconstruct whole images.
+            let columns = values.len() / (count * rows).max(1);
+            if columns < NEWEST || values.len() != count * rows * columns {
+                return Err(ScoreError::OutputShape { found: values.len(), wanted: count * rows * NEWEST });
             }
-            output.extend_from_slice(values);
+            output.extend(values.chunks_exact(columns).flat_map(|row| &row[columns - NEWEST..]));
         }
         Ok(())
     }

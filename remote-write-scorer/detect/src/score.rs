@@ -13,6 +13,8 @@
 //! instant score. Four exponential means of it, from one step to about thirty ([`Recipe::paces`]), each over its own
 //! held-out 99th percentile, see short hard faults and long faint ones alike: the raw score is the largest.
 //!
+//! The part that contributes most to a feature's ratio is the one whose expectation is shown ([`Part`]).
+//!
 //! There are two of all this ([`Output`]). Alarms count the relations, too, and look at fewer features and at the
 //! faster means only ([`Recipe::alarm_means`]), which end when the fault does: they are to find everything.
 //! The ranking leaves the relations out, whose errors in normal operation are too alike to those of faint faults:
@@ -24,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::{MISSING, to_f32};
 use crate::expected::Expected;
 use crate::recipe::{MEANS, Recipe};
-use crate::window::{CHANNELS, STEPS, Window};
+use crate::runtime::NEWEST;
+use crate::window::{CHANNELS, Window};
 
 /// Rows of errors per feature: the channels of the autoencoder, the forecast, the level, the relations.
 pub const PARTS: usize = CHANNELS + 3;
@@ -48,7 +51,7 @@ pub enum Output {
 }
 
 /// Weight of the newest step and the two before it in the autoencoder's errors.
-pub const STEP_WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
+const STEP_WEIGHTS: [f64; NEWEST] = [0.5, 0.3, 0.2];
 
 /// Weight of each channel's squared ratio: the finest sampling window leads, the wider ones confirm.
 const CHANNEL_WEIGHTS: [f64; CHANNELS] = [1.0, 0.5, 0.5];
@@ -57,7 +60,7 @@ const CHANNEL_WEIGHTS: [f64; CHANNELS] = [1.0, 0.5, 0.5];
 const BEYOND_CAP: f64 = 0.1;
 
 /// Errors of all parts and features on the newest steps, [parts x features], NaN where the newest step is
-/// missing. `reconstruction` is one image.
+/// missing. `reconstruction` is the newest columns of one image.
 pub fn feature_errors(
     window: &Window,
     reconstruction: &[f32],
@@ -66,6 +69,7 @@ pub fn feature_errors(
     errors: &mut [f64],
 ) {
     let count = features.len();
+    let columns: [_; NEWEST] = std::array::from_fn(|back| window.column(back));
     for (feature, spec) in features.iter().enumerate() {
         let counted = |difference: f64| match spec.direction {
             Direction::Up => difference.max(0.0),
@@ -76,21 +80,21 @@ pub fn feature_errors(
             let row = channel * count + feature;
             let (mut sum, mut weights) = (0.0, 0.0);
             for (back, weight) in STEP_WEIGHTS.iter().enumerate() {
-                let code = window.code(back, channel, feature);
+                let code = columns[back].code(row);
                 if code == MISSING {
                     if back == 0 {
                         break;
                     }
                     continue;
                 }
-                let expected = reconstruction[row * STEPS + STEPS - 1 - back];
+                let expected = reconstruction[row * NEWEST + NEWEST - 1 - back];
                 let difference = counted(f64::from(to_f32(code)) - f64::from(expected));
                 sum += weight * difference * difference;
                 weights += weight;
             }
             errors[row] = if weights > 0.0 { (sum / weights).sqrt() } else { f64::NAN };
         }
-        let newest = window.code(0, 0, feature);
+        let newest = columns[0].code(feature);
         let value = if newest == MISSING { f64::NAN } else { f64::from(to_f32(newest)) };
         // `max` and `min` with NaN would give a number.
         let counted_or_nan = |difference: f64| if difference.is_nan() { f64::NAN } else { counted(difference).abs() };
@@ -106,48 +110,118 @@ fn bounded(ratio: f64, cap: f64) -> f64 {
     if ratio <= cap { ratio } else { cap + BEYOND_CAP * (ratio / cap).min(1e6).ln() }
 }
 
-/// Score of each feature from its errors; NaN where missing.
-pub fn feature_ratios(recipe: &Recipe, output: Output, errors: &[f64], error_scale: &[f32], ratios: &mut [f64]) {
-    let count = ratios.len();
-    let part =
-        |row: usize, feature: usize| errors[row * count + feature] / f64::from(error_scale[row * count + feature]);
-    let relation_weight = if output == Output::Alarms { recipe.relation_weight } else { 0.0 };
-    for (feature, ratio) in ratios.iter_mut().enumerate() {
-        let (mut sum, mut channels) = (0.0, 0.0);
-        for (channel, weight) in CHANNEL_WEIGHTS.iter().enumerate() {
-            let part = part(channel, feature);
-            if part.is_finite() && recipe.channels[channel] {
-                sum += weight * part * part;
-                channels += weight;
-            }
+/// One of the four parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// [`crate::forecast`].
+    #[default]
+    Forecast,
+    /// The autoencoder.
+    Autoencoder,
+    /// [`crate::season`].
+    Level,
+    /// [`crate::relation`].
+    Relations,
+}
+
+/// Ratios of all features at one step, and which part leads each; reused from service to service.
+#[derive(Debug, Clone)]
+pub struct Ratios {
+    ranking: Vec<f64>,
+    alarms: Vec<f64>,
+    leading: Vec<Part>,
+}
+
+/// A weighted mean of squares that remembers its largest term.
+struct Parts {
+    cap: f64,
+    sum: f64,
+    weights: f64,
+    most: f64,
+    leading: Part,
+}
+
+impl Parts {
+    fn add(&mut self, part: Part, ratio: f64, weight: f64) {
+        if !ratio.is_finite() || weight <= 0.0 {
+            return;
         }
-        let autoencoder = if channels > 0.0 { (sum / channels).sqrt() } else { f64::NAN };
-        let (mut sum, mut weights) = (0.0, 0.0);
-        for (part, weight) in [
-            (part(FORECAST, feature), recipe.forecast_weight),
-            (autoencoder, recipe.autoencoder_weight),
-            (part(LEVEL, feature), recipe.level_weight),
-            (part(RELATIONS, feature), relation_weight),
-        ] {
-            if part.is_finite() {
-                sum += weight * bounded(part, recipe.ratio_cap).powi(2);
-                weights += weight;
-            }
+        let term = weight * bounded(ratio, self.cap).powi(2);
+        self.sum += term;
+        self.weights += weight;
+        if term > self.most {
+            (self.most, self.leading) = (term, part);
         }
-        let missing = !errors[feature].is_finite();
-        *ratio = if missing || weights == 0.0 { f64::NAN } else { (sum / weights).sqrt() };
+    }
+
+    fn ratio(&self) -> f64 {
+        if self.weights > 0.0 { (self.sum / self.weights).sqrt() } else { f64::NAN }
+    }
+}
+
+impl Ratios {
+    /// For `features` features, all missing.
+    #[must_use]
+    pub fn new(features: usize) -> Self {
+        let none = vec![f64::NAN; features];
+        Self { ranking: none.clone(), alarms: none, leading: vec![Part::default(); features] }
+    }
+
+    /// Of these errors over these scales, [parts x features] both; NaN where the newest step is missing.
+    pub fn update(&mut self, recipe: &Recipe, errors: &[f64], error_scale: &[f32]) {
+        let count = self.alarms.len();
+        let ratio =
+            |row: usize, feature: usize| errors[row * count + feature] / f64::from(error_scale[row * count + feature]);
+        for (feature, missing) in errors[..count].iter().map(|error| !error.is_finite()).enumerate() {
+            if missing {
+                (self.ranking[feature], self.alarms[feature]) = (f64::NAN, f64::NAN);
+                continue;
+            }
+            let (mut sum, mut channels) = (0.0, 0.0);
+            for (channel, weight) in CHANNEL_WEIGHTS.iter().enumerate() {
+                let ratio = ratio(channel, feature);
+                if ratio.is_finite() && recipe.channels[channel] {
+                    sum += weight * ratio * ratio;
+                    channels += weight;
+                }
+            }
+            let autoencoder = if channels > 0.0 { (sum / channels).sqrt() } else { f64::NAN };
+            let mut parts =
+                Parts { cap: recipe.ratio_cap, sum: 0.0, weights: 0.0, most: -1.0, leading: Part::default() };
+            parts.add(Part::Forecast, ratio(FORECAST, feature), recipe.forecast_weight);
+            parts.add(Part::Autoencoder, autoencoder, recipe.autoencoder_weight);
+            parts.add(Part::Level, ratio(LEVEL, feature), recipe.level_weight);
+            self.ranking[feature] = parts.ratio();
+            parts.add(Part::Relations, ratio(RELATIONS, feature), recipe.relation_weight);
+            self.alarms[feature] = parts.ratio();
+            self.leading[feature] = parts.leading;
+        }
+    }
+
+    /// Of each feature, for one output; NaN where missing.
+    #[must_use]
+    pub fn of(&self, output: Output) -> &[f64] {
+        match output {
+            Output::Ranking => &self.ranking,
+            Output::Alarms => &self.alarms,
+        }
+    }
+
+    /// The part that contributes most to a feature's ratio for alarms; the forecast, if there is one, where nothing is
+    /// off.
+    #[must_use]
+    pub fn leading(&self, feature: usize) -> Part {
+        self.leading[feature]
     }
 }
 
 /// Root mean square of the worst share (at least one) of the symptom features; `None` where none is observed.
+/// `counted` is scratch.
 #[must_use]
-pub fn worst_share(ratios: &[f64], features: &[FeatureSpec], share: f64) -> Option<f64> {
-    let mut counted: Vec<f64> = ratios
-        .iter()
-        .zip(features)
-        .filter(|(ratio, spec)| spec.role == Role::Symptom && ratio.is_finite())
-        .map(|(ratio, _)| *ratio)
-        .collect();
+pub fn worst_share(ratios: &[f64], features: &[FeatureSpec], share: f64, counted: &mut Vec<f64>) -> Option<f64> {
+    counted.clear();
+    let symptoms = ratios.iter().zip(features).filter(|(_, spec)| spec.role == Role::Symptom);
+    counted.extend(symptoms.map(|(ratio, _)| *ratio).filter(|ratio| ratio.is_finite()));
     if counted.is_empty() {
         return None;
     }
@@ -207,8 +281,14 @@ mod tests {
         expected.forecast.copy_from_slice(&forecast);
         expected.usual.fill(0.0);
         expected.residual.copy_from_slice(&residual);
-        feature_errors(&window, &[0.0; 6 * STEPS], &expected, &features, &mut errors);
+        feature_errors(&window, &[0.0; 6 * NEWEST], &expected, &features, &mut errors);
         errors
+    }
+
+    fn ratios(errors: &[f64]) -> Ratios {
+        let mut ratios = Ratios::new(2);
+        ratios.update(&Recipe::default(), errors, &[1.0; 2 * PARTS]);
+        ratios
     }
 
     #[test]
@@ -223,20 +303,30 @@ mod tests {
     #[test]
     fn a_missing_value_has_no_error_and_a_missing_forecast_leaves_the_other_parts() {
         let errors = errors(&[[f64::NAN, 3.0]], [0.0, f32::NAN], [f32::NAN, 0.0]);
-        let mut ratios = [0.0; 2];
-        feature_ratios(&Recipe::default(), Output::Ranking, &errors, &[1.0; 2 * PARTS], &mut ratios);
-        assert!(ratios[0].is_nan());
-        assert!((ratios[1] - 4.0_f64.ln()).abs() < 1e-3, "{ratios:?}");
+        let ratios = ratios(&errors);
+        assert!(ratios.of(Output::Ranking)[0].is_nan());
+        assert!((ratios.of(Output::Ranking)[1] - 4.0_f64.ln()).abs() < 1e-3, "{ratios:?}");
     }
 
     #[test]
     fn a_broken_relation_counts_for_alarms_only() {
         let errors = errors(&[[0.0, 0.0]], [0.0, 0.0], [2.0, 0.0]);
-        let mut ratios = [9.0; 2];
-        feature_ratios(&Recipe::default(), Output::Ranking, &errors, &[1.0; 2 * PARTS], &mut ratios);
-        assert_eq!(ratios, [0.0; 2]);
-        feature_ratios(&Recipe::default(), Output::Alarms, &errors, &[1.0; 2 * PARTS], &mut ratios);
-        assert!(ratios[0] > 0.5 && ratios[1] == 0.0, "{ratios:?}");
+        let ratios = ratios(&errors);
+        assert_eq!(ratios.of(Output::Ranking), [0.0; 2]);
+        assert!(ratios.of(Output::Alarms)[0] > 0.5 && ratios.of(Output::Alarms)[1] == 0.0, "{ratios:?}");
+        assert_eq!((ratios.leading(0), ratios.leading(1)), (Part::Relations, Part::Forecast));
+    }
+
+    #[test]
+    fn the_part_that_is_furthest_off_leads_and_one_that_does_not_count_never_does() {
+        let off = |forecast: f32, value: f64| errors(&[[value, value]], [forecast, f32::NAN], [0.0, 0.0]);
+        // Just risen: the forecast did not see it coming. Risen for long: only the level and the network still say so.
+        assert_eq!(ratios(&off(0.0, 5.0)).leading(0), Part::Forecast);
+        assert_eq!(ratios(&off(6.0_f32.ln(), 5.0)).leading(0), Part::Level);
+        let recipe = Recipe { level_weight: 0.0, ..Recipe::default() };
+        let mut ratios = Ratios::new(2);
+        ratios.update(&recipe, &off(6.0_f32.ln(), 5.0), &[1.0; 2 * PARTS]);
+        assert_eq!((ratios.leading(0), ratios.leading(1)), (Part::Autoencoder, Part::Autoencoder));
     }
 
     #[test]
@@ -248,8 +338,9 @@ mod tests {
     #[test]
     fn traffic_and_missing_features_do_not_count() {
         let features = [spec(Direction::Both, Role::Traffic), spec(Direction::Both, Role::Symptom)];
-        assert_eq!(worst_share(&[100.0, f64::NAN], &features, 0.25), None);
-        assert_eq!(worst_share(&[100.0, 2.0], &features, 0.25), Some(2.0));
+        let mut scratch = vec![7.0];
+        assert_eq!(worst_share(&[100.0, f64::NAN], &features, 0.25, &mut scratch), None);
+        assert_eq!(worst_share(&[100.0, 2.0], &features, 0.25, &mut scratch), Some(2.0));
     }
 
     #[test]

@@ -50,9 +50,24 @@ impl Table {
     #[must_use]
     pub fn product(&self, row: usize, inputs: &[f32]) -> f32 {
         let (scale, weights) = self.row(row);
-        let sum: f32 = weights.iter().zip(inputs).map(|(w, x)| f32::from(*w) * x).sum();
-        scale * sum
+        scale * dot(weights, inputs)
     }
+}
+
+/// Sums that run side by side, for the processor's vector units.
+const LANES: usize = 8;
+
+/// The sum of products of as many as the shorter one has.
+pub(crate) fn dot<W: Copy + Into<f32>>(weights: &[W], inputs: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let (weights, inputs) = (weights.chunks(LANES), inputs.chunks(LANES));
+    for (weights, inputs) in weights.zip(inputs) {
+        for ((sum, weight), input) in sums.iter_mut().zip(weights).zip(inputs) {
+            let weight: f32 = (*weight).into();
+            *sum += weight * input;
+        }
+    }
+    sums.iter().sum()
 }
 
 /// Bytes as hexadecimal text: a number each would make the file four times as long.

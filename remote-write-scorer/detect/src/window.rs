@@ -15,6 +15,21 @@ use crate::encoding::{MISSING, Scaling, to_f32};
 /// Columns of an image.
 pub const STEPS: usize = 60;
 
+/// One step of an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Column<'a> {
+    codes: &'a [i16],
+    step: usize,
+}
+
+impl Column<'_> {
+    /// The code in row `row`: channel times features plus feature.
+    #[must_use]
+    pub fn code(&self, row: usize) -> i16 {
+        self.codes[row * STEPS + self.step]
+    }
+}
+
 /// Steps under the trailing mean of each channel.
 pub const CHANNEL_STEPS: [usize; 3] = [1, 5, 15];
 
@@ -101,11 +116,15 @@ impl Window {
     /// The code of feature `feature` in channel `channel`, `back` steps before the newest (0 = newest).
     #[must_use]
     pub fn code(&self, back: usize, channel: usize, feature: usize) -> i16 {
-        if back >= STEPS || back as u64 >= self.pushed {
-            return MISSING;
-        }
-        let step = ((self.pushed - 1 - back as u64) % STEPS as u64) as usize;
-        self.codes[(channel * self.features + feature) * STEPS + step]
+        if back >= STEPS { MISSING } else { self.column(back).code(channel * self.features + feature) }
+    }
+
+    /// The column `back` steps before the newest, below [`STEPS`].
+    #[must_use]
+    pub fn column(&self, back: usize) -> Column<'_> {
+        // Columns not seen yet are missing in the ring.
+        let newest = (self.pushed % STEPS as u64) as usize + STEPS - 1;
+        Column { codes: &self.codes, step: newest.saturating_sub(back) % STEPS }
     }
 
     /// Writes the image, row-major [CHANNELS x features, STEPS], zeros where missing.

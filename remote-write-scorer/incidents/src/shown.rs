@@ -1,6 +1,6 @@
 //! What is out of the ordinary about a service, in a few words with numbers: what its users would notice.
 
-use quoll_detect::ServiceScore;
+use quoll_detect::{Basis, ServiceScore};
 use quoll_features::{EdgeStep, FeatureSet, FeatureSpec, Presence, Role};
 
 /// Names and units of the features that scores are made of, in the order of the set; traffic has no name.
@@ -63,10 +63,22 @@ pub(crate) fn shown(
     let Some((part, (name, unit))) = most.and_then(|part| Some((part, names.0.get(part.feature)?))) else {
         return String::new();
     };
+    let value = amount(part.value, unit);
     if part.expected.is_finite() {
-        format!("{name} is {}, usually {}", amount(part.value, unit), amount(part.expected, unit))
+        format!("{name} is {value}, {}", expectation(&amount(part.expected, unit), part.basis))
     } else {
-        format!("{name} is {}", amount(part.value, unit))
+        format!("{name} is {value}")
+    }
+}
+
+/// An amount that was expected, and why.
+fn expectation(amount: &str, basis: Basis) -> String {
+    match basis {
+        Basis::LastSteps => format!("where {amount} would follow from what went before"),
+        Basis::NormalPattern => format!("where {amount} would be normal after what went before"),
+        Basis::UsualLevel => format!("usually {amount}"),
+        Basis::HourOfDay => format!("usually {amount} at this hour"),
+        Basis::OtherFeatures => format!("where {amount} would go with its other metrics"),
     }
 }
 
@@ -142,8 +154,14 @@ mod tests {
             let set = FeatureSet::preset("quoll").unwrap();
             set.features.iter().position(|feature| *feature.name == *name).unwrap()
         };
-        let part = |name, score, value| FeatureScore { feature: at(name), score, value, expected: 0.01 };
-        let score = ServiceScore {
+        let part = |name, score, value| FeatureScore {
+            feature: at(name),
+            score,
+            value,
+            expected: 0.01,
+            basis: Basis::UsualLevel,
+        };
+        let mut score = ServiceScore {
             service: Service::new(None, "a").unwrap(),
             score: 2.0,
             tail_probability: 1e-6,
@@ -155,5 +173,18 @@ mod tests {
         };
         let text = say(None, (0.0, 0.0), Some(&score));
         assert_eq!(text, "its request latency as callers see it is 250 ms, usually 10 ms");
+        for (basis, why) in [
+            (Basis::HourOfDay, "usually 10 ms at this hour"),
+            (Basis::LastSteps, "where 10 ms would follow from what went before"),
+            (Basis::NormalPattern, "where 10 ms would be normal after what went before"),
+            (Basis::OtherFeatures, "where 10 ms would go with its other metrics"),
+        ] {
+            score.features[1].basis = basis;
+            let text = say(None, (0.0, 0.0), Some(&score));
+            assert_eq!(text, format!("its request latency as callers see it is 250 ms, {why}"));
+        }
+        score.features[1].expected = f64::NAN;
+        let text = say(None, (0.0, 0.0), Some(&score));
+        assert_eq!(text, "its request latency as callers see it is 250 ms");
     }
 }

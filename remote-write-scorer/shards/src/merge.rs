@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quoll_detect::{FeatureScore, ServiceScore, detector::anomaly_probability};
+use quoll_detect::{Basis, FeatureScore, ServiceScore, detector::anomaly_probability};
 use quoll_features::{Change, ClosedStep, EdgeStep, Presence, ServiceStep};
 use quoll_identity::{Edge, Service};
 
@@ -80,7 +80,7 @@ struct Entry {
     score: Option<f64>,
     tail: Option<f64>,
     provisional: bool,
-    features: BTreeMap<u16, [f64; 3]>,
+    features: BTreeMap<u16, [f64; 4]>,
 }
 
 impl Entry {
@@ -116,7 +116,7 @@ impl Merge {
                 Statement::Tail(of) => services.entry(of).or_default().tail = Some(value),
                 Statement::Provisional(of) => services.entry(of).or_default().provisional = value > 0.0,
                 Statement::Feature(of, feature, figure) => {
-                    let figures = services.entry(of).or_default().features.entry(*feature).or_insert([f64::NAN; 3]);
+                    let figures = services.entry(of).or_default().features.entry(*feature).or_insert([f64::NAN; 4]);
                     figures[usize::from(*figure)] = value;
                 }
                 Statement::Edge(of, figure) => {
@@ -217,11 +217,12 @@ fn score(service: &Arc<Service>, entry: &mut Entry) -> Option<ServiceScore> {
         coverage: f64::NAN,
         calibration_samples: 0,
         features: features
-            .map(|(feature, [value, expected, score])| FeatureScore {
+            .map(|(feature, [value, expected, score, basis])| FeatureScore {
                 feature: usize::from(feature),
                 score,
                 value,
                 expected,
+                basis: Basis::of(basis),
             })
             .collect(),
     })

@@ -144,7 +144,8 @@ impl Writer<'_> {
         }
         for part in &score.features {
             let Some(feature) = self.report.set.features.get(part.feature) else { continue };
-            for (name, value) in FEATURES.iter().zip([part.value, part.expected, part.score]) {
+            let basis = f64::from(part.basis.code());
+            for (name, value) in FEATURES.iter().zip([part.value, part.expected, part.score, basis]) {
                 if !value.is_nan() {
                     self.of(name, service, &[(FEATURE, &feature.name)], value);
                 }

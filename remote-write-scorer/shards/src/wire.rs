@@ -42,9 +42,13 @@ pub const SCORE: &str = "quoll_leaf_anomaly_score";
 pub const TAIL: &str = "quoll_leaf_tail_probability";
 /// 1 where its tail rests on too little history.
 pub const PROVISIONAL: &str = "quoll_leaf_score_provisional";
-/// Observed, expected and score of a feature, for services that stand out.
-pub const FEATURES: [&str; 3] =
-    ["quoll_leaf_feature_value", "quoll_leaf_feature_expected", "quoll_leaf_feature_anomaly_score"];
+/// Observed, expected and score of a feature, and what the expectation rests on, for services that stand out.
+pub const FEATURES: [&str; 4] = [
+    "quoll_leaf_feature_value",
+    "quoll_leaf_feature_expected",
+    "quoll_leaf_feature_anomaly_score",
+    "quoll_leaf_feature_basis",
+];
 /// Figures of an edge, per second but for the last, the mean latency.
 pub const EDGES: [&str; 5] = [
     "quoll_leaf_edge_requests_per_second",
@@ -55,7 +59,7 @@ pub const EDGES: [&str; 5] = [
 ];
 
 /// Every name, with what it tells.
-pub const METRICS: [(&str, &str); 18] = [
+pub const METRICS: [(&str, &str); 19] = [
     (TICK, "End of the step that the report is of."),
     (PREVIOUS, "End of the step reported before it."),
     (SAMPLES, "Samples of the report."),
@@ -69,6 +73,7 @@ pub const METRICS: [(&str, &str); 18] = [
     (FEATURES[0], "Observed value of a feature, for services that stand out."),
     (FEATURES[1], "Expected value of a feature, for services that stand out."),
     (FEATURES[2], "Score of a feature, for services that stand out."),
+    (FEATURES[3], "0 last steps, 1 normal pattern, 2 usual level, 3 hour of the day, 4 other features."),
     (EDGES[0], "Requests along an edge, those without a connection included."),
     (EDGES[1], "Requests of these that failed."),
     (EDGES[2], "Connections attempted."),

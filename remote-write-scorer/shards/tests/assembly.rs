@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use quoll_detect::{FeatureScore, ServiceScore};
+use quoll_detect::{Basis, FeatureScore, ServiceScore};
 use quoll_features::{Change, ChangeKind, ClosedStep, EdgeStep, FeatureSet, Limits, Presence, SeriesRef, ServiceStep};
 use quoll_identity::{Edge, Scope, Service};
 use quoll_shards::report::Labels;
@@ -54,7 +54,13 @@ fn score(name: &str, score: f64) -> ServiceScore {
         provisional: true,
         coverage: 1.0,
         calibration_samples: 7,
-        features: vec![FeatureScore { feature: 3, score, value: 2.0 / 3.0, expected: f64::NAN }],
+        features: vec![FeatureScore {
+            feature: 3,
+            score,
+            value: 2.0 / 3.0,
+            expected: f64::NAN,
+            basis: Basis::OtherFeatures,
+        }],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quoll_detect::FeatureScore;
+use quoll_detect::{Basis, FeatureScore};
 use quoll_incidents::{BlastRadius, EdgeDiagnosis, ServiceDiagnosis};
 use quoll_prometheus_protocol::staleness::is_stale;
 
@@ -62,7 +62,7 @@ fn score(name: &str) -> ServiceScore {
         provisional: false,
         coverage: 1.0,
         calibration_samples: 500,
-        features: vec![FeatureScore { feature: 0, score: 3.0, value: f64::NAN, expected: 0.2 }],
+        features: vec![FeatureScore { feature: 0, score: 3.0, value: f64::NAN, expected: 0.2, basis: Basis::HourOfDay }],
     }
 }
 

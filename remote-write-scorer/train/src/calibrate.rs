@@ -7,8 +7,8 @@ use quoll_detect::calibration::{Calibration, Instants, Profile, ServiceProfile};
 use quoll_detect::encoding::Scaling;
 use quoll_detect::expected::{Expected, Known};
 use quoll_detect::recipe::{MEANS, Recipe};
-use quoll_detect::runtime::{MAX_BATCH, Reconstruct};
-use quoll_detect::score::{Means, Output, PARTS, feature_errors, feature_ratios, raw_score, worst_share};
+use quoll_detect::runtime::{MAX_BATCH, NEWEST, Reconstruct};
+use quoll_detect::score::{Means, Output, PARTS, Ratios, feature_errors, raw_score, worst_share};
 use quoll_detect::stats::{quantile, sorted_finite};
 use quoll_detect::table::Table;
 use quoll_detect::tail::Tail;
@@ -40,6 +40,7 @@ fn held_out_errors(
 ) -> Result<Vec<f64>, TrainError> {
     let rows = PARTS * features.len();
     let image = CHANNELS * features.len() * STEPS;
+    let newest = CHANNELS * features.len() * NEWEST;
     let mut expected = Expected::new(features.len());
     let mut window = Window::new(features.len());
     let mut errors = Vec::with_capacity((history.steps - history.held_out_from) * rows);
@@ -54,7 +55,7 @@ fn held_out_errors(
         }
         if pending.len() == MAX_BATCH || (step + 1 == history.steps && !pending.is_empty()) {
             network.reconstruct(&images, pending.len(), &mut output)?;
-            for ((step, window), reconstruction) in pending.drain(..).zip(output.chunks(image)) {
+            for ((step, window), reconstruction) in pending.drain(..).zip(output.chunks(newest)) {
                 let at = errors.len();
                 errors.resize(at + rows, f64::NAN);
                 expected.update(&window, history.ends_ms[step], known);
@@ -245,12 +246,12 @@ fn instant_scores(
     error_scale: &[f32],
     features: &[FeatureSpec],
 ) -> Vec<f64> {
-    let mut ratios = vec![f64::NAN; features.len()];
+    let (mut ratios, mut counted) = (Ratios::new(features.len()), Vec::new());
     errors
         .chunks(error_scale.len())
         .filter_map(|errors| {
-            feature_ratios(recipe, output, errors, error_scale, &mut ratios);
-            worst_share(&ratios, features, recipe.share(output))
+            ratios.update(recipe, errors, error_scale);
+            worst_share(ratios.of(output), features, recipe.share(output), &mut counted)
         })
         .collect()
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use quoll_detect::Recipe;
 use quoll_detect::stats::quantile;
+use quoll_detect::runtime::NEWEST;
 use quoll_detect::window::{CHANNELS, STEPS};
 
 use crate::checkpoint::{Checkpoint, RunState};
@@ -19,9 +20,6 @@ use crate::random::Random;
 
 /// Weight of the steps that are scored, against 1 for the others.
 const NEWEST_WEIGHT: f32 = 4.0;
-
-/// How many of the last columns that weight is for.
-const NEWEST: usize = 3;
 
 /// Losses remembered to know which windows reconstruct worst.
 const REMEMBERED: usize = 4096;

@@ -9,7 +9,7 @@
 
 use ndarray::ShapeError;
 use quoll_detect::ScoreError;
-use quoll_detect::runtime::Reconstruct;
+use quoll_detect::runtime::{NEWEST, Reconstruct};
 use quoll_detect::window::{CHANNELS, STEPS};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,7 @@ impl Reconstruct for Network {
     fn reconstruct(&mut self, images: &[f32], windows: usize, output: &mut Vec<f32>) -> Result<(), ScoreError> {
         let rows = CHANNELS * self.features;
         output.clear();
-        output.resize(images.len(), 0.0);
+        output.resize(windows * rows * NEWEST, 0.0);
         let mut input = std::mem::take(&mut self.transposed);
         input.resize(images.len(), 0.0);
         for window in 0..windows {
@@ -167,9 +167,9 @@ impl Reconstruct for Network {
         let result = self.forward(&input, windows).map(|reconstruction| {
             for window in 0..windows {
                 for row in 0..rows {
-                    let to = (window * rows + row) * STEPS;
-                    let from = (row * windows + window) * STEPS;
-                    output[to..to + STEPS].copy_from_slice(&reconstruction[from..from + STEPS]);
+                    let to = (window * rows + row) * NEWEST;
+                    let end = (row * windows + window + 1) * STEPS;
+                    output[to..to + NEWEST].copy_from_slice(&reconstruction[end - NEWEST..end]);
                 }
             }
         });

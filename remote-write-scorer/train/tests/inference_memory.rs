@@ -7,7 +7,7 @@ mod common;
 
 use common::onnxruntime;
 use quoll_detect::metadata::Metadata;
-use quoll_detect::runtime::{OnnxNetwork, Reconstruct};
+use quoll_detect::runtime::{NEWEST, OnnxNetwork, Reconstruct};
 use quoll_detect::window::{CHANNELS, STEPS};
 use quoll_features::{Direction, FeatureSpec, Role, SeenBy};
 use quoll_train::network::Network;
@@ -41,7 +41,7 @@ fn calls_of_the_network_leave_nothing_behind() {
     let network = Network::new(1, &mut Random::new(9));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.onnx");
-    std::fs::write(&path, onnx::encode(&network, &metadata)).unwrap();
+    std::fs::write(&path, onnx::encode(&network, &metadata, NEWEST)).unwrap();
     let mut loaded = OnnxNetwork::load(&path, &metadata, 1, Some(&onnxruntime())).unwrap();
     let (image, mut output) = ([0.5; CHANNELS * STEPS], Vec::new());
     for _ in 0..WARM_UP {
