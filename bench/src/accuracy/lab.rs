@@ -11,7 +11,7 @@ use quoll_detect::calibration::{Calibration, MODEL_FILE};
 use quoll_detect::detector::{Scorer, budget_probability};
 use quoll_detect::metadata::Metadata;
 use quoll_detect::runtime::{NEWEST, OnnxNetwork, Reconstruct};
-use quoll_detect::window::STEPS;
+use quoll_detect::window::SEEN;
 use quoll_detect::{Detector, Recipe, ScoreError, ServiceScore};
 use quoll_features::{ClosedStep, Direction, FeatureSpec, Presence, Role, SeenBy, ServiceStep};
 use quoll_identity::Service;
@@ -196,7 +196,7 @@ impl<'a> Lab<'a> {
     pub fn runtime(&self, fitted: &Fitted, directory: &Path) -> Result<OnnxNetwork> {
         let metadata = Metadata::new(self.step_ms, &self.features, PRESET, "");
         let path = directory.join(MODEL_FILE);
-        std::fs::write(&path, onnx::encode(&fitted.network, &metadata, NEWEST))?;
+        std::fs::write(&path, onnx::encode(&fitted.network, &metadata))?;
         Ok(OnnxNetwork::load(&path, &metadata, self.features.len(), self.onnxruntime)?)
     }
 
@@ -265,7 +265,7 @@ impl Reconstruct for Remembered {
             self.kept.push(output.clone());
             return Ok(());
         }
-        let (kept, wanted) = (self.kept.get(self.next), images.len() / STEPS * NEWEST);
+        let (kept, wanted) = (self.kept.get(self.next), images.len() / SEEN * NEWEST);
         let wrong = ScoreError::OutputShape { found: kept.map_or(0, Vec::len), wanted };
         output.clone_from(kept.filter(|kept| kept.len() == wanted).ok_or(wrong)?);
         self.next += 1;

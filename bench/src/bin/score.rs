@@ -27,7 +27,7 @@ use quoll_detect::detector::Scorer;
 use quoll_detect::metadata::Metadata;
 use quoll_detect::runtime::{MAX_BATCH, NEWEST, OnnxNetwork, Reconstruct};
 use quoll_detect::snapshot::StoredDetector;
-use quoll_detect::window::{CHANNELS, STEPS};
+use quoll_detect::window::{CHANNELS, SEEN};
 use quoll_detect::{Detector, ScoreError};
 use quoll_features::{ClosedStep, FeatureSet, Presence, ServiceStep};
 use quoll_identity::Service;
@@ -38,7 +38,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 const STEP_MS: i64 = 15_000;
 const START_MS: i64 = 1_700_000_000_000 - 1_700_000_000_000 % STEP_MS;
-/// What a replay takes into the windows: 60 steps of the image and 15 of its widest mean.
+/// What a replay takes into the windows: as much as the scorer keeps.
 const HISTORY_STEPS: usize = 75;
 const TRAINED_SERVICES: usize = 60;
 const TRAINED_STEPS: usize = 160;
@@ -106,7 +106,7 @@ struct Silent;
 impl Reconstruct for Silent {
     fn reconstruct(&mut self, images: &[f32], _: usize, output: &mut Vec<f32>) -> Result<(), ScoreError> {
         output.clear();
-        output.resize(images.len() / STEPS * NEWEST, 0.0);
+        output.resize(images.len() / SEEN * NEWEST, 0.0);
         Ok(())
     }
 }
@@ -222,7 +222,7 @@ fn main() -> anyhow::Result<()> {
     ));
     let wanted = Metadata::new(STEP_MS, &set.features, &set.hash(), &calibration.training_id);
     let mut network = OnnxNetwork::load(&directory.path().join(MODEL_FILE), &wanted, features, library)?;
-    let image = CHANNELS * features * STEPS;
+    let image = CHANNELS * features * SEEN;
     let mut random = Random::new(5);
     let images: Vec<f32> = (0..2048 * image).map(|_| random.noise()).collect();
     for batch in [1, 64, MAX_BATCH] {

@@ -16,7 +16,7 @@ use crate::rate::{Crossing, Rate};
 use crate::runtime::{NEWEST, OnnxNetwork, Reconstruct};
 use crate::score::{Means, Output, PARTS, Ratios, feature_errors, raw_score, worst_share};
 use crate::tail::Tail;
-use crate::window::{CHANNELS, STEPS, Window};
+use crate::window::{CHANNELS, SEEN, STEPS, Window};
 
 /// Least share of observed feature-steps for a score.
 pub const MIN_COVERAGE: f64 = 0.3;
@@ -189,8 +189,8 @@ impl Scorer {
         let mut scratch = Scratch::new(self.features.len());
         let (mut images, mut failed) = (std::mem::take(&mut self.images), None);
         for batch in step.services.chunks(BATCH) {
-            images.resize(batch.len() * rows * STEPS, 0.0);
-            for (slot, service) in images.chunks_mut((rows * STEPS).max(1)).zip(batch) {
+            images.resize(batch.len() * rows * SEEN, 0.0);
+            for (slot, service) in images.chunks_mut((rows * SEEN).max(1)).zip(batch) {
                 self.push(&service.service, &service.values, Some(slot));
             }
             if failed.is_none() {

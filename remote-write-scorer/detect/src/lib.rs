@@ -4,7 +4,7 @@
 //!
 //! 1. [`encoding`]: each value becomes a signed-log robust z-score with a centre and scale frozen per
 //!    service and model; nothing is ever normalised inside an image, which would erase level.
-//! 2. [`window`]: the image of a service, [3 channels x features, 60 steps], kept incrementally.
+//! 2. [`window`]: the image of a service, [3 channels x features, 26 steps], kept incrementally.
 //! 3. [`runtime`]: the autoencoder reconstructs the images of all services in batches.
 //! 4. [`expected`]: the newest step as it should be, from what was two steps ago ([`forecast`]), at this hour of
 //!    the day ([`season`]) and by what the other features say ([`relation`]).

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::score::{Output, RELATIONS};
-use crate::window::{CHANNELS, STEPS};
+use crate::window::{CHANNELS, SEEN, STEPS};
 
 /// Number of exponential means of the instant score.
 pub const MEANS: usize = 4;
@@ -114,16 +114,16 @@ impl Recipe {
             && self.paces[..self.alarm_means].iter().any(|p| *p > 0.0)
     }
 
-    /// Zeroes what the recipe does not look at in an image, row-major [CHANNELS x features, STEPS].
+    /// Zeroes what the recipe does not look at in an image, row-major [CHANNELS x features, SEEN].
     pub fn blank(&self, image: &mut [f32]) {
-        let rows = image.len() / STEPS;
+        let rows = image.len() / SEEN;
         let features = rows / CHANNELS;
-        if self.image_steps < STEPS {
-            for row in image.chunks_exact_mut(STEPS) {
-                row[..STEPS - self.image_steps].fill(0.0);
+        if self.image_steps < SEEN {
+            for row in image.chunks_exact_mut(SEEN) {
+                row[..SEEN - self.image_steps].fill(0.0);
             }
         }
-        for (rows, used) in image.chunks_exact_mut((features * STEPS).max(1)).zip(self.channels) {
+        for (rows, used) in image.chunks_exact_mut((features * SEEN).max(1)).zip(self.channels) {
             if !used {
                 rows.fill(0.0);
             }
@@ -146,11 +146,11 @@ mod tests {
 
     #[test]
     fn what_is_not_looked_at_is_zero() {
-        let mut image = vec![1.0; CHANNELS * 2 * STEPS];
+        let mut image = vec![1.0; CHANNELS * 2 * SEEN];
         Recipe::default().blank(&mut image);
         assert!(image.iter().all(|x| *x == 1.0));
         Recipe { channels: [true, false, true], image_steps: 10, ..Recipe::default() }.blank(&mut image);
         assert_eq!(image.iter().sum::<f32>(), 2.0 * 2.0 * 10.0);
-        assert_eq!((image[STEPS - 11], image[STEPS - 10], image[2 * STEPS + STEPS - 1]), (0.0, 1.0, 0.0));
+        assert_eq!((image[SEEN - 11], image[SEEN - 10], image[2 * SEEN + SEEN - 1]), (0.0, 1.0, 0.0));
     }
 }

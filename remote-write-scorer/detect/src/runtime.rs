@@ -17,12 +17,12 @@ use ort::value::TensorRef;
 
 use crate::error::{ModelError, ScoreError};
 use crate::metadata::Metadata;
-use crate::window::{CHANNELS, STEPS};
+use crate::window::{CHANNELS, SEEN};
 
 /// Images per call.
 pub const MAX_BATCH: usize = 128;
 
-/// Name of the network's input, [windows, channels x features, steps].
+/// Name of the network's input, [windows, channels x features, [`SEEN`]].
 pub const INPUT: &str = "image";
 
 /// Columns of an image that errors are taken from, the newest: the others need not be reconstructed.
@@ -33,7 +33,7 @@ pub const OUTPUT: &str = "reconstruction";
 
 /// Anything that reconstructs images: the ONNX network live, the trainer's own network while training.
 pub trait Reconstruct {
-    /// Reconstructs the newest [`NEWEST`] columns of `windows` images of [channels x features, steps] each, row-major
+    /// Reconstructs the newest [`NEWEST`] columns of `windows` images of [channels x features, [`SEEN`]] each, row-major
     /// and back to back. `output` is cleared first and has [`NEWEST`] numbers for each row of the images afterwards.
     ///
     /// # Errors
@@ -46,6 +46,10 @@ pub trait Reconstruct {
 pub struct OnnxNetwork {
     session: Session,
     features: usize,
+    /// Columns of its input: [`SEEN`], or whole images in networks of earlier versions.
+    columns: usize,
+    /// Images as wide as that, for those.
+    widened: Vec<f32>,
 }
 
 /// Where the library is looked for: what was asked for, else `ORT_DYLIB_PATH`, else the tool folder of a
@@ -126,20 +130,35 @@ impl OnnxNetwork {
             let metadata = session.metadata().map_err(|e| refused(e.to_string()))?;
             wanted.check(path, |key| metadata.custom(key))?;
         }
-        Ok(Self { session, features })
+        let shape = session.inputs().first().and_then(|input| input.dtype().tensor_shape());
+        let columns = shape.and_then(|shape| usize::try_from(*shape.last()?).ok()).unwrap_or(0);
+        if columns < SEEN {
+            return Err(refused(format!("its input has {columns} columns, {SEEN} are needed")));
+        }
+        Ok(Self { session, features, columns, widened: Vec::new() })
     }
 }
 
 impl Reconstruct for OnnxNetwork {
     fn reconstruct(&mut self, images: &[f32], windows: usize, output: &mut Vec<f32>) -> Result<(), ScoreError> {
         let rows = CHANNELS * self.features;
-        let image = rows * STEPS;
+        let image = rows * SEEN;
         output.clear();
         for batch in images[..windows * image].chunks(MAX_BATCH * image) {
             let count = batch.len() / image;
             let failed = |e: ort::Error| ScoreError::Inference { windows: count, reason: e.to_string() };
-            let tensor =
-                TensorRef::from_array_view(([count, rows, STEPS], batch)).map_err(failed)?;
+            let batch = if self.columns == SEEN {
+                batch
+            } else {
+                // What is older than an image matters to no column that is looked at.
+                self.widened.clear();
+                self.widened.resize(count * rows * self.columns, 0.0);
+                for (wide, row) in self.widened.chunks_exact_mut(self.columns).zip(batch.chunks_exact(SEEN)) {
+                    wide[self.columns - SEEN..].copy_from_slice(row);
+                }
+                &self.widened
+            };
+            let tensor = TensorRef::from_array_view(([count, rows, self.columns], batch)).map_err(failed)?;
             let outputs = self.session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
             let (_, values) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
             // Networks of earlier versions reconstruct whole images.

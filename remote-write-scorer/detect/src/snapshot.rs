@@ -1,7 +1,8 @@
 //! What a detector remembers of its services, between two runs.
 //!
 //! The model itself is not stored: it lies in its directory. What was remembered under another model, for
-//! another step or for other features, says nothing under this one and is refused.
+//! another step or for other features, says nothing under this one and is refused; so is what a version remembered that
+//! kept other windows.
 
 use std::collections::BTreeMap;
 
@@ -40,10 +41,13 @@ impl Scorer {
         }
     }
 
-    /// Goes on from what was stored. Whether it was: not where it belongs to another model; nothing changes then.
+    /// Goes on from what was stored. Whether it was: not where it belongs to another model or version; nothing changes then.
     pub fn resume(&mut self, stored: StoredDetector) -> bool {
         let same_features = self.features.iter().map(|feature| &*feature.name).eq(stored.features.iter());
         if stored.training_id != self.calibration.training_id || stored.step_ms != self.step_ms || !same_features {
+            return false;
+        }
+        if !stored.states.values().all(|state| state.window.fits(self.features.len())) {
             return false;
         }
         self.states = stored.states;

@@ -1,19 +1,23 @@
 //! The image of one service, kept up to date step by step.
 //!
-//! Shape [channels x features, steps] = [3 F, 60]; row `c * F + f` is feature `f` as the trailing mean
+//! Shape [channels x features, steps] = [3 F, 26]; row `c * F + f` is feature `f` as the trailing mean
 //! over 1, 5 or 15 steps (three sampling windows over one history). The newest step is the last column.
-//! Before 60 steps have been seen the left columns are missing.
+//! Before 26 steps have been seen the left columns are missing. The network is trained on images of 60 steps; the
+//! columns that errors are taken from depend on the newest 26 alone.
 //!
 //! Trailing means are recomputed from the last 15 raw values, so that rounding never accumulates and an
-//! image depends on nothing older than 75 steps. Cost of a push: about 20 F operations.
+//! image depends on nothing older than 40 steps. Cost of a push: about 20 F operations.
 //! Memory: [`Window::bytes`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{MISSING, Scaling, to_f32};
 
-/// Columns of an image.
+/// Columns of an image that the network is trained on.
 pub const STEPS: usize = 60;
+
+/// Columns of an image that is scored: all that the newest [`crate::runtime::NEWEST`] of a reconstruction depend on.
+pub const SEEN: usize = 26;
 
 /// One step of an image.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +30,7 @@ impl Column<'_> {
     /// The code in row `row`: channel times features plus feature.
     #[must_use]
     pub fn code(&self, row: usize) -> i16 {
-        self.codes[row * STEPS + self.step]
+        self.codes[row * SEEN + self.step]
     }
 }
 
@@ -42,13 +46,13 @@ const RAW_STEPS: usize = CHANNEL_STEPS[CHANNELS - 1];
 /// Features whose sums run side by side, for the processor's vector units.
 const LANES: usize = 16;
 
-/// The last 60 encoded steps of one service.
+/// The last [`SEEN`] encoded steps of one service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Window {
     features: usize,
     /// Ring of raw values, [RAW_STEPS, features]; NaN where missing.
     raw: Box<[f32]>,
-    /// Rings of codes, [CHANNELS x features, STEPS]: an image is these rows, turned to begin with the oldest.
+    /// Rings of codes, [CHANNELS x features, SEEN]: an image is these rows, turned to begin with the oldest.
     codes: Box<[i16]>,
     /// Steps pushed so far.
     pushed: u64,
@@ -61,7 +65,7 @@ impl Window {
         Self {
             features,
             raw: vec![f32::NAN; RAW_STEPS * features].into_boxed_slice(),
-            codes: vec![MISSING; STEPS * CHANNELS * features].into_boxed_slice(),
+            codes: vec![MISSING; SEEN * CHANNELS * features].into_boxed_slice(),
             pushed: 0,
         }
     }
@@ -69,14 +73,22 @@ impl Window {
     /// Bytes one window of `features` features takes.
     #[must_use]
     pub fn bytes(features: usize) -> usize {
-        size_of::<Self>() + features * (RAW_STEPS * size_of::<f32>() + STEPS * CHANNELS * size_of::<i16>())
+        size_of::<Self>() + features * (RAW_STEPS * size_of::<f32>() + SEEN * CHANNELS * size_of::<i16>())
+    }
+
+    /// Whether it is one for `features` features: one stored by another version may not be.
+    #[must_use]
+    pub fn fits(&self, features: usize) -> bool {
+        self.features == features
+            && self.raw.len() == RAW_STEPS * features
+            && self.codes.len() == SEEN * CHANNELS * features
     }
 
     /// Adds the newest step: one value and one scaling per feature.
     pub fn push(&mut self, values: &[f64], scaling: &[Scaling]) {
         let features = self.features;
         let raw_row = (self.pushed % RAW_STEPS as u64) as usize;
-        let code_row = (self.pushed % STEPS as u64) as usize;
+        let code_row = (self.pushed % SEEN as u64) as usize;
         for (slot, value) in self.raw[raw_row * features..(raw_row + 1) * features].iter_mut().zip(values) {
             *slot = if value.is_finite() { *value as f32 } else { f32::NAN };
         }
@@ -99,7 +111,7 @@ impl Window {
                             0 => MISSING,
                             count => scaling[from + lane].encode(sums[lane] / f64::from(count)),
                         };
-                        self.codes[(channel * features + from + lane) * STEPS + code_row] = code;
+                        self.codes[(channel * features + from + lane) * SEEN + code_row] = code;
                     }
                     channel += 1;
                 }
@@ -116,24 +128,24 @@ impl Window {
     /// The code of feature `feature` in channel `channel`, `back` steps before the newest (0 = newest).
     #[must_use]
     pub fn code(&self, back: usize, channel: usize, feature: usize) -> i16 {
-        if back >= STEPS { MISSING } else { self.column(back).code(channel * self.features + feature) }
+        if back >= SEEN { MISSING } else { self.column(back).code(channel * self.features + feature) }
     }
 
-    /// The column `back` steps before the newest, below [`STEPS`].
+    /// The column `back` steps before the newest, below [`SEEN`].
     #[must_use]
     pub fn column(&self, back: usize) -> Column<'_> {
         // Columns not seen yet are missing in the ring.
-        let newest = (self.pushed % STEPS as u64) as usize + STEPS - 1;
-        Column { codes: &self.codes, step: newest.saturating_sub(back) % STEPS }
+        let newest = (self.pushed % SEEN as u64) as usize + SEEN - 1;
+        Column { codes: &self.codes, step: newest.saturating_sub(back) % SEEN }
     }
 
-    /// Writes the image, row-major [CHANNELS x features, STEPS], zeros where missing.
+    /// Writes the image, row-major [CHANNELS x features, SEEN], zeros where missing.
     pub fn write_image(&self, image: &mut [f32]) {
         // Steps not seen yet are missing in the ring, and so zero on the left of the image.
-        let oldest = (self.pushed % STEPS as u64) as usize;
-        for (row, codes) in image.chunks_exact_mut(STEPS).zip(self.codes.chunks_exact(STEPS)) {
+        let oldest = (self.pushed % SEEN as u64) as usize;
+        for (row, codes) in image.chunks_exact_mut(SEEN).zip(self.codes.chunks_exact(SEEN)) {
             let (newer, older) = codes.split_at(oldest);
-            let (left, right) = row.split_at_mut(STEPS - oldest);
+            let (left, right) = row.split_at_mut(SEEN - oldest);
             left.iter_mut().zip(older).for_each(|(pixel, code)| *pixel = to_f32(*code));
             right.iter_mut().zip(newer).for_each(|(pixel, code)| *pixel = to_f32(*code));
         }
@@ -172,8 +184,8 @@ mod tests {
         assert_eq!(window.code(0, 0, 0), expect(79.0));
         assert_eq!(window.code(0, 1, 0), expect(77.0));
         assert_eq!(window.code(0, 2, 0), expect(72.0));
-        assert_eq!(window.code(59, 0, 0), expect(20.0));
-        assert_eq!(window.code(60, 0, 0), MISSING);
+        assert_eq!(window.code(25, 0, 0), expect(54.0));
+        assert_eq!(window.code(26, 0, 0), MISSING);
         assert_eq!(window.code(0, 0, 1), MISSING);
         assert_eq!(window.code(0, 1, 1), expect(4.0));
     }
@@ -188,17 +200,17 @@ mod tests {
             rest => rest as f64 * 0.5 - feature as f64,
         };
         let mut window = Window::new(FEATURES);
-        let mut image = vec![9.0; CHANNELS * FEATURES * STEPS];
+        let mut image = vec![9.0; CHANNELS * FEATURES * SEEN];
         for steps in 1..=140_usize {
             let values: Vec<f64> = (0..FEATURES).map(|feature| value(steps - 1, feature)).collect();
             window.push(&values, &scaling);
-            if !matches!(steps, 1 | 14 | 59 | 60 | 61 | 140) {
+            if !matches!(steps, 1 | 14 | 25 | 26 | 27 | 140) {
                 continue;
             }
             window.write_image(&mut image);
             for (channel, length) in CHANNEL_STEPS.iter().enumerate() {
                 for feature in 0..FEATURES {
-                    for back in 0..STEPS {
+                    for back in 0..SEEN {
                         let seen: Vec<f64> = (back..back + length)
                             .filter_map(|back| steps.checked_sub(back + 1))
                             .map(|step| f64::from(value(step, feature) as f32))
@@ -210,7 +222,7 @@ mod tests {
                             scaling[feature].encode(seen.iter().sum::<f64>() / seen.len() as f64)
                         };
                         assert_eq!(window.code(back, channel, feature), code, "{steps} {channel} {feature} {back}");
-                        let pixel = image[(channel * FEATURES + feature) * STEPS + STEPS - 1 - back];
+                        let pixel = image[(channel * FEATURES + feature) * SEEN + SEEN - 1 - back];
                         assert_eq!(pixel, to_f32(code), "{steps} {channel} {feature} {back}");
                     }
                 }
@@ -222,11 +234,11 @@ mod tests {
     fn a_young_image_is_zero_on_the_left_and_its_newest_step_is_last() {
         let mut window = Window::new(2);
         window.push(&[1.0, 2.0], &unit());
-        let mut image = vec![9.0; 6 * STEPS];
+        let mut image = vec![9.0; 6 * SEEN];
         window.write_image(&mut image);
-        assert_eq!(image[STEPS - 2], 0.0);
-        assert!((image[STEPS - 1] - 2.0_f32.ln()).abs() < 1e-3);
-        assert!((image[2 * STEPS - 1] - 3.0_f32.ln()).abs() < 1e-3);
+        assert_eq!(image[SEEN - 2], 0.0);
+        assert!((image[SEEN - 1] - 2.0_f32.ln()).abs() < 1e-3);
+        assert!((image[2 * SEEN - 1] - 3.0_f32.ln()).abs() < 1e-3);
     }
 
     #[test]

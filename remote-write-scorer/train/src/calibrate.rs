@@ -12,7 +12,7 @@ use quoll_detect::score::{Means, Output, PARTS, Ratios, feature_errors, raw_scor
 use quoll_detect::stats::{quantile, sorted_finite};
 use quoll_detect::table::Table;
 use quoll_detect::tail::Tail;
-use quoll_detect::window::{CHANNELS, STEPS, Window};
+use quoll_detect::window::{CHANNELS, SEEN, Window};
 use quoll_features::FeatureSpec;
 
 use crate::error::TrainError;
@@ -39,7 +39,7 @@ fn held_out_errors(
     known: Known<'_>,
 ) -> Result<Vec<f64>, TrainError> {
     let rows = PARTS * features.len();
-    let image = CHANNELS * features.len() * STEPS;
+    let image = CHANNELS * features.len() * SEEN;
     let newest = CHANNELS * features.len() * NEWEST;
     let mut expected = Expected::new(features.len());
     let mut window = Window::new(features.len());

@@ -10,7 +10,7 @@
 use ndarray::ShapeError;
 use quoll_detect::ScoreError;
 use quoll_detect::runtime::{NEWEST, Reconstruct};
-use quoll_detect::window::{CHANNELS, STEPS};
+use quoll_detect::window::{CHANNELS, SEEN, STEPS};
 use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
@@ -156,12 +156,14 @@ impl Reconstruct for Network {
         output.clear();
         output.resize(windows * rows * NEWEST, 0.0);
         let mut input = std::mem::take(&mut self.transposed);
-        input.resize(images.len(), 0.0);
+        // What is older than an image matters to no column that is looked at.
+        input.clear();
+        input.resize(windows * rows * STEPS, 0.0);
         for window in 0..windows {
             for row in 0..rows {
-                let from = (window * rows + row) * STEPS;
-                let to = (row * windows + window) * STEPS;
-                input[to..to + STEPS].copy_from_slice(&images[from..from + STEPS]);
+                let from = (window * rows + row) * SEEN;
+                let end = (row * windows + window + 1) * STEPS;
+                input[end - SEEN..end].copy_from_slice(&images[from..from + SEEN]);
             }
         }
         let result = self.forward(&input, windows).map(|reconstruction| {

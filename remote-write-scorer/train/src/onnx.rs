@@ -1,18 +1,17 @@
 //! The network as an ONNX model, opset 17.
 //!
-//! The input is a whole image; the output is as many of its newest columns as are asked for, since the score looks at
-//! no others. What they do not depend on is cut off the image first, and never computed: of 60 steps the newest three
-//! columns depend on 26, and take a fifth of the multiplications.
+//! The network is trained on images of 60 steps, but the score looks at the newest three columns only, and these depend
+//! on 26: the input has as many, the output three, and what lies to the left of them is never computed, which leaves
+//! a fifth of the multiplications.
 //!
 //! Only the messages and fields that are used are declared; numbers are those of `onnx.proto` (ONNX 1.12,
 //! IR version 8). Layers become `Conv`, `Relu` and, for doubling, `Resize` (nearest, asymmetric, floor); columns are cut off by `Slice`.
 
 use prost::Message;
 use quoll_detect::metadata::Metadata;
-use quoll_detect::runtime::{INPUT, OUTPUT};
-use quoll_detect::window::STEPS;
+use quoll_detect::runtime::{INPUT, NEWEST, OUTPUT};
+use quoll_detect::window::{SEEN, STEPS};
 
-use crate::conv::Conv;
 use crate::network::Network;
 
 const IR_VERSION: i64 = 8;
@@ -185,41 +184,36 @@ fn push(graph: &mut Graph, op: &str, input: Vec<String>, output: String, attribu
     output
 }
 
-/// Cuts off all but the newest `columns` of `input`.
-fn cut(graph: &mut Graph, input: String, columns: usize, output: &str) -> String {
-    let from = format!("{output}_from");
-    graph.initializer.push(number(&from, -(columns as i64)));
-    let inputs = vec![input, from, "end".to_owned(), "time".to_owned()];
-    push(graph, "Slice", inputs, output.to_owned(), Vec::new())
-}
-
-/// The first column of the image that the newest `columns` of the output depend on.
-fn first_needed(layers: &[Conv], columns: usize) -> usize {
-    let length = layers.iter().fold(STEPS, |length, layer| layer.shape.out_length(length));
-    layers.iter().rev().fold(length.saturating_sub(columns), |first, Conv { shape, .. }| {
-        let first = (first * shape.stride).saturating_sub(shape.kernel / 2);
-        if shape.doubled { first / 2 } else { first }
-    })
-}
-
-/// The bytes of `model.onnx`, which reconstructs the newest `columns` of an image.
+/// The bytes of `model.onnx`.
 #[must_use]
-pub fn encode(network: &Network, metadata: &Metadata, columns: usize) -> Vec<u8> {
+pub fn encode(network: &Network, metadata: &Metadata) -> Vec<u8> {
+    encode_cut(network, metadata, SEEN, NEWEST)
+}
+
+/// The same for whole images, as versions before this one wrote it.
+#[must_use]
+pub fn encode_whole(network: &Network, metadata: &Metadata) -> Vec<u8> {
+    encode_cut(network, metadata, STEPS, STEPS)
+}
+
+/// From the newest `seen` columns of an image to the newest `columns` of its reconstruction.
+fn encode_cut(network: &Network, metadata: &Metadata, seen: usize, columns: usize) -> Vec<u8> {
     let rows = network.layers.first().map_or(0, |l| l.shape.inputs);
     let mut graph = Graph {
         name: "quoll-autoencoder".to_owned(),
-        input: vec![image(INPUT, rows, STEPS)],
+        input: vec![image(INPUT, rows, seen)],
         output: vec![image(OUTPUT, rows, columns)],
         initializer: vec![
             tensor("twice".to_owned(), &[3], &[1.0, 1.0, 2.0]),
+            number("newest", -(columns as i64)),
             number("end", i64::MAX),
             number("time", 2),
         ],
         node: Vec::new(),
     };
     // The column of the whole activation that the first one of the cut activation is.
-    let mut first = first_needed(&network.layers, columns);
-    let mut current = cut(&mut graph, INPUT.to_owned(), STEPS - first, "seen");
+    let mut first = STEPS - seen;
+    let mut current = INPUT.to_owned();
     for (i, layer) in network.layers.iter().enumerate() {
         let shape = layer.shape;
         if shape.doubled {
@@ -250,7 +244,8 @@ pub fn encode(network: &Network, metadata: &Metadata, columns: usize) -> Vec<u8>
             current = push(&mut graph, "Relu", vec![current], format!("relu{i}"), Vec::new());
         }
     }
-    cut(&mut graph, current, columns, OUTPUT);
+    let inputs = [&*current, "newest", "end", "time"].map(str::to_owned).to_vec();
+    push(&mut graph, "Slice", inputs, OUTPUT.to_owned(), Vec::new());
     let entry = |(key, value): (&str, &str)| StringEntry { key: key.to_owned(), value: value.to_owned() };
     Model {
         ir_version: IR_VERSION,
@@ -266,13 +261,22 @@ pub fn encode(network: &Network, metadata: &Metadata, columns: usize) -> Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conv::Conv;
     use crate::random::Random;
-    use quoll_detect::runtime::NEWEST;
+
+    /// The first column of an image that the newest `columns` of its reconstruction depend on.
+    fn first_needed(layers: &[Conv], columns: usize) -> usize {
+        let length = layers.iter().fold(STEPS, |length, layer| layer.shape.out_length(length));
+        layers.iter().rev().fold(length - columns, |first, Conv { shape, .. }| {
+            let first = (first * shape.stride).saturating_sub(shape.kernel / 2);
+            if shape.doubled { first / 2 } else { first }
+        })
+    }
 
     #[test]
-    fn the_newest_columns_depend_on_few_and_all_columns_on_all() {
+    fn an_image_has_the_columns_that_its_newest_ones_depend_on_and_no_more() {
         let network = Network::new(4, &mut Random::new(1));
-        assert_eq!(STEPS - first_needed(&network.layers, NEWEST), 26);
+        assert_eq!(STEPS - first_needed(&network.layers, NEWEST), SEEN);
         assert_eq!(first_needed(&network.layers, STEPS), 0);
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use quoll_detect::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE};
 use quoll_detect::detector::budget_probability;
 use quoll_detect::metadata::Metadata;
-use quoll_detect::runtime::NEWEST;
 use quoll_features::{ClosedStep, FeatureSet, FeatureSpec};
 
 use crate::calibrate::calibrate;
@@ -143,7 +142,7 @@ pub fn complete(
         parameters: network.parameters(),
         provisional: budget * (calibration.pooled.tail.samples as f64) < 1.0,
     };
-    Ok(TrainedModel { onnx: onnx::encode(&network, &metadata, NEWEST), calibration, summary })
+    Ok(TrainedModel { onnx: onnx::encode(&network, &metadata), calibration, summary })
 }
 
 /// A digest of the weights and of what they are for.

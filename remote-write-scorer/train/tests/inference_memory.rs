@@ -7,8 +7,8 @@ mod common;
 
 use common::onnxruntime;
 use quoll_detect::metadata::Metadata;
-use quoll_detect::runtime::{NEWEST, OnnxNetwork, Reconstruct};
-use quoll_detect::window::{CHANNELS, STEPS};
+use quoll_detect::runtime::{OnnxNetwork, Reconstruct};
+use quoll_detect::window::{CHANNELS, SEEN};
 use quoll_features::{Direction, FeatureSpec, Role, SeenBy};
 use quoll_train::network::Network;
 use quoll_train::onnx;
@@ -41,9 +41,9 @@ fn calls_of_the_network_leave_nothing_behind() {
     let network = Network::new(1, &mut Random::new(9));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.onnx");
-    std::fs::write(&path, onnx::encode(&network, &metadata, NEWEST)).unwrap();
+    std::fs::write(&path, onnx::encode(&network, &metadata)).unwrap();
     let mut loaded = OnnxNetwork::load(&path, &metadata, 1, Some(&onnxruntime())).unwrap();
-    let (image, mut output) = ([0.5; CHANNELS * STEPS], Vec::new());
+    let (image, mut output) = ([0.5; CHANNELS * SEEN], Vec::new());
     for _ in 0..WARM_UP {
         loaded.reconstruct(&image, 1, &mut output).unwrap();
     }
