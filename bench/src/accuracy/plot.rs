@@ -245,7 +245,13 @@ mod tests {
             provisional: false,
             coverage: 1.0,
             calibration_samples: 9,
-            features: vec![FeatureScore { feature: 0, score: 2.0, value: f64::NAN, expected: 0.5, basis: Basis::LastSteps }],
+            features: vec![FeatureScore {
+                feature: 0,
+                score: 2.0,
+                value: f64::NAN,
+                expected: 0.5,
+                basis: Basis::LastSteps,
+            }],
         };
         let moments: Vec<Moment> = (40..170).map(|step| Moment { step, score: score(step) }).collect();
         let scene = Scene { entity: 0, first: 100, last: 109 };

@@ -151,10 +151,12 @@ impl Serialize for FeaturesView {
             basis: Option<&'static str>,
             score: f64,
         }
-        serializer.collect_seq(self.values.iter().filter_map(|&FeatureValue { feature, value, expected, basis, score }| {
-            let FeatureName { name, unit } = self.names.get(feature as usize)?;
-            Some(FeatureView { name, unit, value, expected, basis, score })
-        }))
+        serializer.collect_seq(self.values.iter().filter_map(
+            |&FeatureValue { feature, value, expected, basis, score }| {
+                let FeatureName { name, unit } = self.names.get(feature as usize)?;
+                Some(FeatureView { name, unit, value, expected, basis, score })
+            },
+        ))
     }
 }
 
@@ -253,7 +255,8 @@ mod tests {
         let names = names.map(|(name, unit)| FeatureName { name: name.into(), unit: unit.into() });
         let values = [FeatureValue { feature: 1, value: 2.5, expected: f64::NAN, basis: None, score: 0.5 }];
         let view = FeaturesView { names: names.into(), values: values.into() };
-        let expected = r#"[{"name":"memory_bytes","unit":"bytes","value":2.5,"expected":null,"basis":null,"score":0.5}]"#;
+        let expected =
+            r#"[{"name":"memory_bytes","unit":"bytes","value":2.5,"expected":null,"basis":null,"score":0.5}]"#;
         assert_eq!(serde_json::to_string(&view).unwrap(), expected);
     }
 }

@@ -30,7 +30,7 @@ impl Basis {
     /// The basis of this number; the first one of any other, which an older process sends none of.
     #[must_use]
     pub fn of(code: f64) -> Self {
-        Self::ALL.into_iter().find(|basis| f64::from(basis.code()) == code).unwrap_or_default()
+        Self::ALL.get(code as usize).copied().unwrap_or_default()
     }
 
     /// Its name in data.

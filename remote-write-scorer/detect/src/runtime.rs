@@ -156,7 +156,7 @@ impl Reconstruct for OnnxNetwork {
                 for (wide, row) in self.widened.chunks_exact_mut(self.columns).zip(batch.chunks_exact(SEEN)) {
                     wide[self.columns - SEEN..].copy_from_slice(row);
                 }
-                &self.widened
+                &self.widened[..]
             };
             let tensor = TensorRef::from_array_view(([count, rows, self.columns], batch)).map_err(failed)?;
             let outputs = self.session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;

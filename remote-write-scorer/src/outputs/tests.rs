@@ -62,7 +62,13 @@ fn score(name: &str) -> ServiceScore {
         provisional: false,
         coverage: 1.0,
         calibration_samples: 500,
-        features: vec![FeatureScore { feature: 0, score: 3.0, value: f64::NAN, expected: 0.2, basis: Basis::HourOfDay }],
+        features: vec![FeatureScore {
+            feature: 0,
+            score: 3.0,
+            value: f64::NAN,
+            expected: 0.2,
+            basis: Basis::HourOfDay,
+        }],
     }
 }
 

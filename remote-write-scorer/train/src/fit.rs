@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use quoll_detect::Recipe;
-use quoll_detect::stats::quantile;
 use quoll_detect::runtime::NEWEST;
+use quoll_detect::stats::quantile;
 use quoll_detect::window::{CHANNELS, STEPS};
 
 use crate::checkpoint::{Checkpoint, RunState};

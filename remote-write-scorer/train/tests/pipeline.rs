@@ -261,7 +261,8 @@ fn the_onnx_network_equals_the_trained_one_and_so_does_one_for_whole_images() {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     network.reconstruct(&images, windows, &mut ours).unwrap();
     assert_eq!(ours.len(), images.len() / SEEN * NEWEST);
-    for (version, bytes) in [("now", onnx::encode(&network, &metadata)), ("before", onnx::encode_whole(&network, &metadata))]
+    for (version, bytes) in
+        [("now", onnx::encode(&network, &metadata)), ("before", onnx::encode_whole(&network, &metadata))]
     {
         std::fs::write(&path, bytes).unwrap();
         let mut loaded = OnnxNetwork::load(&path, &metadata, FEATURES, Some(&onnxruntime())).unwrap();
