@@ -41,6 +41,7 @@ pub struct Offsets {
     pub tcp_write_seq: u32,
     pub tcp_rcv_nxt: u32,
     pub tcp_copied_seq: u32,
+    pub tcp_clock: u32,
     pub task_files: u32,
     pub task_tgid: u32,
     pub files_fdt: u32,

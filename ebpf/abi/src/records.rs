@@ -64,7 +64,8 @@ pub struct Connection {
     pub start_ns: u64,
     /// When the handshake ended; 0 while connecting.
     pub established_ns: u64,
-    /// When this end closed while the peer had not; 0 until then.
+    /// When this end closed while the peer had not; 0 until then. Where it carried no requests it is not told when, but
+    /// that: then it is `start_ns`. Once it [`is_over`](Self::is_over), when it ended.
     pub closing_ns: u64,
     /// The socket's own cgroup: inode of its directory in the unified hierarchy.
     pub cgroup_id: u64,
@@ -92,8 +93,10 @@ pub struct Connection {
     pub role: u8,
     /// `FLAG_` bits.
     pub flags: u8,
-    /// Always 0.
-    pub reserved: [u8; 2],
+    /// 1 where something may be known of its requests.
+    pub may_have_requests: u8,
+    /// 1 where it ended and was reported; its memory waits for the next connection of the same socket's memory.
+    pub is_over: u8,
     /// What its counters came to when it was last shown to user space; 0 before. See [`shown_mark`].
     pub shown: u32,
 }

@@ -14,7 +14,7 @@ use quoll_ebpf_abi::{
     LOST_LISTENERS, LOST_RECORDS, Listener, ROLE_CLIENT, ROLE_SERVER, client_slot, tcp_state,
 };
 
-use crate::kernel::{Access, Numbers, Probed, Socket, clear_words, copy_words};
+use crate::kernel::{Access, Numbers, Probed, Socket, copy_words};
 use crate::maps::{BEGINNING, CLIENTS, CONNECTIONS, ENDED, LISTENED, LISTENERS, count_loss};
 use crate::protocols;
 
@@ -69,61 +69,99 @@ pub fn on_transition<A: Access>(address: u64, old: u8, new: u8) {
     }
 }
 
-/// A connection that begins now, with what its socket says of itself before the handshake.
+/// The connection that is remembered at this address, unless it is over.
 #[inline(always)]
-fn beginning<A: Access>(socket: Socket<A>) -> Option<&'static mut Connection> {
-    let connection = BEGINNING.get_ptr_mut(0)?;
-    // SAFETY: the slot is this CPU's own, and a program is not interrupted by itself.
-    let connection = unsafe {
-        clear_words(connection);
-        &mut *connection
-    };
-    connection.start_ns = now_ns();
+pub fn known(address: u64) -> Option<&'static mut Connection> {
+    // SAFETY: the entry stays valid while the program runs, and a socket's transitions are serialised by its lock.
+    let connection = unsafe { &mut *CONNECTIONS.get_ptr_mut(&address)? };
+    (connection.is_over == 0).then_some(connection)
+}
+
+/// Where a connection that begins is put together: in the memory of one that was at the same address and is over, or
+/// else in this CPU's own.
+struct Place {
+    connection: &'static mut Connection,
+    is_remembered: bool,
+}
+
+impl Place {
+    #[inline(always)]
+    fn at(address: u64) -> Option<Self> {
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(&address) {
+            // SAFETY: as in `known`.
+            let connection = unsafe { &mut *connection };
+            if connection.is_over != 0 {
+                return Some(Self { connection, is_remembered: true });
+            }
+        }
+        let connection = BEGINNING.get_ptr_mut(0)?;
+        // SAFETY: the slot is this CPU's own, and a program is not interrupted by itself.
+        Some(Self { connection: unsafe { &mut *connection }, is_remembered: false })
+    }
+
+    /// The connection can be found at this address from now on; false where another one is found there, which is open.
+    #[inline(always)]
+    fn remember(&mut self, address: u64) -> bool {
+        if self.is_remembered {
+            self.connection.is_over = 0;
+            return true;
+        }
+        match CONNECTIONS.insert(&address, &*self.connection, ONLY_NEW) {
+            Err(EEXIST) => return false,
+            Err(_) => count_loss(LOST_CONNECTIONS),
+            Ok(()) => {}
+        }
+        true
+    }
+
+    /// The same where another one is, which has ended unseen.
+    #[inline(always)]
+    fn replace(&mut self, address: u64) {
+        retire(address, 0);
+        if CONNECTIONS.insert(&address, &*self.connection, 0).is_err() {
+            count_loss(LOST_CONNECTIONS);
+        }
+    }
+}
+
+/// Sets every field but `is_over`: a connection that begins now, with what its socket says of itself before the
+/// handshake.
+#[inline(always)]
+fn begin<A: Access>(connection: &mut Connection, socket: Socket<A>, role: u8, start_ns: u64) {
+    connection.start_ns = start_ns;
+    connection.established_ns = 0;
+    connection.closing_ns = 0;
     connection.cgroup_id = socket.cgroup_id();
-    connection.netns = socket.netns();
+    connection.peer_cgroup_id = 0;
     connection.local_address = socket.local_address();
     connection.remote_address = socket.remote_address();
+    connection.netns = socket.netns();
+    connection.peer_netns = 0;
+    connection.process = 0;
+    connection.srtt_us = 0;
+    connection.local_port = 0;
     connection.remote_port = socket.remote_port();
-    Some(connection)
+    connection.peer_process = 0;
+    connection.role = role;
+    connection.flags = 0;
+    connection.may_have_requests = 0;
+    connection.shown = 0;
 }
 
 #[inline(always)]
 fn on_connect<A: Access>(socket: Socket<A>) {
-    let Some(connection) = beginning(socket) else { return };
-    connection.process = current_process();
-    connection.role = ROLE_CLIENT;
-    if !remember(socket.0, connection) {
-        replace(socket.0, connection);
-    }
-}
-
-/// False where somebody is remembered at this address already.
-#[inline(always)]
-fn remember(address: u64, connection: &Connection) -> bool {
-    match CONNECTIONS.insert(&address, connection, ONLY_NEW) {
-        Err(EEXIST) => return false,
-        Err(_) => count_loss(LOST_CONNECTIONS),
-        Ok(()) => {}
-    }
-    true
-}
-
-/// Whoever is remembered at this address has ended unseen.
-#[inline(always)]
-fn replace(address: u64, connection: &Connection) {
-    retire(address, 0);
-    if CONNECTIONS.insert(&address, connection, 0).is_err() {
-        count_loss(LOST_CONNECTIONS);
+    let Some(mut place) = Place::at(socket.0) else { return };
+    begin(place.connection, socket, ROLE_CLIENT, now_ns());
+    place.connection.process = current_process();
+    if !place.remember(socket.0) {
+        place.replace(socket.0);
     }
 }
 
 #[inline(always)]
 fn on_connected<A: Access>(socket: Socket<A>) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0) else { return };
-    // SAFETY: the entry stays valid while this program runs, and this socket's transitions are
-    // serialised by the socket's lock.
-    let connection = unsafe { &mut *connection };
-    connection.established_ns = now_ns();
+    let Some(connection) = known(socket.0) else { return };
+    connection.established_ns = socket.numbers().packet_ns();
     connection.local_port = socket.local_port();
     let own = (&connection.local_address, connection.local_port);
     let slot = client_slot(own, (&connection.remote_address, connection.remote_port));
@@ -137,47 +175,44 @@ fn on_connected<A: Access>(socket: Socket<A>) {
 /// are on this node they are introduced to one another here.
 #[inline(always)]
 fn on_accepted<A: Access>(socket: Socket<A>) {
-    let Some(connection) = beginning(socket) else { return };
-    connection.role = ROLE_SERVER;
+    let Some(mut place) = Place::at(socket.0) else { return };
+    let connection = &mut *place.connection;
+    begin(connection, socket, ROLE_SERVER, socket.numbers().packet_ns());
     connection.established_ns = connection.start_ns;
     connection.local_port = socket.local_port();
     let peer = (&connection.remote_address, connection.remote_port);
     let slot = client_slot(peer, (&connection.local_address, connection.local_port));
     // SAFETY: as in `on_connected`.
     let client = CLIENTS.get_ptr(slot).map_or(0, |slot| unsafe { slot.read_volatile() });
+    // Of the client, two fields are written that nobody else writes after its beginning.
     if client != 0
-        && let Some(client) = CONNECTIONS.get_ptr_mut(&client)
+        && let Some(client) = known(client)
+        && is_other_end(client, connection)
     {
-        // SAFETY: the entry stays valid while this program runs; these two fields are written nowhere else after
-        // the insertion.
-        let client = unsafe { &mut *client };
-        if is_other_end(client, connection) {
-            connection.peer_cgroup_id = client.cgroup_id;
-            connection.peer_netns = client.netns;
-            connection.peer_process = client.process;
-            client.peer_cgroup_id = connection.cgroup_id;
-            client.peer_netns = connection.netns;
-        }
+        connection.peer_cgroup_id = client.cgroup_id;
+        connection.peer_netns = client.netns;
+        connection.peer_process = client.process;
+        client.peer_cgroup_id = connection.cgroup_id;
+        client.peer_netns = connection.netns;
     }
-    if remember(socket.0, connection) {
+    if place.remember(socket.0) {
         return;
     }
-    if is_calling(socket.0, connection) {
+    if is_calling(socket.0, place.connection) {
         on_connected(socket);
     } else {
-        replace(socket.0, connection);
+        place.replace(socket.0);
     }
 }
 
 /// Whether this socket is remembered as calling the same peer: both ends call one another at once (RFC 9293, 3.5).
 #[inline(always)]
 fn is_calling(address: u64, connection: &Connection) -> bool {
-    let Some(known) = CONNECTIONS.get_ptr(&address) else { return false };
-    // SAFETY: the entry stays valid while this program runs.
-    let known = unsafe { &*known };
-    known.established_ns == 0
-        && known.remote_port == connection.remote_port
-        && known.remote_address == connection.remote_address
+    known(address).is_some_and(|known| {
+        known.established_ns == 0
+            && known.remote_port == connection.remote_port
+            && known.remote_address == connection.remote_address
+    })
 }
 
 /// Whether these are the two ends of one connection. A loopback address means something else in each namespace.
@@ -231,22 +266,22 @@ fn is_loopback(address: &[u8; 16]) -> bool {
 /// second, its end follows at once.
 #[inline(always)]
 fn on_closing<A: Access>(socket: Socket<A>) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0) else { return };
-    // SAFETY: as in `on_connected`.
-    let connection = unsafe { &mut *connection };
+    let Some(connection) = known(socket.0) else { return };
     connection.srtt_us = socket.numbers().srtt_us();
-    connection.closing_ns = now_ns();
+    // Only requests that wait for an answer want to know when, and the clock is not for nothing.
+    connection.closing_ns = if connection.may_have_requests == 0 { connection.start_ns } else { now_ns() };
 }
 
 #[inline(always)]
 fn on_closed<A: Access>(socket: Socket<A>, old: u8) {
-    let Some(connection) = CONNECTIONS.get_ptr(&socket.0) else { return on_stranger_closed(socket, old) };
-    // SAFETY: as in `on_connected`; it is not removed before it was reported.
-    let connection = unsafe { &*connection };
-    let end = End { numbers: Some(socket.numbers()), error: socket.error(), state: old };
+    let Some(connection) = known(socket.0) else { return on_stranger_closed(socket, old) };
+    let numbers = socket.numbers();
+    // The last acknowledgement ends it; else it may be a timer, or the program.
+    let now_ns = if old == tcp_state::LAST_ACK { numbers.packet_ns() } else { now_ns() };
+    let end = End { numbers: Some(numbers), now_ns, error: socket.error(), state: old };
     // What could not be reported stays, and is when it is next looked at.
     if let Some(has_requests) = report(socket.0, connection, end) {
-        forget(socket.0, has_requests);
+        forget(socket.0, connection, end.now_ns, has_requests);
     }
 }
 
@@ -258,9 +293,12 @@ fn on_stranger_closed<A: Access>(socket: Socket<A>, old: u8) {
     }
     let Some(socket) = Socket::<A>::tcp(socket.0) else { return };
     let numbers = socket.numbers();
-    let Some(connection) = beginning(socket) else { return };
+    let Some(connection) = BEGINNING.get_ptr_mut(0) else { return };
+    // SAFETY: the slot is this CPU's own, and a program is not interrupted by itself.
+    let connection = unsafe { &mut *connection };
+    begin(connection, socket, ROLE_CLIENT, now_ns());
+    connection.is_over = 0;
     connection.flags = FLAG_BEGIN_UNSEEN;
-    connection.role = ROLE_CLIENT;
     connection.local_port = numbers.port_it_had();
     if old != tcp_state::SYN_SENT {
         connection.established_ns = connection.start_ns;
@@ -268,29 +306,32 @@ fn on_stranger_closed<A: Access>(socket: Socket<A>, old: u8) {
             connection.role = ROLE_SERVER;
         }
     }
-    let end = End { numbers: Some(numbers), error: socket.error(), state: old };
+    let end = End { numbers: Some(numbers), now_ns: connection.start_ns, error: socket.error(), state: old };
     if report(socket.0, connection, end).is_none() {
         count_loss(LOST_RECORDS);
     }
 }
 
-/// What is known of an end.
+/// What is known of an end, or of a connection as it is.
 #[derive(Clone, Copy)]
-struct End<A> {
-    numbers: Option<Numbers<A>>,
-    error: u32,
-    state: u8,
+pub struct End<A> {
+    pub numbers: Option<Numbers<A>>,
+    pub now_ns: u64,
+    pub error: u32,
+    pub state: u8,
 }
 
 /// Writes the record of an end, and gives whether it had requests; `None` where there is no room for it.
 #[inline(always)]
 fn report<A: Access>(address: u64, connection: &Connection, end: End<A>) -> Option<bool> {
-    if let Some(stats) = protocols::on_end(Socket::at(address), connection) {
+    if connection.may_have_requests != 0
+        && let Some(stats) = protocols::on_end(Socket::at(address), connection, end.now_ns)
+    {
         let mut entry = ENDED.reserve::<ConnectionRequestsRecord>(0)?;
         let target = entry.as_mut_ptr();
         // SAFETY: the reservation is large enough for both, and `stats` stays valid until it is forgotten.
         unsafe {
-            fill(&mut (*target).record, address, connection, end.numbers, end.error, end.state, true);
+            fill(&mut (*target).record, address, connection, end, true);
             copy_words(stats, &raw mut (*target).requests);
         }
         entry.submit(NO_WAKEUP);
@@ -298,17 +339,27 @@ fn report<A: Access>(address: u64, connection: &Connection, end: End<A>) -> Opti
     }
     let mut entry = ENDED.reserve::<ConnectionRecord>(0)?;
     // SAFETY: the reservation is of this type, and `fill` writes every field.
-    fill(unsafe { &mut *entry.as_mut_ptr() }, address, connection, end.numbers, end.error, end.state, false);
+    fill(unsafe { &mut *entry.as_mut_ptr() }, address, connection, end, false);
     entry.submit(NO_WAKEUP);
     Some(false)
 }
 
+/// A connection that lasted no longer than this leaves its memory to the next one. Where connections are short, the
+/// kernel makes the next socket in the memory of one that went just now, and taking up what is there costs a third of
+/// taking it out and putting it in again.
+const SHORT_NS: u64 = 1_000_000_000;
+
 #[inline(always)]
-fn forget(address: u64, has_requests: bool) {
+fn forget(address: u64, connection: &mut Connection, now_ns: u64, has_requests: bool) {
     if has_requests {
         protocols::forget(Socket::at(address));
     }
-    let _ = CONNECTIONS.remove(&address);
+    if now_ns.wrapping_sub(connection.start_ns) > SHORT_NS {
+        let _ = CONNECTIONS.remove(&address);
+        return;
+    }
+    connection.closing_ns = now_ns;
+    connection.is_over = 1;
 }
 
 /// Reports and forgets a connection whose end was not seen, if it is still the one that began at `start_ns`, or any
@@ -316,35 +367,33 @@ fn forget(address: u64, has_requests: bool) {
 /// that comes while a system call is in it may end many connections.
 #[inline(never)]
 pub fn retire(address: u64, start_ns: u64) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&address) else { return };
-    // SAFETY: the entry stays valid while this program runs.
-    let connection = unsafe { &mut *connection };
+    let Some(connection) = known(address) else { return };
     if start_ns != 0 && connection.start_ns != start_ns {
         return;
     }
     connection.flags |= FLAG_END_UNSEEN;
     let was_open = connection.established_ns != 0 || connection.closing_ns != 0;
     let state = if was_open { tcp_state::FIN_WAIT2 } else { tcp_state::SYN_SENT };
-    let reported = report::<Probed>(address, connection, End { numbers: None, error: 0, state });
+    let end = End::<Probed> { numbers: None, now_ns: now_ns(), error: 0, state };
+    let reported = report(address, connection, end);
     if reported.is_none() {
         count_loss(LOST_RECORDS);
     }
-    forget(address, reported.unwrap_or(true));
+    forget(address, connection, end.now_ns, reported.unwrap_or(true));
 }
 
-/// Writes a record of a socket in `state`; every field is set.
+/// Writes a record of a socket; every field is set.
 #[inline(always)]
 pub fn fill<A: Access>(
     record: &mut ConnectionRecord,
     address: u64,
     connection: &Connection,
-    numbers: Option<Numbers<A>>,
-    error: u32,
-    state: u8,
+    end: End<A>,
     has_requests: bool,
 ) {
+    let End { numbers, now_ns, error, state } = end;
     record.socket = address;
-    record.now_ns = now_ns();
+    record.now_ns = now_ns;
     // SAFETY: both are of this type.
     unsafe { copy_words(connection, &mut record.connection) }
     record.error = error;

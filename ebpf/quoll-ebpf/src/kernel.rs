@@ -10,6 +10,8 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use quoll_ebpf_abi::{Offsets, tcp_state};
 
+use crate::connections::now_ns;
+
 /// Patched by user space before loading.
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = Offsets {
@@ -42,6 +44,7 @@ pub static OFFSETS: Offsets = Offsets {
     tcp_write_seq: 0,
     tcp_rcv_nxt: 0,
     tcp_copied_seq: 0,
+    tcp_clock: 0,
     task_files: 0,
     task_tgid: 0,
     files_fdt: 0,
@@ -81,21 +84,6 @@ pub unsafe fn copy_words<T>(from: *const T, to: *mut T) {
     while index < size_of::<T>() / 8 {
         // SAFETY: within the record.
         unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) }
-        index += 1;
-    }
-}
-
-/// The same with zeroes.
-///
-/// # Safety
-/// As for [`copy_words`].
-#[inline(always)]
-pub unsafe fn clear_words<T>(to: *mut T) {
-    let to = to.cast::<u64>();
-    let mut index = 0;
-    while index < size_of::<T>() / 8 {
-        // SAFETY: within the record.
-        unsafe { to.add(index).write_volatile(0) }
         index += 1;
     }
 }
@@ -308,6 +296,16 @@ impl<A: Access> Numbers<A> {
     #[inline(always)]
     pub fn srtt_us(self) -> u32 {
         self.get::<u32>(offset!(tcp_srtt_us)) >> 3
+    }
+
+    /// When the packet came that is being looked at (`tcp_mstamp_refresh()`, which `tcp_rcv_state_process()` begins with),
+    /// `CLOCK_MONOTONIC`. The kernel has read the clock for it already, which takes as long as finding a connection.
+    #[inline(always)]
+    pub fn packet_ns(self) -> u64 {
+        match self.get(offset!(tcp_clock)) {
+            0 => now_ns(),
+            known => known,
+        }
     }
 
     #[inline(always)]

@@ -20,7 +20,7 @@ use quoll_ebpf_abi::{
     shown_mark, tcp_state,
 };
 
-use crate::connections::{EEXIST, ONLY_NEW, established, fill, now_ns, remember_listener, retire};
+use crate::connections::{EEXIST, End, ONLY_NEW, established, fill, now_ns, remember_listener, retire};
 use crate::kernel::{Probed, Socket, offset, read};
 use crate::maps::{CONNECTIONS, LISTENED, LOOK_AT_ALL, count_loss};
 use crate::protocols;
@@ -70,20 +70,27 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     }
     // SAFETY: both are checked, and the kernel checked their sizes when the iterator was attached.
     let (socket, connection) = unsafe { (Socket::at(*key), &mut *value) };
+    let now_ns = now_ns();
+    if connection.is_over != 0 {
+        if now_ns.saturating_sub(connection.closing_ns) > SETTLED_NS {
+            let _ = CONNECTIONS.remove(&socket.0);
+        }
+        return 0;
+    }
     let state = socket.state();
     if state == tcp_state::SYN_SENT {
         return 0;
     }
     if !is_still_there(socket, state, connection) {
-        if now_ns().saturating_sub(connection.start_ns) > SETTLED_NS {
+        if now_ns.saturating_sub(connection.start_ns) > SETTLED_NS {
             retire(socket.0, connection.start_ns);
         }
         return 0;
     }
-    let numbers = socket.numbers();
+    let as_it_is = End { numbers: Some(socket.numbers()), now_ns, error: 0, state };
     let mut record = ConnectionRecord::default();
     let counted = protocols::counted(socket);
-    fill(&mut record, socket.0, connection, Some(numbers), 0, state, counted.is_some());
+    fill(&mut record, socket.0, connection, as_it_is, counted.is_some());
     record.ended = 0;
     let (stats, counted) = counted.map_or((None, 0), |(stats, mark)| (Some(stats), mark));
     let mark = shown_mark(record.sent_bytes, record.received_bytes, record.retransmits, counted);
@@ -99,7 +106,8 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     0
 }
 
-/// After so long, a transition that is under way has come through.
+/// After so long, a transition that is under way has come through, and memory that waits for its next connection has
+/// waited in vain.
 const SETTLED_NS: u64 = 1_000_000_000;
 
 /// Whether a socket's memory still holds the connection that was remembered. An end may have gone unseen, see
@@ -155,10 +163,9 @@ pub extern "C" fn open_sockets(ctx: *mut TaskFile) -> i32 {
             let known = established(socket);
             // The walk is made twice; now all listeners are known.
             if LISTENED.get_ptr(&[known.netns, known.local_port as u32]).is_some()
-                && let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0)
+                && let Some(connection) = crate::connections::known(socket.0)
             {
-                // SAFETY: the entry stays valid while this program runs; nobody else writes the flags.
-                unsafe { (*connection).flags |= FLAG_LISTENED }
+                connection.flags |= FLAG_LISTENED;
                 return 0;
             }
             let connection = Connection { process, flags: FLAG_PREEXISTING, ..known };

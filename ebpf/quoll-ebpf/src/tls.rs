@@ -28,8 +28,9 @@ use quoll_ebpf_abi::protocols::HEADER;
 use quoll_ebpf_abi::tls::{HAS_COUNT, OUTSIDE, SHAKES_HANDS, WRITES, is_handshake};
 use quoll_ebpf_abi::{FLAG_TLS, LOST_TLS_CALLS};
 
+use crate::connections::known;
 use crate::kernel::Socket;
-use crate::maps::{CONNECTIONS, TLS_CALLS, TLS_SOCKETS, count_loss};
+use crate::maps::{TLS_CALLS, TLS_SOCKETS, count_loss};
 use crate::protocols;
 use crate::syscalls::{Data, read_user, socket_of};
 
@@ -144,9 +145,9 @@ fn leave(result: i32) {
     }
     let length =
         if kind & HAS_COUNT != 0 { read_user::<u64>(call.count).unwrap_or_default() as u32 } else { result as u32 };
-    let Some(connection) = CONNECTIONS.get_ptr(&call.socket) else { return };
-    // SAFETY: as above; the field is written once. The socket may be another connection's by now.
-    if length == 0 || unsafe { (*connection).start_ns } != call.start_ns {
+    let Some(connection) = known(call.socket) else { return };
+    // The socket may be another connection's by now.
+    if length == 0 || connection.start_ns != call.start_ns {
         return;
     }
     call.data = black_box(Data::plain(call.buffer, length));
@@ -185,9 +186,7 @@ pub fn on_record(descriptor: u32, length: u32, head: &[u8; HEADER]) {
         return;
     }
     let Some(socket) = socket_of(descriptor) else { return };
-    let Some(connection) = CONNECTIONS.get_ptr_mut(&socket.0) else { return };
-    // SAFETY: the entry stays valid while this program runs; of its flags, this one is set here only.
-    let connection = unsafe { &mut *connection };
+    let Some(connection) = known(socket.0) else { return };
     let is_first = is_handshake && connection.flags & FLAG_TLS == 0;
     if is_first {
         connection.flags |= FLAG_TLS;

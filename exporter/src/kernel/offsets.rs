@@ -41,6 +41,7 @@ pub fn find(btf: &Btf) -> Result<Offsets, BtfError> {
         tcp_write_seq: btf.offset("tcp_sock", "write_seq")?,
         tcp_rcv_nxt: btf.offset("tcp_sock", "rcv_nxt")?,
         tcp_copied_seq: btf.offset("tcp_sock", "copied_seq")?,
+        tcp_clock: btf.offset("tcp_sock", "tcp_clock_cache")?,
         task_files: btf.offset("task_struct", "files")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         files_fdt: btf.offset("files_struct", "fdt")?,

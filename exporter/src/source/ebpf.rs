@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::requests::{CLASS_NONE, UNPARSED_NAMES, UNTIMED_NAMES, Unparsed, Untimed};
 use quoll_ebpf_abi::{
-    ConnectionRecord, DatagramFlow, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_PREEXISTING, ROLE_CLIENT, ROLE_SERVER,
-    RequestStats, skipped_unparsed, skipped_untimed, tcp_state,
+    Connection, ConnectionRecord, DatagramFlow, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_PREEXISTING, ROLE_CLIENT,
+    ROLE_SERVER, RequestStats, skipped_unparsed, skipped_untimed, tcp_state,
 };
 use quoll_http2::Connections;
 
@@ -337,8 +337,8 @@ fn http2_report(connections: &mut Connections, reported: &Reported) -> Report {
         connections.give_up(id);
     }
     let tallies = if record.ended == 1 {
-        let closing_ns = record.connection.closing_ns;
-        connections.ended(id, if closing_ns != 0 { closing_ns } else { record.now_ns })
+        let Connection { start_ns, closing_ns, .. } = record.connection;
+        connections.ended(id, if closing_ns > start_ns { closing_ns } else { record.now_ns })
     } else {
         connections.totals(id)
     };

@@ -53,6 +53,12 @@ struct Args {
     /// Length of each part in seconds
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
+    /// Connections only: no requests, no TLS, no `--source procfs`
+    #[arg(long)]
+    connections_only: bool,
+    /// What the exporter is started with besides
+    #[arg(long = "with", value_name = "FLAG", allow_hyphen_values = true)]
+    flags: Vec<String>,
     /// Short-lived services instead
     #[arg(long)]
     churn: bool,
@@ -148,11 +154,19 @@ fn under_load(args: &Args, binary: &Path) -> anyhow::Result<()> {
     report.add("connections_per_second_limit_alone", limit.per_second);
 
     report.note("with the exporter");
-    let exporter = Exporter::start(binary, "ebpf", &rules, &[])?;
+    let flags: Vec<&str> = args.flags.iter().map(String::as_str).collect();
+    let exporter = Exporter::start(binary, "ebpf", &rules, &flags)?;
     let (with, made) = with_exporter(args, &mut load, &exporter, &mut report)?;
     page_costs(&exporter, &with, made, &mut report)?;
     report.add("peak_memory_bytes", exporter.memory("VmHWM")?);
+    for field in ["VmRSS", "RssAnon", "RssFile", "RssShmem"] {
+        report.note(&format!("    {field} {:.1} MiB", exporter.memory(field)? / f64::from(1 << 20)));
+    }
     drop(exporter);
+    if args.connections_only {
+        report.print();
+        return Ok(());
+    }
 
     report.note("with each protocol alone");
     by_protocol(args, &mut load, binary, &rules, &mut report)?;
@@ -200,6 +214,23 @@ fn with_exporter(
         report.note(&format!("    {hook:<44} {:>7.0} ns, {count:.0} runs, {left_out:.0} left out", runs.mean_ns()));
     }
 
+    report.note(&format!("    peak {:.1} MiB", exporter.memory("VmHWM")? / f64::from(1 << 20)));
+    let mut extra = 0;
+    if !args.connections_only {
+        with_requests(args, load, exporter, report)?;
+        extra = PARTS * REQUESTED;
+        report.note(&format!("    peak {:.1} MiB", exporter.memory("VmHWM")? / f64::from(1 << 20)));
+    }
+    drop(counting);
+
+    let limit = connect(load, ALL_IT_CAN, args.seconds / 4.0, Some(exporter))?;
+    report.add("connections_per_second_limit", limit.per_second);
+    let made = with.made + limit.made + extra as f64;
+    Ok((with, made))
+}
+
+/// Requests, in HTTP/1.1 and HTTP/2.
+fn with_requests(args: &Args, load: &mut Load, exporter: &Exporter, report: &mut Report) -> anyhow::Result<()> {
     let plain = requests(args, load, exporter, "request")?;
     report.add("us_per_http_request", plain.kernel_us);
     report.add("http_requests_per_second", plain.per_second);
@@ -209,12 +240,7 @@ fn with_exporter(
     report.add("http2_requests_per_second", streams.per_second);
     report.add("agent_core_share_http2", streams.agent_share);
     report.add("agent_us_per_http2_request", 1e6 * streams.agent_share / streams.per_second);
-    drop(counting);
-
-    let limit = connect(load, ALL_IT_CAN, args.seconds / 4.0, Some(exporter))?;
-    report.add("connections_per_second_limit", limit.per_second);
-    let made = with.made + limit.made + (PARTS * REQUESTED) as f64;
-    Ok((with, made))
+    Ok(())
 }
 
 /// Costs of one run of `request`.

@@ -21,9 +21,9 @@ use quoll_ebpf_abi::{
     Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, skipped_slot, skipped_unparsed, skipped_untimed,
 };
 
-use crate::connections::now_ns;
+use crate::connections::{known, now_ns};
 use crate::kernel::Socket;
-use crate::maps::{CONNECTIONS, EXCHANGES, count_loss, count_skipped};
+use crate::maps::{EXCHANGES, count_loss, count_skipped};
 use crate::syscalls::{Data, follow, protocols};
 
 /// A connection of which nothing is known.
@@ -99,12 +99,11 @@ fn exchange_of(
         }
         return Some(exchange);
     }
-    let connection = CONNECTIONS.get_ptr(&socket.0)?;
-    // SAFETY: the entry stays valid while this program runs, and these fields are written once.
-    let (is_server, start_ns) = unsafe {
-        ((*connection).role == ROLE_SERVER || (*connection).flags & FLAG_LISTENED != 0, (*connection).start_ns)
-    };
+    let connection = known(socket.0)?;
+    let is_server = connection.role == ROLE_SERVER || connection.flags & FLAG_LISTENED != 0;
+    let start_ns = connection.start_ns;
     let protocol = recognise(protocols(), head, length, is_outgoing != is_server)?;
+    connection.may_have_requests = 1;
     if EXCHANGES.insert(&socket.0, &BLANK, 0).is_err() {
         count_loss(LOST_REQUESTS);
         count_skipped(skipped_slot(protocol as u8, skipped_untimed(Untimed::NoRoom)), 1);
@@ -143,12 +142,12 @@ pub fn on_handshake(socket: Socket, is_read: bool) {
 
 /// A connection ended: gives what was counted on it. [`forget`] must follow.
 #[inline(always)]
-pub fn on_end(socket: Socket, connection: &Connection) -> Option<*const RequestStats> {
+pub fn on_end(socket: Socket, connection: &Connection, now_ns: u64) -> Option<*const RequestStats> {
     let exchange = EXCHANGES.get_ptr_mut(&socket.0)?;
     // SAFETY: the socket is closed, and nobody else writes any more.
     let exchange = unsafe { &mut *exchange };
     let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
-    let end_ns = if connection.closing_ns != 0 { connection.closing_ns } else { now_ns() };
+    let end_ns = if connection.closing_ns > connection.start_ns { connection.closing_ns } else { now_ns };
     let counted = exchange.end(end_ns, answer_sequence);
     count(exchange.stats.protocol, counted);
     Some(&raw const exchange.stats)
