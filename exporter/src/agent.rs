@@ -296,13 +296,21 @@ impl Agent {
         if let Err(error) = self.follow_libraries(PROCESSES_EVERY) {
             tracing::warn!("cannot list processes: {error}");
         }
-        let ended = &mut self.ended;
-        self.source.ended(&mut |report| ended.push(report));
-        // After it: a translation is told before its connection can end.
-        self.translations.read();
-        if self.ended.is_empty() {
-            return;
+        loop {
+            let ended = &mut self.ended;
+            let has_more = self.source.ended(&mut |report| ended.push(report));
+            // After it: a translation is told before its connection can end.
+            self.translations.read();
+            if !self.ended.is_empty() {
+                self.take_ended();
+            }
+            if !has_more {
+                return;
+            }
         }
+    }
+
+    fn take_ended(&mut self) {
         if let Err(error) = self.refresh_processes(PROCESSES_EVERY) {
             tracing::warn!("cannot list processes: {error}");
         }

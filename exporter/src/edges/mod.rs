@@ -52,7 +52,7 @@ pub struct EdgeKey {
     pub reporter: Role,
 }
 
-/// An open connection; about 70 bytes.
+/// An open connection; 48 bytes.
 #[derive(Debug)]
 struct Known {
     /// Index of its edge; `None` where it is hidden.
@@ -62,7 +62,7 @@ struct Known {
     is_active: bool,
     past: Past,
     /// Number of the last look that saw it.
-    look: u64,
+    look: u32,
 }
 
 /// After how long without an event an edge ends.
@@ -86,9 +86,9 @@ pub struct Edges {
     lifetimes: Lifetimes,
     book: Book,
     known: HashMap<ConnectionId, Known>,
-    look: u64,
+    look: u32,
     /// The last two looks at all.
-    full_looks: [u64; 2],
+    full_looks: [u32; 2],
     /// When the last of them began.
     looked_at_all: Option<Instant>,
     /// So many further looks are at all, since a service was not known.

@@ -79,12 +79,12 @@ impl EdgeTotals {
         for tally in &after.tallies {
             let key = (tally.protocol, usize::from(tally.status));
             let known =
-                before.tallies.iter().find(|known| (known.protocol, known.status) == (tally.protocol, tally.status));
+                before.tallies().iter().find(|known| (known.protocol, known.status) == (tally.protocol, tally.status));
             let before = known.copied().unwrap_or_else(|| Tally::new(tally.protocol, tally.status));
             limited += self.add_requests(key, (&before.counts, before.sum_ns), (&tally.counts, tally.sum_ns));
         }
         let Some(after) = &after.requests else { return limited };
-        let before = before.requests.as_deref().unwrap_or(&RequestStats::NONE);
+        let before = before.requests.as_ref().map_or(&RequestStats::NONE, |requests| &requests.stats);
         self.upgrades += u64::from(after.upgraded.saturating_sub(before.upgraded));
         let Some(protocol) = Protocol::of(after.protocol) else { return limited };
         for class in 0..CLASSES {
@@ -126,8 +126,13 @@ pub const MAX_HISTOGRAMS: usize = 5;
 pub(super) struct Past {
     sent_bytes: u64,
     received_bytes: u64,
+    requests: Option<Box<PastRequests>>,
     retransmits: u32,
-    requests: Option<Box<RequestStats>>,
+}
+
+#[derive(Debug)]
+struct PastRequests {
+    stats: RequestStats,
     tallies: Vec<Tally>,
 }
 
@@ -137,13 +142,19 @@ impl Past {
         self.sent_bytes = counters.sent_bytes;
         self.received_bytes = counters.received_bytes;
         self.retransmits = counters.retransmits;
-        self.tallies.clone_from(&counters.tallies);
-        if let Some(stats) = counters.requests {
-            match &mut self.requests {
-                Some(known) => **known = stats,
-                None => self.requests = Some(Box::new(stats)),
-            }
+        if counters.requests.is_none() && counters.tallies.is_empty() {
+            return;
         }
+        let nothing = || Box::new(PastRequests { stats: RequestStats::NONE, tallies: Vec::new() });
+        let requests = self.requests.get_or_insert_with(nothing);
+        requests.tallies.clone_from(&counters.tallies);
+        if let Some(stats) = counters.requests {
+            requests.stats = stats;
+        }
+    }
+
+    fn tallies(&self) -> &[Tally] {
+        self.requests.as_ref().map_or(&[], |requests| &requests.tallies)
     }
 }
 

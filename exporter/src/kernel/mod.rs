@@ -8,13 +8,14 @@ mod bpf;
 mod map_iterator;
 mod misses;
 mod offsets;
+mod ring;
 mod targets;
 pub mod uprobes;
 
 use std::io::{self, Read};
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::{
@@ -32,6 +33,7 @@ use crate::btf::{Btf, BtfError};
 use crate::memory;
 use map_iterator::MapIterator;
 use misses::Misses;
+use ring::Ring;
 use uprobes::{Library, Programs, UprobeError};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
@@ -169,8 +171,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     /// Those for TLS libraries, where they are wished for and can be had.
     tls: Option<Programs>,
-    ended: RingBuf<MapData>,
-    blocks: RingBuf<MapData>,
+    ended: Ring,
+    blocks: Ring,
     look_at_all: Array<MapData, u32>,
     unseen: Misses,
     lost: PerCpuArray<MapData, u64>,
@@ -254,8 +256,8 @@ impl Kernel {
         drop(loader);
         memory::give_back();
 
-        let ended = take_map(&mut ebpf, "ENDED")?;
-        let blocks = take_map(&mut ebpf, "BLOCKS")?;
+        let ended = open_ring(&mut ebpf, "ENDED")?;
+        let blocks = open_ring(&mut ebpf, "BLOCKS")?;
         let lost = take_map(&mut ebpf, "LOST")?;
         let look_at_all = take_map(&mut ebpf, "LOOK_AT_ALL")?;
         let skipped = take_map(&mut ebpf, "SKIPPED")?;
@@ -278,22 +280,20 @@ impl Kernel {
         })
     }
 
-    /// Hands over every connection that ended since the last call.
-    pub fn drain_ended(&mut self, mut receive: impl FnMut(Reported)) {
-        while let Some(item) = self.ended.next() {
-            if let Ok(both) = bytemuck::try_pod_read_unaligned::<ConnectionRequestsRecord>(&item) {
+    /// Hands over connections that ended since the last call, `at_most` so many; gives how many these were.
+    pub fn drain_ended(&mut self, at_most: usize, mut receive: impl FnMut(Reported)) -> usize {
+        self.ended.drain(at_most, |item| {
+            if let Ok(both) = bytemuck::try_pod_read_unaligned::<ConnectionRequestsRecord>(item) {
                 receive(Reported { record: both.record, requests: Some(both.requests) });
-            } else if let Ok(record) = bytemuck::try_pod_read_unaligned(&item) {
+            } else if let Ok(record) = bytemuck::try_pod_read_unaligned(item) {
                 receive(Reported { record, requests: None });
             }
-        }
+        })
     }
 
     /// Hands over every piece of HTTP/2's header blocks that came since the last call.
-    pub fn drain_blocks(&mut self, mut receive: impl FnMut(&[u8])) {
-        while let Some(item) = self.blocks.next() {
-            receive(&item);
-        }
+    pub fn drain_blocks(&mut self, receive: impl FnMut(&[u8])) {
+        self.blocks.drain(usize::MAX, receive);
     }
 
     /// Hands over every connection that is open now, as the kernel walks over them: all, or those that moved since the
@@ -528,6 +528,15 @@ fn take_up_open_sockets(ebpf: &mut Ebpf, types: &aya::Btf) -> Result<(), KernelE
 }
 
 /// Takes a map out of the object and gives it its type.
+fn open_ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, KernelError> {
+    let map = ebpf.map(name).ok_or(KernelError::Missing(name))?;
+    let error = |reason: &dyn std::fmt::Display| KernelError::Map { map: name, reason: reason.to_string() };
+    let Map::RingBuf(data) = map else { return Err(error(&"is no ring")) };
+    // The loader may have made it larger, as pages are.
+    let bytes = data.info().map_err(|cause| error(&cause))?.max_entries();
+    Ring::open(data.fd(), bytes).map_err(|cause| error(&cause))
+}
+
 fn take_map<T: TryFrom<Map, Error = aya::maps::MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,

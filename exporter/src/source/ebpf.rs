@@ -61,6 +61,8 @@ struct Datagrams {
 
 /// A query without an answer for so long got none: a resolver's own patience (`resolv.conf(5)`, `timeout`).
 const PATIENCE_NS: u64 = 5_000_000_000;
+/// Connections that ended are reported so many at once: a report takes 500 bytes, and 50,000 may have ended.
+const AT_ONCE: usize = 512;
 /// A pair with nothing new for so many looks is forgotten.
 const CALM_LOOKS: u32 = 20;
 
@@ -153,9 +155,9 @@ impl Source for EbpfSource {
         SourceKind::Ebpf
     }
 
-    fn ended(&mut self, receive: &mut dyn FnMut(Report)) {
+    fn ended(&mut self, receive: &mut dyn FnMut(Report)) -> bool {
         let mut late = Vec::new();
-        self.kernel.drain_ended(|reported| {
+        let count = self.kernel.drain_ended(AT_ONCE, |reported| {
             if speaks_http2(&reported) {
                 late.push(reported);
             } else {
@@ -168,6 +170,7 @@ impl Source for EbpfSource {
         for reported in late {
             receive(http2_report(http2, &reported));
         }
+        count == AT_ONCE
     }
 
     fn live(&mut self, at_all: bool, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {

@@ -171,8 +171,8 @@ pub trait Source {
     /// Which it is.
     fn kind(&self) -> SourceKind;
 
-    /// Reports everything that ended since the last call.
-    fn ended(&mut self, receive: &mut dyn FnMut(Report));
+    /// Reports what ended since the last call, or the first part of it; gives whether there may be more.
+    fn ended(&mut self, receive: &mut dyn FnMut(Report)) -> bool;
 
     /// Reports everything that is open. Comes after [`Self::listening`]. Unless it is asked for all, a source may leave
     /// out what did not move since the last call.

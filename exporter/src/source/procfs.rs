@@ -62,7 +62,9 @@ impl Source for ProcfsSource {
     }
 
     /// What ended shows at the next look only, and is reported there.
-    fn ended(&mut self, _: &mut dyn FnMut(Report)) {}
+    fn ended(&mut self, _: &mut dyn FnMut(Report)) -> bool {
+        false
+    }
 
     fn live(&mut self, _: bool, receive: &mut dyn FnMut(Report)) -> anyhow::Result<()> {
         let Some(Look { holders, tables }) = self.look.take() else { return Ok(()) };
