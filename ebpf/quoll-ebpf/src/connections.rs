@@ -276,8 +276,9 @@ fn on_closing<A: Access>(socket: Socket<A>) {
 fn on_closed<A: Access>(socket: Socket<A>, old: u8) {
     let Some(connection) = known(socket.0) else { return on_stranger_closed(socket, old) };
     let numbers = socket.numbers();
-    // The last acknowledgement ends it; else it may be a timer, or the program.
-    let now_ns = if old == tcp_state::LAST_ACK { numbers.packet_ns() } else { now_ns() };
+    // Once both ends have closed it is a packet that ends it; before, it may be a timer or the program.
+    let is_orderly = matches!(old, tcp_state::FIN_WAIT2 | tcp_state::CLOSING | tcp_state::LAST_ACK);
+    let now_ns = if is_orderly && numbers.has_fin() { numbers.packet_ns() } else { now_ns() };
     let end = End { numbers: Some(numbers), now_ns, error: socket.error(), state: old };
     // What could not be reported stays, and is when it is next looked at.
     if let Some(has_requests) = report(socket.0, connection, end) {

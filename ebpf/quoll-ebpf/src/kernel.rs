@@ -346,7 +346,7 @@ impl<A: Access> Numbers<A> {
 
     /// Whether the peer's FIN came.
     #[inline(always)]
-    fn has_fin(self) -> bool {
+    pub fn has_fin(self) -> bool {
         A::get::<u64>(self.socket, offset!(sock_flags)) & SOCK_DONE != 0
     }
 }

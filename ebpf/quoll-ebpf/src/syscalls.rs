@@ -247,6 +247,11 @@ impl Data {
     /// Copies the first bytes; zero beyond them.
     #[inline(always)]
     pub fn head(self, into: &mut [u8; 2 * HEADER]) {
+        if self.left >= HEADER as u32 {
+            // SAFETY: there is room for as much, and the helper checks the other address; it leaves zeroes at a bad one.
+            unsafe { probe_read_user(into.as_mut_ptr().cast(), HEADER as u32, self.base as *const _) };
+            return;
+        }
         *into = [0; 2 * HEADER];
         let mut copy = self;
         let mut data = &mut copy;

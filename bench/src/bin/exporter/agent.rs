@@ -130,12 +130,28 @@ impl Exporter {
         scrape(self.address)
     }
 
+    /// Memory of its maps as the kernel counts it (`memlock` in `/proc/PID/fdinfo`).
+    pub fn map_bytes(&self) -> f64 {
+        let number = |text: &str, name| -> Option<u64> {
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        };
+        let of_map = |text: String| Some((number(&text, "map_id:")?, number(&text, "memlock:")?));
+        // One map may have several descriptors.
+        let maps: BTreeMap<u64, u64> = self.descriptors().filter_map(of_map).collect();
+        maps.values().sum::<u64>() as f64
+    }
+
+    /// What the kernel says of each of its descriptors.
+    fn descriptors(&self) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).into_iter().flatten().flatten();
+        entries.filter_map(|entry| fs::read_to_string(entry.path()).ok())
+    }
+
     /// Its programs as the kernel counts them, while [`Counting`] lasts: a descriptor of a link says what it is
     /// attached to and which program it runs, that of a program how often and how long that ran.
     pub fn hooks(&self) -> Hooks {
-        let entries = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).into_iter().flatten().flatten();
         let (mut programs, mut links) = (BTreeMap::new(), BTreeMap::new());
-        for text in entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
+        for text in self.descriptors() {
             let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name).map(str::trim));
             let number = |name: &str| field(name)?.parse::<u64>().ok();
             let Some(program) = number("prog_id:") else { continue };
