@@ -38,7 +38,7 @@ pub fn current_process() -> u32 {
 
 /// The kernel calls this ten times per connection, both ends together; only the transitions that begin
 /// something look at the socket to find out whether it is one of TCP. Those that end something look
-/// it up in our maps. Five of the ten are of no interest.
+/// it up in our maps. Four of the ten are of no interest.
 #[inline(always)]
 pub fn on_transition<A: Access>(address: u64, old: u8, new: u8) {
     match (old, new) {

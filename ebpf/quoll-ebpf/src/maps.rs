@@ -15,7 +15,7 @@ use quoll_ebpf_abi::{
 use crate::syscalls::Data;
 use crate::tls::{TlsCall, TlsKey, TlsSocket};
 
-/// Connecting and connected sockets by the address of their `struct sock`.
+/// Connecting and connected sockets by the address of their `struct sock`, and for a moment those that are over.
 #[map]
 pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
 
