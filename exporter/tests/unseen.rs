@@ -24,8 +24,6 @@ const OPEN: &str = "tcp_active_connections";
 const TIMED: &str = "tcp_connection_duration_seconds_count";
 const CONNECTION: usize = size_of::<Connection>();
 const LISTENER: usize = size_of::<Listener>();
-/// `BPF_NOEXIST`
-const ONLY_NEW: u64 = 1;
 const PAYLOAD: &[u8] = b"0123456789";
 
 /// A map of the programs that this process runs, by the addresses of sockets.
@@ -76,16 +74,20 @@ impl Test {
         let [near, far] = [client.local_addr(), client.peer_addr()].map(|address| address.unwrap().port());
         let all = entries::<Connection, CONNECTION>(&self.connections);
         [(near, far), (far, near)].map(|(local, remote)| {
-            let is_it = |(_, entry): &&(u64, Connection)| (entry.local_port, entry.remote_port) == (local, remote);
+            let is_it = |(_, entry): &&(u64, Connection)| {
+                entry.is_over == 0 && (entry.local_port, entry.remote_port) == (local, remote)
+            };
             *all.iter().find(is_it).unwrap()
         })
     }
 
-    /// Puts an entry where nobody took it away.
+    /// Puts an entry where nobody took it away; what is there of an end that was seen does not count.
     fn leave(&mut self, socket: u64, entry: Connection) {
+        let known = self.connections.get(&socket, 0).ok().map(|known| pod_read_unaligned::<Connection>(&known));
+        assert!(known.is_none_or(|known| known.is_over == 1), "somebody is there");
         // It was there for a while.
         let entry = Connection { start_ns: entry.start_ns - 5_000_000_000, ..entry };
-        self.connections.insert(socket, <[u8; CONNECTION]>::try_from(bytes_of(&entry)).unwrap(), ONLY_NEW).unwrap();
+        self.connections.insert(socket, <[u8; CONNECTION]>::try_from(bytes_of(&entry)).unwrap(), 0).unwrap();
     }
 
     /// Waits for what the client and the server count: connections made, those open, and those with a known duration.
