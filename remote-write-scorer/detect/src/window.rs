@@ -242,6 +242,14 @@ mod tests {
     }
 
     #[test]
+    fn a_window_of_another_size_does_not_fit() {
+        let mut window = Window::new(2);
+        assert!(window.fits(2) && !window.fits(3));
+        window.codes = vec![MISSING; STEPS * CHANNELS * 2].into_boxed_slice();
+        assert!(!window.fits(2));
+    }
+
+    #[test]
     fn coverage_counts_only_what_the_service_normally_has() {
         let mut window = Window::new(2);
         for _ in 0..15 {
