@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::nginx::{Nginx, tls_client};
-use common::{PATIENCE, Page, ask, can_load, connect, loopback, serve};
+use common::{PATIENCE, Page, ask, can_load, connect, loopback, serve, wait_until};
 
 /// A copy of the binary that any user may run, whatever the umask of who built it.
 fn runnable_copy(to: &Path) {
@@ -165,6 +166,67 @@ fn it_answers_and_stops_on_a_signal() {
     assert!(exporter.get("/").contains("/metrics"));
     let log = exporter.stop();
     assert!(log.last().unwrap().contains("stopping"), "{log:?}");
+}
+
+/// What is in the kernel: identifiers of programs, maps and links.
+#[derive(Debug, Default, PartialEq)]
+struct InKernel([BTreeSet<u32>; 3]);
+
+impl InKernel {
+    /// All that is there.
+    fn all() -> Self {
+        let programs = aya::programs::loaded_programs().filter_map(Result::ok).map(|program| program.id());
+        let maps = aya::maps::loaded_maps().filter_map(Result::ok).map(|map| map.id());
+        let links = aya::programs::loaded_links().filter_map(Result::ok).map(|link| link.id());
+        Self([programs.collect(), maps.collect(), links.collect()])
+    }
+
+    /// What a process has descriptors of, and the maps of its programs.
+    fn held_by(process: u32) -> Self {
+        let mut held = Self::default();
+        for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo")).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+            for (kind, name) in ["prog_id:", "map_id:", "link_id:"].into_iter().enumerate() {
+                let ids = text.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
+                held.0[kind].extend(ids);
+            }
+        }
+        for program in aya::programs::loaded_programs().filter_map(Result::ok) {
+            if held.0[0].contains(&program.id()) {
+                held.0[1].extend(program.map_ids().unwrap().unwrap_or_default());
+            }
+        }
+        held
+    }
+
+    /// What of it is still there.
+    fn left(&self) -> Self {
+        let all = Self::all();
+        Self(std::array::from_fn(|kind| self.0[kind].intersection(&all.0[kind]).copied().collect()))
+    }
+}
+
+#[test]
+fn nothing_stays_in_the_kernel_however_it_ends() {
+    if !can_load() {
+        return;
+    }
+    for is_killed in [false, true] {
+        let mut exporter = Running::start(&[], &["--source", "ebpf", "--tls", "true"], &two_services(26));
+        let held = InKernel::held_by(exporter.child.id());
+        // The hooks, the iterators and the probes of a library; what they work with.
+        let [programs, maps, links] = &held.0;
+        assert!(programs.len() >= 6 && maps.len() >= 10 && links.len() >= 4, "{held:?}");
+        assert_eq!(held.left(), held);
+        if is_killed {
+            exporter.child.kill().unwrap();
+            exporter.child.wait().unwrap();
+        } else {
+            exporter.stop();
+        }
+        // The kernel takes it away when nobody runs it any more.
+        wait_until("nothing is left in the kernel", || held.left() == InKernel::default());
+    }
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct Settings {
     pub tls_by_perf: bool,
     /// Listening sockets.
     pub listeners: u32,
+    /// DNS queries over UDP that wait for their answer; half as many pairs of peers.
+    pub datagrams: u32,
     /// Size of the ring of ended connections, a power of two and of pages; of HTTP/2's header blocks the same.
     pub ring_bytes: u32,
     /// Attach to raw tracepoints at once, as on kernels that refuse the typed ones.
@@ -77,6 +79,7 @@ impl Default for Settings {
             tls: false,
             tls_by_perf: false,
             listeners: 4_096,
+            datagrams: 8_192,
             ring_bytes: 4 << 20,
             raw_only: false,
         }
@@ -92,8 +95,15 @@ impl Settings {
         map(self.connections, size_of::<Connection>())
             + map(self.exchanges, size_of::<Exchange>())
             + map(self.listeners, size_of::<Listener>())
+            + map(self.datagrams, size_of::<DatagramQuery>() + size_of::<DatagramQueryKey>())
+            + map(self.pairs(), size_of::<DatagramFlow>() + size_of::<RequestStats>())
             + u64::from(self.ring_bytes)
             + u64::from(self.block_bytes())
+    }
+
+    /// Pairs of DNS peers.
+    fn pairs(&self) -> u32 {
+        (self.datagrams / 2).max(1)
     }
 
     /// Size of the ring of header blocks.
@@ -190,19 +200,10 @@ impl Kernel {
     /// # Errors
     /// One variant of [`KernelError`] per cause; nothing stays attached.
     pub fn load(settings: Settings) -> Result<Self, KernelError> {
-        let wished = settings.protocols;
-        let simple = Protocols::of(&[Protocol::Http1, Protocol::Dns]);
-        let without_http2 = Protocols { bits: wished.bits & !Protocol::Http2.bit(), ..wished };
-        let without_loops = Protocols { bits: wished.bits & simple.bits, follows: 0 };
-        let fallbacks = [
-            (without_http2, "this kernel does not let HTTP/2 be seen"),
-            (without_loops, "this kernel (before 5.17?) lets only HTTP/1 and DNS over UDP be seen, no databases"),
-            (Protocols::default(), "this kernel lets no requests be seen"),
-        ];
         let mut result = Self::try_load(settings);
-        for (protocols, warning) in fallbacks {
+        for (protocols, warning) in fallbacks(settings.protocols) {
             match result {
-                Err(KernelError::Program { program: "syscall_exit_raw", source }) => {
+                Err(KernelError::Program { program: SYSCALL_EXIT_RAW, source }) => {
                     tracing::debug!("{source}");
                     tracing::warn!("{warning}");
                     result = Self::try_load(Settings { protocols, ..settings });
@@ -234,6 +235,8 @@ impl Kernel {
             .map_max_entries("TLS_SOCKETS", if looks_into_tls { settings.exchanges } else { 1 })
             .map_max_entries("EXCHANGES", settings.exchanges)
             .map_max_entries("LISTENERS", settings.listeners)
+            .map_max_entries("DATAGRAM_QUERIES", settings.datagrams)
+            .map_max_entries("DATAGRAM_FLOWS", settings.pairs())
             .map_max_entries("ENDED", settings.ring_bytes)
             .map_max_entries("BLOCKS", settings.block_bytes())
             .load(OBJECT)?;
@@ -241,7 +244,7 @@ impl Kernel {
         let typed = (!settings.raw_only).then_some(&types);
         let unseen = attach_tracepoint(&mut ebpf, typed, "tcp_state_btf", "tcp_state_raw", "inet_sock_set_state")?;
         if settings.protocols.bits != 0 {
-            attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", "syscall_exit_raw", "sys_exit")?;
+            attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", SYSCALL_EXIT_RAW, "sys_exit")?;
         }
         let tls = looks_into_tls.then(|| Programs::load(&mut ebpf, settings.tls_by_perf));
         let tls = tls.and_then(|loaded| {
@@ -433,6 +436,22 @@ impl Kernel {
     }
 }
 
+/// The form of the program at system calls that is tried last.
+const SYSCALL_EXIT_RAW: &str = "syscall_exit_raw";
+
+/// What is looked at where the kernel refuses the program for what was wished, one after the other, and the line that
+/// says so.
+fn fallbacks(wished: Protocols) -> [(Protocols, &'static str); 3] {
+    let simple = Protocols::of(&[Protocol::Http1, Protocol::Dns]);
+    let without_http2 = Protocols { bits: wished.bits & !Protocol::Http2.bit(), ..wished };
+    let without_loops = Protocols { bits: wished.bits & simple.bits, follows: 0 };
+    [
+        (without_http2, "this kernel does not let HTTP/2 be seen"),
+        (without_loops, "this kernel (before 5.17?) lets only HTTP/1 and DNS over UDP be seen, no databases"),
+        (Protocols::default(), "this kernel lets no requests be seen"),
+    ]
+}
+
 /// Hands over the whole records in `bytes`; gives how many bytes these are.
 fn take_records(bytes: &[u8], receive: &mut impl FnMut(Reported)) -> usize {
     let mut rest = bytes;
@@ -548,6 +567,16 @@ fn take_map<T: TryFrom<Map, Error = aya::maps::MapError>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_refuses_is_asked_for_less_and_less_of_what_was_wished() {
+        let wished = Protocols::of(&[Protocol::Http1, Protocol::Http2, Protocol::Redis]);
+        let asked = fallbacks(wished).map(|(protocols, _)| protocols);
+        let without_loops = Protocols { follows: 0, ..Protocols::of(&[Protocol::Http1]) };
+        let expected = [Protocols::of(&[Protocol::Http1, Protocol::Redis]), without_loops, Protocols::default()];
+        assert_eq!(asked, expected);
+        assert!(fallbacks(wished).iter().all(|(_, warning)| warning.lines().count() == 1));
+    }
 
     #[test]
     fn records_are_taken_whole_however_the_reads_cut_them() {
