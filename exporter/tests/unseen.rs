@@ -150,5 +150,4 @@ fn what_the_kernel_does_not_tell_of_is_made_good() {
     test.expect([6.0, 5.0], [1.0; 2], [2.0; 2]);
     drop((client, server));
     test.expect([6.0, 5.0], [0.0; 2], [3.0; 2]);
-    assert_eq!(test.agent.page().get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
 }
