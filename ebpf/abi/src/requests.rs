@@ -48,7 +48,7 @@ pub fn bucket(duration_ns: u64) -> usize {
 #[repr(u32)]
 pub enum Untimed {
     /// More were in flight than can be remembered, or an answer came that no request is known for:
-    /// requests of one call beyond its first (HTTP/1.1), or an answer that overtook its request's call.
+    /// those of a ninth call on, or an answer that overtook its request's call.
     Pipelined = 0,
     /// Its answer could not be told from the bytes around it.
     Unrecognised = 1,
@@ -134,8 +134,19 @@ pub struct Batch {
     /// How many.
     pub asked: u32,
     /// How many of them are answered.
-    pub answered: u32,
+    pub answered: u16,
+    /// What the protocol has to know of them when their answers come; 0 for nothing.
+    pub kind: u8,
+    /// Always 0.
+    pub reserved: u8,
 }
+
+impl Batch {
+    const NONE: Self = Self { began_ns: 0, asked: 0, answered: 0, kind: 0, reserved: 0 };
+}
+
+/// Requests of one call that are remembered together.
+const MAX_ASKED: u32 = u16::MAX as u32;
 
 /// Calls with requests in flight that are remembered per connection; a power of two.
 pub const BATCHES: usize = 8;
@@ -175,7 +186,7 @@ pub enum Answered {
 impl Queue {
     /// Empty.
     pub const NEW: Self = Self {
-        batches: [Batch { began_ns: 0, asked: 0, answered: 0 }; BATCHES],
+        batches: [Batch::NONE; BATCHES],
         begun: 0,
         done: 0,
         beyond: 0,
@@ -189,6 +200,30 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.begun == self.done && self.beyond == self.beyond_answered
+    }
+
+    /// Whether nothing was ever asked.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.begun == 0 && self.beyond == 0
+    }
+
+    /// Whether what is asked next is remembered.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.begun.wrapping_sub(self.done) < BATCHES as u32 && self.beyond == self.beyond_answered
+    }
+
+    /// The kind of the oldest request; 0 where that is not known.
+    #[inline(always)]
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self.batches.get(black_box(self.done as usize % BATCHES)) {
+            Some(batch) if self.begun != self.done => batch.kind,
+            _ => 0,
+        }
     }
 
     /// Whether requests of more than one call are in flight.
@@ -209,17 +244,45 @@ impl Queue {
         if asked == 0 {
             return theirs;
         }
-        let room = self.begun.wrapping_sub(self.done) < BATCHES as u32;
-        if room && self.beyond == self.beyond_answered {
+        self.begin(began_ns, asked, 0);
+        theirs
+    }
+
+    /// Remembers one request, together with those of its moment and kind. If it `is_overtaken`, an answer that came
+    /// before it is its own; else no such answer is believed any more.
+    #[inline(always)]
+    pub fn ask_one(&mut self, began_ns: u64, kind: u8, is_overtaken: bool) {
+        if !is_overtaken {
+            self.early_claimed = self.early;
+        } else if self.early != self.early_claimed {
+            self.early_claimed = self.early_claimed.wrapping_add(1);
+            return;
+        }
+        let newest = black_box(self.begun.wrapping_sub(1) as usize % BATCHES);
+        if self.begun != self.done
+            && self.beyond == self.beyond_answered
+            && let Some(batch) = self.batches.get_mut(newest)
+            && batch.began_ns == began_ns
+            && batch.kind == kind
+            && batch.asked < MAX_ASKED
+        {
+            batch.asked += 1;
+        } else {
+            self.begin(began_ns, 1, kind);
+        }
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, began_ns: u64, asked: u32, kind: u8) {
+        if self.has_room() && asked <= MAX_ASKED {
             let place = black_box(self.begun as usize % BATCHES);
             if let Some(batch) = self.batches.get_mut(place) {
-                *batch = Batch { began_ns, asked, answered: 0 };
+                *batch = Batch { began_ns, asked, kind, ..Batch::NONE };
             }
             self.begun = self.begun.wrapping_add(1);
         } else {
             self.beyond = self.beyond.wrapping_add(asked);
         }
-        theirs
     }
 
     /// Takes the oldest request.
@@ -230,7 +293,7 @@ impl Queue {
             let Some(batch) = self.batches.get_mut(place) else { return Answered::Nothing };
             batch.answered = batch.answered.wrapping_add(1);
             let began_ns = batch.began_ns;
-            if batch.answered >= batch.asked {
+            if batch.answered as u32 >= batch.asked {
                 self.done = self.done.wrapping_add(1);
             }
             return Answered::Since(began_ns);
@@ -253,7 +316,7 @@ impl Queue {
             if index < self.begun.wrapping_sub(self.done)
                 && let Some(batch) = self.batches.get(black_box(number as usize % BATCHES))
             {
-                forgotten = forgotten.wrapping_add(batch.asked.wrapping_sub(batch.answered));
+                forgotten = forgotten.wrapping_add(batch.asked.wrapping_sub(batch.answered as u32));
             }
             index += 1;
         }
@@ -299,6 +362,33 @@ mod tests {
         let answers: [Answered; 4] = core::array::from_fn(|_| queue.answer());
         assert_eq!(answers, [Answered::Since(10), Answered::Since(10), Answered::Since(20), Answered::Nothing]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn requests_of_one_moment_and_kind_share_a_place() {
+        let mut queue = Queue::default();
+        for (moment, kind) in [(10, 0), (10, 0), (10, 1), (20, 1)] {
+            queue.ask_one(moment, kind, false);
+        }
+        let answers: [(u8, Answered); 4] = core::array::from_fn(|_| (queue.kind(), queue.answer()));
+        assert_eq!(answers, [(0, 10), (0, 10), (1, 10), (1, 20)].map(|(kind, since)| (kind, Answered::Since(since))));
+        for moment in 0..BATCHES as u64 {
+            assert!(queue.has_room());
+            queue.ask_one(moment, 0, false);
+        }
+        assert!(!queue.has_room());
+    }
+
+    #[test]
+    fn early_answers_are_claimed_one_by_one_or_given_up() {
+        for (is_overtaken, open) in [(true, 1), (false, 3)] {
+            let mut queue = Queue::default();
+            assert_eq!([queue.answer(), queue.answer()], [Answered::Nothing; 2]);
+            for _ in 0..3 {
+                queue.ask_one(10, 0, is_overtaken);
+            }
+            assert_eq!(queue.forget(), open);
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! HTTP/2 through the entrance that the kernel side uses: what is sent to user space, however calls and buffers cut
 //! the bytes, and when a connection is given up.
 
+use quoll_ebpf_abi::protocols::http1::scan::WINDOW_BYTES;
 use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece, PIECE_BYTES, PREFACE};
-use quoll_ebpf_abi::protocols::{Beginning, Bytes, Call, Exchange, HEADER, PlainLoop};
+use quoll_ebpf_abi::protocols::{Beginning, Bytes, Call, Exchange, HEADER, Memory, PlainLoop};
 use quoll_ebpf_abi::requests::Unparsed;
 
 /// The bytes of one call in pieces of at most so many bytes, and what is sent of them.
@@ -22,6 +23,9 @@ impl Bytes for Pieces<'_> {
         assert!((1..=HEADER.min(self.left)).contains(&(count as usize)));
         into[..count as usize].copy_from_slice(&self.rest[..count as usize]);
         true
+    }
+    fn fill(&mut self, _: u32, _: &mut [u64; WINDOW_BYTES as usize / 8]) -> bool {
+        unreachable!("of HTTP/1.1 only")
     }
     fn advance(&mut self, count: u32) {
         self.left -= count as usize;
@@ -79,8 +83,9 @@ impl End {
             is_decrypted: false,
             answer_sequence: 0,
             position: *position,
+            other_position: 0,
         };
-        let counted = self.exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
+        let counted = self.exchange.call::<PlainLoop, _>(call, &mut Memory::default());
         self.unparsed = self.unparsed.or(counted.unparsed);
         assert_eq!(counted.untimed, [0; 2]);
     }

@@ -1,7 +1,9 @@
 //! Whole conversations through the entrance that the kernel side uses, cut at every place, and bytes that
 //! are no conversation.
 
-use quoll_ebpf_abi::protocols::{Call, Counted, Exchange, HEADER, PlainLoop, Protocol, Protocols, Slice, recognise};
+use quoll_ebpf_abi::protocols::{
+    Call, Counted, Exchange, HEADER, Memory, PlainLoop, Protocol, Protocols, Slice, recognise,
+};
 use quoll_ebpf_abi::requests::CLASSES;
 
 fn head(bytes: &[u8]) -> [u8; HEADER] {
@@ -18,17 +20,21 @@ struct End {
     counted: Counted,
     /// What is said now is decrypted.
     is_decrypted: bool,
+    /// Bytes sent and received.
+    positions: [u32; 2],
 }
 
 impl End {
     fn of(protocol: Protocol, is_server: bool) -> Self {
         let mut exchange = Exchange::BLANK;
         exchange.take_up(protocol, is_server, false);
-        Self { exchange, now: 0, counted: Counted::default(), is_decrypted: false }
+        Self { exchange, now: 0, counted: Counted::default(), is_decrypted: false, positions: [0; 2] }
     }
 
     fn call(&mut self, is_outgoing: bool, bytes: &[u8]) {
         self.now += 1_000_000;
+        let own = usize::from(!is_outgoing);
+        self.positions[own] += bytes.len() as u32;
         let call = Call {
             now_ns: self.now,
             is_outgoing,
@@ -37,9 +43,10 @@ impl End {
             bytes: Slice::new(bytes, |_, _, _| panic!("none of these protocols sends anything")),
             is_decrypted: self.is_decrypted,
             answer_sequence: 0,
-            position: 0,
+            position: self.positions[own],
+            other_position: self.positions[1 - own],
         };
-        let counted = self.exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
+        let counted = self.exchange.call::<PlainLoop, _>(call, &mut Memory::default());
         for (total, more) in self.counted.untimed.iter_mut().zip(counted.untimed) {
             *total += more;
         }

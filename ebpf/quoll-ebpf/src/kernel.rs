@@ -253,6 +253,20 @@ impl<A: Access> Socket<A> {
         self.numbers().get(offset!(tcp_rcv_nxt))
     }
 
+    /// Sequence number of the next byte that the program reads; a FIN that was read counts as one.
+    #[inline(always)]
+    pub fn copied_sequence(self) -> u32 {
+        self.numbers().get(offset!(tcp_copied_seq))
+    }
+
+    /// Whether a call moved the first `length` bytes of its connection.
+    #[inline(always)]
+    pub fn is_first(self, is_server: bool, is_outgoing: bool, length: u32) -> bool {
+        let (written, read) = self.numbers().moved_bytes(!is_server);
+        let (own, other) = if is_outgoing { (written, read) } else { (read, written) };
+        own == length as u64 && other == 0
+    }
+
     /// Sequence number of the next byte that the program writes.
     #[inline(always)]
     pub fn written_sequence(self) -> u32 {

@@ -5,7 +5,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use quoll_ebpf_abi::protocols::{Exchange, HEADER};
+use quoll_ebpf_abi::protocols::{Exchange, HEADER, Memory};
 
 use quoll_ebpf_abi::{
     CLIENT_SLOTS, COUNTERS, Connection, DatagramFlow, DatagramQuery, DatagramQueryKey, Listener, RequestStats,
@@ -56,8 +56,8 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub struct Scratch {
     /// First bytes of a call.
     pub head: [u8; 2 * HEADER],
-    /// Of a [`quoll_ebpf_abi::protocols::Walk`].
-    pub walk: [u8; 2 * HEADER],
+    /// Of what follows messages.
+    pub memory: Memory,
     /// The call at hand.
     pub data: Data,
 }

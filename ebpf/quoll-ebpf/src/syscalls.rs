@@ -21,6 +21,7 @@ use core::hint::black_box;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user};
 use quoll_ebpf_abi::protocols::dns::message;
+use quoll_ebpf_abi::protocols::http1::scan::WINDOW_BYTES;
 use quoll_ebpf_abi::protocols::http2::Http2Piece;
 use quoll_ebpf_abi::protocols::{Bytes, HEADER, Protocol, Protocols, may_begin};
 use quoll_ebpf_abi::tls::is_record;
@@ -130,7 +131,7 @@ pub fn on_syscall_exit<A: Access>(registers: u64, result: i64) {
     };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: the slot is this CPU's own, and programs are not preempted by themselves.
-    let Scratch { head, walk, data: kept } = unsafe { &mut *scratch };
+    let Scratch { head, memory, data: kept } = unsafe { &mut *scratch };
     // From here on the verifier knows nothing of the numbers, and sees one call instead of one per shape.
     *kept = black_box(data);
     let data = kept;
@@ -160,7 +161,7 @@ pub fn on_syscall_exit<A: Access>(registers: u64, result: i64) {
     if tls::carries(socket) {
         return;
     }
-    protocols::on_call(socket, outgoing, false, length, head, data, walk);
+    protocols::on_call(socket, outgoing, false, length, head, data, memory);
 }
 
 /// The datagrams of one sendmmsg or recvmmsg; with these, resolvers ask for both families at once.
@@ -292,6 +293,17 @@ impl Bytes for &mut Data {
         }
         // SAFETY: `into` has room: at least 16 bytes beyond any offset below 16 of twice as many; the helper
         // checks the other address and fails on a bad one.
+        unsafe { probe_read_user(into.as_mut_ptr().cast(), count, self.base as *const _) == 0 }
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, count: u32, into: &mut [u64; WINDOW_BYTES as usize / 8]) -> bool {
+        // As above.
+        let count = black_box(count);
+        if count == 0 || count > WINDOW_BYTES {
+            return false;
+        }
+        // SAFETY: `into` has room for so many; the helper checks the other address and fails on a bad one.
         unsafe { probe_read_user(into.as_mut_ptr().cast(), count, self.base as *const _) == 0 }
     }
 

@@ -24,7 +24,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use quoll_ebpf_abi::protocols::HEADER;
+use quoll_ebpf_abi::protocols::{HEADER, Memory};
 use quoll_ebpf_abi::tls::{HAS_COUNT, OUTSIDE, SHAKES_HANDS, WRITES, is_handshake};
 use quoll_ebpf_abi::{FLAG_TLS, LOST_TLS_CALLS};
 
@@ -58,7 +58,7 @@ pub struct TlsCall {
     /// Working memory. It is the thread's own since these programs, unlike those at system calls, may have to make
     /// way for another thread on their processor.
     head: [u8; 2 * HEADER],
-    walk: [u8; 2 * HEADER],
+    memory: Memory,
     data: Data,
 }
 
@@ -71,7 +71,7 @@ static NO_CALL: TlsCall = TlsCall {
     kind: OUTSIDE,
     is_news: 0,
     head: [0; 2 * HEADER],
-    walk: [0; 2 * HEADER],
+    memory: Memory::NEW,
     data: Data::NONE,
 };
 
@@ -154,7 +154,7 @@ fn leave(result: i32) {
     call.data.head(&mut call.head);
     let Some(head) = call.head.first_chunk::<HEADER>() else { return };
     let is_outgoing = kind & !HAS_COUNT == WRITES;
-    protocols::on_call(Socket::at(call.socket), is_outgoing, true, length, head, &mut call.data, &mut call.walk);
+    protocols::on_call(Socket::at(call.socket), is_outgoing, true, length, head, &mut call.data, &mut call.memory);
 }
 
 /// The call that the current thread is in.

@@ -3,7 +3,9 @@
 //! About 500 bytes, whatever the peer sends. A duration lasts from the first bytes of a request to the first
 //! bytes of its answer, with PostgreSQL to the end of its answer; each end takes it by its own calls.
 
-use super::{Bytes, HEADER, Lane, Outcome, Protocol, Steps, Walk, dns, http1, postgres};
+mod http1;
+
+use super::{Bytes, HEADER, Lane, Memory, Outcome, Protocol, Steps, Walk, dns, postgres};
 use crate::requests::{Answered, CLASS_NONE, Queue, RequestStats, Unparsed, Untimed};
 
 /// This end is the server.
@@ -17,6 +19,8 @@ const FLAG_SHARED: u8 = 4;
 const FLAG_UNPARSED: u8 = 8;
 /// Its messages come from the program's TLS library, and what the socket carries is no message.
 const FLAG_DECRYPTED: u8 = 16;
+/// Of HTTP/1.1: answers are followed from message to message.
+const FLAG_EXACT: u8 = 32;
 
 /// What one call moved.
 #[derive(Debug)]
@@ -33,10 +37,12 @@ pub struct Call<'a, B> {
     pub bytes: B,
     /// Whether they were read in plain from the program's TLS library.
     pub is_decrypted: bool,
-    /// Sequence number in the direction that an answer takes, if this is a request.
+    /// Sequence number in the direction that an answer takes, if this is a request; not used with HTTP/1.1.
     pub answer_sequence: u32,
     /// The socket's sequence number behind the call's bytes, in their direction; says nothing of decrypted ones.
     pub position: u32,
+    /// Of HTTP/1.1, the same in the other direction.
+    pub other_position: u32,
 }
 
 /// Where the two directions of a socket stand before its first byte.
@@ -154,24 +160,24 @@ impl Exchange {
     #[inline(always)]
     #[must_use]
     pub fn is_framed(&self) -> bool {
-        self.stats.protocol > HTTP1 && self.flags & FLAG_UNPARSED == 0
+        (self.stats.protocol > HTTP1 || !self.may_miss()) && self.flags & FLAG_UNPARSED == 0
     }
 
     /// Takes in one call.
     #[inline(always)]
-    pub fn call<S: Steps, B: Bytes>(&mut self, call: Call<'_, B>, scratch: &mut [u8; 2 * HEADER]) -> Counted {
+    pub fn call<S: Steps, B: Bytes>(&mut self, call: Call<'_, B>, memory: &mut Memory) -> Counted {
         let mut counted = Counted::default();
         if self.flags & FLAG_UNPARSED != 0 || call.is_decrypted != (self.flags & FLAG_DECRYPTED != 0) {
             return counted;
         }
-        if call.is_decrypted {
-            self.heard = !self.is_request(call.is_outgoing) as u8;
-        }
+        // What was heard before this call.
+        let heard = call.is_decrypted && !self.is_request(call.is_outgoing);
         match self.stats.protocol {
-            HTTP1 => self.http1(&call, scratch, &mut counted),
-            HTTP2 | POSTGRES | MYSQL | REDIS | DNS => self.framed::<S, B>(call, scratch, &mut counted),
+            HTTP1 => self.http1::<S, B>(call, &mut memory.window, &mut counted),
+            HTTP2 | POSTGRES | MYSQL | REDIS | DNS => self.framed::<S, B>(call, &mut memory.header, &mut counted),
             _ => {}
         }
+        self.heard = heard as u8;
         counted
     }
 
@@ -179,31 +185,6 @@ impl Exchange {
     #[inline(always)]
     fn is_request(&self, is_outgoing: bool) -> bool {
         is_outgoing != (self.flags & FLAG_SERVER != 0)
-    }
-
-    #[inline(always)]
-    fn http1<B: Bytes>(&mut self, call: &Call<'_, B>, scratch: &mut [u8; 2 * HEADER], counted: &mut Counted) {
-        let is_request = self.is_request(call.is_outgoing);
-        let lane = if is_request { &mut self.lanes[0] } else { &mut self.lanes[1] };
-        match http1::head(lane, call.head, call.length, scratch) {
-            http1::Head::Request => {
-                if is_request {
-                    self.mark = call.answer_sequence;
-                    self.queue.ask(call.now_ns, 1, 1);
-                } else if self.queue.is_empty() {
-                    // Which end asks was not known for sure.
-                    self.flags ^= FLAG_SERVER;
-                    self.queue.ask(call.now_ns, 1, 0);
-                }
-            }
-            http1::Head::Response(class) if !is_request => self.answer(class, call.now_ns, counted),
-            http1::Head::Switching if !is_request => {
-                self.queue.forget();
-                self.stats.upgraded = 1;
-                self.flags |= FLAG_UNPARSED;
-            }
-            _ => {}
-        }
     }
 
     /// Counts one answer.
@@ -334,10 +315,15 @@ impl Exchange {
             return counted;
         }
         // The FIN takes a sequence number of its own. Numbers say nothing of TLS, which has messages of its own.
-        let is_heard = if self.flags & FLAG_DECRYPTED != 0 {
-            self.heard != 0
+        // Where answers are followed, those in flight have none if nothing came after the last.
+        let is_exact = self.flags & FLAG_EXACT != 0;
+        let mark = if is_exact { self.lanes[1].position } else { self.mark };
+        let is_heard = if is_exact && self.lanes[1].held_bytes != 0 {
+            true
+        } else if self.flags & FLAG_DECRYPTED != 0 {
+            !is_exact && self.heard != 0
         } else {
-            answer_sequence.wrapping_sub(self.mark) > 1
+            answer_sequence.wrapping_sub(mark) > 1
         };
         if is_heard {
             counted.untimed[Untimed::Unrecognised as usize] = self.queue.forget();

@@ -2,8 +2,8 @@
 //!
 //! Each protocol has a file here with all that it knows of bytes. Those whose messages carry their
 //! lengths implement [`Framing`] and are followed by a [`Walk`] from message to message, however the calls
-//! cut them; of HTTP/2 this finds what user space has to see. HTTP/1.1 is recognised by the first bytes of calls ([`http1`]), DNS by its whole header
-//! ([`dns`]).
+//! cut them; of HTTP/2 this finds what user space has to see. HTTP/1.1 has lines instead and is followed by a scan
+//! ([`http1`]); DNS is recognised by its whole header ([`dns`]).
 //!
 //! [`Exchange`] is the state per connection and bounded; [`Exchange::call`] is the one entrance for a call's
 //! bytes, be they from a system call or decrypted ones.
@@ -18,7 +18,7 @@ pub mod redis;
 mod walk;
 
 pub use exchange::{Beginning, Call, Counted, Exchange};
-pub use walk::{Bytes, Event, Framing, HEADER, Lane, Outcome, PlainLoop, Slice, Step, Steps, Walk};
+pub use walk::{Bytes, Event, Framing, HEADER, Lane, Memory, Outcome, PlainLoop, Slice, Step, Steps, Walk};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

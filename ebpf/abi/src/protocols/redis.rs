@@ -4,6 +4,7 @@
 //! A request is an array of bulk strings, or a line of text; an answer is a value of any type, and an error
 //! if it is one. Values that the server pushes on its own (RESP 3) and attributes are no answers.
 
+use super::walk::place_of;
 use super::{ERROR, Event, Framing, HEADER, Lane, OK, Step};
 
 /// The line that began is not complete.
@@ -69,17 +70,6 @@ fn number(header: &[u8; HEADER], available: u32) -> Number {
 /// Eight times the digit 0.
 const ZEROES: u64 = 0x3030_3030_3030_3030;
 const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
-
-/// Index of the first byte that is `byte`, from the lowest; 8 where none is.
-#[inline(always)]
-fn place_of(word: u64, byte: u8) -> u32 {
-    let differs = word ^ (0x0101_0101_0101_0101 * byte as u64);
-    // The lowest byte of zero leaves its highest bit (Hacker's Delight, 6-1).
-    let zeroes = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
-    // The bits below it, counted by bytes; all of them where there is none.
-    let below = ((zeroes & zeroes.wrapping_neg()) >> 7).wrapping_sub(1) & 0x0101_0101_0101_0101;
-    (below.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32 & 0xf
-}
 
 /// Up to the end of a line, or to the end of what is there.
 #[inline(always)]

@@ -5,6 +5,7 @@
 
 use super::Protocol;
 use super::dns::Dns;
+use super::http1::scan::{MAX_STEPS as MAX_STEPS_HTTP1, Scan, WINDOW_BYTES, Window};
 use super::http2::{FRAME_HEAD_BYTES, Http2, Http2Piece, PIECE_BYTES};
 use super::mysql::Mysql;
 use super::postgres::Postgres;
@@ -111,6 +112,8 @@ pub trait Bytes {
     fn left(&self) -> u32;
     /// Copies the next `count` bytes of the current piece, at most [`HEADER`] and no more than are left.
     fn read(&mut self, count: u32, into: &mut [u8]) -> bool;
+    /// Copies the next `count` bytes of the current piece, at most [`WINDOW_BYTES`] and no more than are left.
+    fn fill(&mut self, count: u32, into: &mut [u64; WINDOW_BYTES as usize / 8]) -> bool;
     /// Skips bytes of the current piece.
     fn advance(&mut self, count: u32);
     /// Goes to the next piece, if there is one.
@@ -152,6 +155,17 @@ impl<F: FnMut(&Http2Piece, &[u8; HEADER], &[u8]) -> bool> Bytes for Slice<'_, F>
         true
     }
 
+    fn fill(&mut self, count: u32, into: &mut [u64; WINDOW_BYTES as usize / 8]) -> bool {
+        debug_assert!((1..=WINDOW_BYTES).contains(&count));
+        let Some(from) = self.rest.get(..count as usize) else { return false };
+        for (word, bytes) in into.iter_mut().zip(from.chunks(8)) {
+            let mut known = [0; 8];
+            known[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(known);
+        }
+        true
+    }
+
     fn advance(&mut self, count: u32) {
         self.rest = self.rest.get(count as usize..).unwrap_or_default();
     }
@@ -182,6 +196,27 @@ pub enum Outcome {
     Lost,
     /// What was to be sent found no room.
     Full,
+    /// The bytes could not be read: their page was elsewhere for a moment.
+    Unread,
+    /// What follows is another protocol, by `101 Switching Protocols`.
+    Switched,
+    /// What follows is nobody's business: a tunnel was asked for and granted.
+    Tunnel,
+}
+
+/// Working memory of one call; in the kernel, a program's stack may not be indexed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Of a [`Walk`].
+    pub header: [u8; 2 * HEADER],
+    /// Of a [`Scan`].
+    pub window: Window,
+}
+
+impl Memory {
+    /// Unused.
+    pub const NEW: Self = Self { header: [0; 2 * HEADER], window: Window::EMPTY };
 }
 
 /// A walk over the bytes of one call.
@@ -213,10 +248,15 @@ pub struct Walk<'a, B> {
     pub outcome: Outcome,
 }
 
-/// Makes the steps of a walk: at most [`Walk::most_steps`], until one says that it was the last.
+/// Makes the steps of a walk or a scan: at most [`Walk::most_steps`] or [`super::http1::scan::MAX_STEPS`], until one says that it was the
+/// last.
 pub trait Steps {
-    /// Makes them.
+    /// Whether it can make any.
+    fn can() -> bool;
+    /// Makes those of a walk.
     fn run<B: Bytes>(walk: &mut Walk<'_, B>);
+    /// Makes those of a scan.
+    fn scan<B: Bytes>(scan: &mut Scan<'_, B>);
 }
 
 /// Steps in a plain loop.
@@ -224,6 +264,10 @@ pub trait Steps {
 pub struct PlainLoop;
 
 impl Steps for PlainLoop {
+    fn can() -> bool {
+        true
+    }
+
     fn run<B: Bytes>(walk: &mut Walk<'_, B>) {
         for _ in 0..walk.most_steps() {
             if !walk.step() {
@@ -231,6 +275,25 @@ impl Steps for PlainLoop {
             }
         }
     }
+
+    fn scan<B: Bytes>(scan: &mut Scan<'_, B>) {
+        for _ in 0..MAX_STEPS_HTTP1 {
+            if !scan.step() {
+                return;
+            }
+        }
+    }
+}
+
+/// Index of the first byte that is `byte`, from the lowest; 8 where none is.
+#[inline(always)]
+pub(super) fn place_of(word: u64, byte: u8) -> u32 {
+    let differs = word ^ (0x0101_0101_0101_0101 * byte as u64);
+    // The lowest byte of zero leaves its highest bit (Hacker's Delight, 6-1).
+    let zeroes = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
+    // The bits below it, counted by bytes; all of them where there is none.
+    let below = ((zeroes & zeroes.wrapping_neg()) >> 7).wrapping_sub(1) & 0x0101_0101_0101_0101;
+    (below.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32 & 0xf
 }
 
 impl<B: Bytes> Walk<'_, B> {

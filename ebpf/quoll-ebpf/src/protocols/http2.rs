@@ -37,9 +37,7 @@ pub fn beginning(
     if is_decrypted {
         return Some(Beginning { requests: 0, answers: 0 });
     }
-    let (written, read) = socket.numbers().moved_bytes(!is_server);
-    let (own, other) = if is_outgoing { (written, read) } else { (read, written) };
-    if own != length as u64 || other != 0 {
+    if !socket.is_first(is_server, is_outgoing, length) {
         return None;
     }
     let (written, read) = (socket.written_sequence(), socket.read_sequence());

@@ -10,15 +10,18 @@
 //! record of the end. Only HTTP/2 takes more memory to understand than there is here: its header blocks are sent.
 
 pub mod dns;
+pub mod http1;
 pub mod http2;
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, Protocol, Steps, Walk, recognise};
+use quoll_ebpf_abi::protocols::http1::scan::{MAX_STEPS, Scan};
+use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, Memory, Protocol, Steps, Walk, recognise};
 use quoll_ebpf_abi::requests::{RequestStats, Unparsed, Untimed};
 use quoll_ebpf_abi::{
-    Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, skipped_slot, skipped_unparsed, skipped_untimed,
+    Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, ROLE_UNKNOWN, skipped_slot, skipped_unparsed,
+    skipped_untimed,
 };
 
 use crate::connections::{known, now_ns};
@@ -39,24 +42,40 @@ pub fn on_call(
     length: u32,
     head: &[u8; HEADER],
     bytes: &mut Data,
-    scratch: &mut [u8; 2 * HEADER],
+    memory: &mut Memory,
 ) {
     let Some(exchange) = exchange_of(socket, is_outgoing, is_decrypted, length, head) else { return };
     // SAFETY: the entry stays valid while this program runs; of its fields, each is written by the calls of
     // one direction, which follow one another.
     let exchange = unsafe { &mut *exchange };
     let protocol = exchange.stats.protocol;
-    if exchange.is_framed() && !is_decrypted {
-        follow();
+    let (mut answer_sequence, mut position, mut other_position) = (0, 0, 0);
+    if protocol == Protocol::Http1 as u8 {
+        if !is_decrypted {
+            (position, other_position) = http1::positions(socket, exchange, is_outgoing);
+        }
+    } else {
+        answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
     }
-    let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
-    let mut position = 0;
     if protocol == Protocol::Http2 as u8 {
         bytes.connection = [socket.0, exchange.start_ns];
         position = if is_outgoing { socket.written_sequence() } else { socket.read_sequence() };
     }
-    let call = Call { now_ns: now_ns(), is_outgoing, length, head, bytes, is_decrypted, answer_sequence, position };
-    let counted = exchange.call::<KernelLoop, _>(call, scratch);
+    let call = Call {
+        now_ns: now_ns(),
+        is_outgoing,
+        length,
+        head,
+        bytes,
+        is_decrypted,
+        answer_sequence,
+        position,
+        other_position,
+    };
+    let counted = exchange.call::<KernelLoop, _>(call, memory);
+    if exchange.is_framed() && !is_decrypted {
+        follow();
+    }
     count(protocol, counted);
 }
 
@@ -65,8 +84,13 @@ struct KernelLoop;
 
 impl Steps for KernelLoop {
     #[inline(always)]
+    fn can() -> bool {
+        protocols().follows != 0
+    }
+
+    #[inline(always)]
     fn run<B: Bytes>(walk: &mut Walk<'_, B>) {
-        if protocols().follows == 0 {
+        if !Self::can() {
             return;
         }
         let step: extern "C" fn(u64, *mut Walk<'_, B>) -> i64 = one_step::<B>;
@@ -75,6 +99,24 @@ impl Steps for KernelLoop {
             bpf_loop(walk.most_steps(), step as *mut c_void, (&raw mut *walk).cast(), 0);
         }
     }
+
+    #[inline(always)]
+    fn scan<B: Bytes>(scan: &mut Scan<'_, B>) {
+        if !Self::can() {
+            return;
+        }
+        let step: extern "C" fn(u64, *mut Scan<'_, B>) -> i64 = one_scan_step::<B>;
+        // SAFETY: as above.
+        unsafe {
+            bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut *scan).cast(), 0);
+        }
+    }
+}
+
+extern "C" fn one_scan_step<B: Bytes>(_: u64, scan: *mut Scan<'_, B>) -> i64 {
+    // SAFETY: see `KernelLoop`.
+    let goes_on = unsafe { (*scan).step() };
+    !goes_on as i64
 }
 
 extern "C" fn one_step<B: Bytes>(_: u64, walk: *mut Walk<'_, B>) -> i64 {
@@ -100,13 +142,33 @@ fn exchange_of(
         return Some(exchange);
     }
     let connection = known(socket.0)?;
-    let is_server = connection.role == ROLE_SERVER || connection.flags & FLAG_LISTENED != 0;
-    let start_ns = connection.start_ns;
-    let protocol = recognise(protocols(), head, length, is_outgoing != is_server)?;
+    let is_listened = connection.flags & FLAG_LISTENED != 0;
+    let (role, start_ns) = (connection.role, connection.start_ns);
+    let mut is_server = role == ROLE_SERVER || is_listened;
+    let is_request = is_outgoing != is_server;
+    let protocol = match recognise(protocols(), head, length, is_request) {
+        Some(protocol) => protocol,
+        None if is_request && !is_decrypted && http1::begins_cut(socket, is_server, is_outgoing, length, head) => {
+            Protocol::Http1
+        }
+        None => return None,
+    };
+    if protocol == Protocol::Http1 && !is_request {
+        // Part of a body, unless it is not known who asks.
+        if role != ROLE_UNKNOWN || is_listened {
+            return None;
+        }
+        is_server = !is_outgoing;
+    }
     connection.may_have_requests = 1;
     if EXCHANGES.insert(&socket.0, &BLANK, 0).is_err() {
         count_loss(LOST_REQUESTS);
         count_skipped(skipped_slot(protocol as u8, skipped_untimed(Untimed::NoRoom)), 1);
+        return None;
+    }
+    // The connection may have ended meanwhile, on another processor, and what is left here would be the next one's.
+    if known(socket.0).is_none_or(|now| now.start_ns != start_ns) {
+        forget(socket);
         return None;
     }
     let exchange = EXCHANGES.get_ptr_mut(&socket.0)?;

@@ -5,7 +5,9 @@
 //! counted was asked; and good requests that follow on a new connection are counted.
 
 use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece};
-use quoll_ebpf_abi::protocols::{Call, Exchange, HEADER, PlainLoop, Protocol, Protocols, Slice, may_begin, recognise};
+use quoll_ebpf_abi::protocols::{
+    Call, Exchange, HEADER, Memory, PlainLoop, Protocol, Protocols, Slice, may_begin, recognise,
+};
 
 /// What is sent to user space: a piece, the head of its frame, and its bytes.
 pub type Sent = (Http2Piece, [u8; FRAME_HEAD_BYTES], Vec<u8>);
@@ -39,8 +41,7 @@ pub fn read(protocol: Protocol, input: &[u8]) -> [Vec<Sent>; 2] {
             let known = call.len().min(HEADER);
             head[..known].copy_from_slice(&call[..known]);
             let size = call.len() as u32;
-            let position = &mut positions[usize::from(is_client)];
-            *position += size;
+            positions[usize::from(is_client)] += size;
             if recognise(all, &head, size, is_client).is_some() {
                 assert!(may_begin(all, &head, size), "a beginning that would not have been looked at");
             }
@@ -53,9 +54,10 @@ pub fn read(protocol: Protocol, input: &[u8]) -> [Vec<Sent>; 2] {
                     bytes: Slice::new(call, |piece, header, bytes| keep(&mut sent, piece, header, bytes)),
                     is_decrypted: false,
                     answer_sequence: bytes as u32,
-                    position: *position,
+                    position: positions[usize::from(is_client)],
+                    other_position: positions[usize::from(!is_client)],
                 };
-                let counted = exchange.call::<PlainLoop, _>(call, &mut [0; 2 * HEADER]);
+                let counted = exchange.call::<PlainLoop, _>(call, &mut Memory::default());
                 assert!(counted.untimed.iter().all(|count| u64::from(*count) <= bytes));
             }
             if *length != u8::MAX {

@@ -1,4 +1,4 @@
-//! Requests, responses, interim ones, upgrades and cut heads. See [`super::conversation`] for what is promised.
+//! Requests, responses, interim ones, upgrades, tunnels, bodies, requests in a row and cut heads. See [`super::conversation`] for what is promised.
 
 use quoll_ebpf_abi::protocols::Protocol;
 
@@ -18,6 +18,12 @@ pub fn run(input: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let turns: &[&[&[u8]]] = &[
         &[b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
+        &[
+            b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nGETHEAD / HTTP/1.1\r\n\r\nPUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 204 N\r\n\r\nHTTP/1.1 100 C\r\n\r\n",
+            b"a;b=c\r\n0123456789\r\n0\r\nA: b\r\n\r\nCONNECT a:1 HTTP/1.1\r\n\r\n",
+            b"HTTP/1.1 500 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ],
         &[b"HEAD /", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/", b"1.1 503 X\r\n\r\n"],
         &[b"GET /chat HTTP/1.1\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n", b"\x81\x05hello"],
     ];
