@@ -190,9 +190,15 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
 
   const canvasOf = (opened) => opened.locator(`${HOST} .quoll-stage canvas`);
   const state = (opened) => opened.evaluate(() => window.harness.drawn());
+  // What the panel is about to draw comes with its next frame.
   const centre = async (opened, id) => {
-    const [x, y] = (await state(opened)).nodes.find((n) => n.id === id).centre;
+    const node = await until(`${id} to be drawn`, async () => (await state(opened)).nodes.find((n) => n.id === id));
+    const [x, y] = node.centre;
     return { x, y };
+  };
+  const lineOf = async (opened, client, server) => {
+    const isIt = (edge) => edge.client === client && edge.server === server;
+    return (await until(`${client} -> ${server} to be drawn`, async () => (await state(opened)).edges.find(isIt))).points;
   };
   const choose = (opened, name) => opened.getByRole('menuitem', { name }).click();
   const report = (opened) => opened.evaluate(() => window.harness.report());
@@ -240,8 +246,7 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
 
   suite.test('a call is selectable, and cutting it takes the fault’s way', async () => {
     const opened = await page();
-    const { edges } = await state(opened);
-    const line = edges.find((e) => e.client === 'shop/web' && e.server === 'shop/gateway').points;
+    const line = await lineOf(opened, 'shop/web', 'shop/gateway');
     const [x, y] = line[Math.floor(line.length / 2)];
     await canvasOf(opened).click({ position: { x, y } });
     await choose(opened, /What if web → gateway were cut/);
