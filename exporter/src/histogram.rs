@@ -1,16 +1,24 @@
-//! Counts per bucket, and their sum.
+//! Counts per bucket, classic and native, and their sum.
 
 use crate::exposition::{Family, Labels};
 
-/// Resolution of native buckets: four to a doubling.
-pub const NATIVE_SCHEMA: i32 = 2;
-/// Up to this value, in seconds, observations are in the zero bucket.
-pub const ZERO_THRESHOLD: f64 = 1e-9;
+/// The kind of a native histogram's buckets (<https://prometheus.io/docs/specs/native_histograms/>).
+#[derive(Debug, PartialEq)]
+pub struct Scale {
+    /// Resolution: bucket `i` holds what is above 2^((i-1) / 2^schema), up to 2^(i / 2^schema).
+    pub schema: i32,
+    /// Up to this value, in seconds, observations are in the zero bucket.
+    pub zero_threshold: f64,
+}
 
-/// Native buckets: bucket `i` holds what is above 2^((i-1)/4), up to 2^(i/4)
-/// (<https://prometheus.io/docs/specs/native_histograms/>).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Of what is observed here: four buckets to a doubling.
+pub const OBSERVED: Scale = Scale { schema: 2, zero_threshold: 1e-9 };
+
+/// Native buckets.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Native {
+    /// Which they are.
+    pub scale: &'static Scale,
     /// In the zero bucket.
     pub zero: u64,
     /// Indexes and counts, ascending; those without a count are left out.
@@ -18,15 +26,21 @@ pub struct Native {
 }
 
 impl Native {
-    fn observe(&mut self, value: f64) {
-        if value <= ZERO_THRESHOLD {
-            self.zero += 1;
+    /// Empty ones.
+    #[must_use]
+    pub fn new(scale: &'static Scale) -> Self {
+        Self { scale, zero: 0, buckets: Vec::new() }
+    }
+
+    /// Adds observations to a bucket, or for `None` to the zero bucket.
+    fn add(&mut self, index: Option<i16>, count: u64) {
+        let Some(index) = index else {
+            self.zero += count;
             return;
-        }
-        let index = native_index(value);
+        };
         match self.buckets.binary_search_by_key(&index, |(index, _)| *index) {
-            Ok(place) => self.buckets[place].1 += 1,
-            Err(place) => self.buckets.insert(place, (index, 1)),
+            Ok(place) => self.buckets[place].1 += count,
+            Err(place) => self.buckets.insert(place, (index, count)),
         }
     }
 }
@@ -34,7 +48,8 @@ impl Native {
 /// 2^(1/4), 2^(2/4), 2^(3/4).
 const QUARTERS: [f64; 3] = [1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429];
 
-/// The bucket of a value above [`ZERO_THRESHOLD`], from its exponent and a comparison or two instead of a logarithm.
+/// The bucket of [`OBSERVED`] for a value above its threshold, from its exponent and a comparison or two instead of a
+/// logarithm.
 fn native_index(value: f64) -> i16 {
     const FRACTION: u64 = (1 << 52) - 1;
     const BIAS: i16 = 1023;
@@ -42,7 +57,7 @@ fn native_index(value: f64) -> i16 {
     let exponent = (bits >> 52 & 0x7ff) as i16 - BIAS;
     let mantissa = f64::from_bits(bits & FRACTION | (BIAS as u64) << 52);
     let beyond = QUARTERS.iter().filter(|quarter| mantissa > **quarter).count() as i16 + i16::from(mantissa > 1.0);
-    (exponent << NATIVE_SCHEMA) + beyond
+    (exponent << OBSERVED.schema) + beyond
 }
 
 /// A histogram over `bounds`, plus one unbounded bucket.
@@ -51,15 +66,20 @@ pub struct Histogram {
     bounds: &'static [f64],
     counts: Vec<u64>,
     sum: f64,
-    /// `None` once observations were added that were counted elsewhere.
-    native: Option<Native>,
+    native: Native,
 }
 
 impl Histogram {
-    /// An empty one.
+    /// An empty one of what is observed here.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0, native: Some(Native::default()) }
+        Self::with_scale(bounds, &OBSERVED)
+    }
+
+    /// An empty one of what is counted elsewhere.
+    #[must_use]
+    pub fn with_scale(bounds: &'static [f64], scale: &'static Scale) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0, native: Native::new(scale) }
     }
 
     /// Counts one observation; bounds are inclusive.
@@ -67,17 +87,20 @@ impl Histogram {
         let bucket = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
         self.counts[bucket] += 1;
         self.sum += value;
-        if let Some(native) = &mut self.native {
-            native.observe(value);
+        self.native.add((value > OBSERVED.zero_threshold).then(|| native_index(value)), 1);
+    }
+
+    /// Adds observations that were counted elsewhere: to a classic bucket, and to a native one or for `None` to the zero
+    /// bucket.
+    pub fn add(&mut self, bucket: usize, native: Option<i16>, count: u64) {
+        if let Some(own) = self.counts.get_mut(bucket) {
+            *own += count;
+            self.native.add(native, count);
         }
     }
 
-    /// Adds observations that were counted elsewhere; counts beyond the last bucket are ignored.
-    pub fn add(&mut self, counts: impl Iterator<Item = u64>, sum: f64) {
-        self.native = None;
-        for (own, other) in self.counts.iter_mut().zip(counts) {
-            *own += other;
-        }
+    /// Adds to the sum.
+    pub fn add_sum(&mut self, sum: f64) {
         self.sum += sum;
     }
 
@@ -90,7 +113,7 @@ impl Histogram {
     /// Writes it, if anything was observed.
     pub fn write(&self, family: &mut Family<'_>, labels: &Labels) {
         if !self.is_empty() {
-            family.histogram(labels, &self.counts, self.sum, self.native.as_ref());
+            family.histogram(labels, &self.counts, self.sum, Some(&self.native));
         }
     }
 }

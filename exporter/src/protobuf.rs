@@ -1,15 +1,14 @@
 //! A page as protobuf messages, one per family, each after its length.
 //!
-//! A scraper that asks for it gets classic buckets and, where observations are seen one by one (all TCP
-//! histograms), native ones in the same message. Requests are timed in the kernel into classic buckets;
-//! they have no native ones, since finer ones would be made up.
+//! A scraper that asks for it gets classic buckets and native ones of the same observations in one message. What is
+//! summed under `other` has classic ones only.
 
 use prost::Message;
 use quoll_prometheus_protocol::exposition::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType, Number};
 use quoll_prometheus_protocol::v1::BucketSpan;
 
 use crate::exposition::{Kind, Labels, Samples, Value};
-use crate::histogram::{NATIVE_SCHEMA, Native, ZERO_THRESHOLD};
+use crate::histogram::Native;
 
 /// Whether an `Accept` header wants protobuf at least as much as text.
 #[must_use]
@@ -81,8 +80,8 @@ fn histogram(bounds: &[f64], counts: &[u64], sum: f64, native: Option<&Native>) 
     let bucket = buckets.collect();
     let mut message = Histogram { sample_count: total, sample_sum: sum, bucket, ..Histogram::default() };
     let Some(native) = native else { return message };
-    message.schema = NATIVE_SCHEMA;
-    message.zero_threshold = ZERO_THRESHOLD;
+    message.schema = native.scale.schema;
+    message.zero_threshold = native.scale.zero_threshold;
     message.zero_count = native.zero;
     let (mut next, mut last) = (0, 0);
     for (index, count) in &native.buckets {

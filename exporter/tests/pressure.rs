@@ -6,8 +6,9 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
-use common::{Agent, Page, can_load, connect, loopback};
+use common::{Agent, Page, can_load, connect, loopback, read_message};
 use quoll_ebpf_abi::protocols::{Protocol, Protocols};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
@@ -22,6 +23,66 @@ fn two_services(test: u8) -> String {
     format!(
         "services:\n  - {{name: web, match: [{{address: {web}}}]}}\n  - {{name: api, match: [{{address: {api}}}]}}\n"
     )
+}
+
+/// A connection with so many statuses and durations that its counts are handed over while it lives.
+#[test]
+fn rounds_of_counts_make_up_all_requests_of_a_connection() {
+    if !can_load() {
+        return;
+    }
+    const STATUSES: [(u16, &str); 4] = [(200, "2xx"), (301, "3xx"), (404, "4xx"), (500, "5xx")];
+    const MILLISECONDS: [u64; 7] = [0, 1, 2, 4, 8, 16, 32];
+    const TURNS: usize = 3;
+    let agent = Agent::start(SourceChoice::Ebpf, &two_services(71));
+    let listener = TcpListener::bind((loopback(71, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for _ in 0..TURNS {
+            for milliseconds in MILLISECONDS {
+                for (status, _) in STATUSES {
+                    read_message(&mut stream, 0).unwrap();
+                    thread::sleep(Duration::from_millis(milliseconds));
+                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            }
+        }
+    });
+    let mut client = connect(loopback(71, 1), address).unwrap();
+    let mut asked = 0.0;
+    let all_are = |page: &Page, expected: f64| {
+        let counts =
+            ["client", "server"].map(|reporter| STATUSES.map(|(_, class)| page.requests(EDGE, reporter, class)));
+        counts == [[expected; STATUSES.len()]; 2]
+    };
+    for _ in 0..TURNS {
+        for _ in MILLISECONDS {
+            for _ in STATUSES {
+                client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+                read_message(&mut client, 0).unwrap();
+            }
+            asked += 1.0;
+            // Looks come between rounds, too.
+            agent.page();
+        }
+        let page = agent.page_at_last(|page| all_are(page, asked));
+        assert!(all_are(&page, asked), "{asked}: {}", agent.text());
+    }
+    server.join().unwrap();
+    drop(client);
+    let ended = |page: &Page| page.edge("tcp_connection_duration_seconds_count", EDGE, "client");
+    let page = agent.page_at_last(|page| ended(page) == 1.0);
+    assert_eq!(ended(&page), 1.0);
+    assert!(all_are(&page, asked), "{asked}: {}", agent.text());
+    let waited: u64 = MILLISECONDS.iter().sum();
+    let least = waited as f64 / 1000.0 * TURNS as f64;
+    for (_, class) in STATUSES {
+        let sum =
+            page.edge_with("http_request_duration_seconds_sum", EDGE, "client", &format!(",status_class=\"{class}\""));
+        assert!(sum >= least, "{class}: {sum} s of {least} at least");
+    }
 }
 
 /// Requests at both ends that were timed, and those that were not for want of room.

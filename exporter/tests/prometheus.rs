@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{ask, can_load, connect, http, loopback, serve};
+use common::{ask, can_load, connect, http, loopback, read_message, serve};
 use serde_json::Value;
 
 const CONNECTIONS: usize = 25;
@@ -42,9 +42,9 @@ fn newest_prometheus() -> Option<PathBuf> {
     Some(path)
 }
 
-fn exporter(folder: &Path) -> (Running, String) {
+fn exporter(folder: &Path, test: u8) -> (Running, String) {
     let services = folder.join("services.yaml");
-    let [web, api] = [1, 2].map(|host| loopback(61, host));
+    let [web, api] = [1, 2].map(|host| loopback(test, host));
     let rules = format!(
         "services:\n  - {{name: web, match: [{{address: {web}}}]}}\n  - {{name: api, match: [{{address: {api}}}]}}\n"
     );
@@ -110,7 +110,7 @@ fn prometheus_keeps_classic_and_native_histograms_of_one_scrape() {
     }
     let Some(program) = newest_prometheus() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (_exporter, target) = exporter(folder.path());
+    let (_exporter, target) = exporter(folder.path(), 61);
     let (_prometheus, address) = prometheus(&program, folder.path(), &target);
     let listener = TcpListener::bind((loopback(61, 2), 0)).unwrap();
     let server = listener.local_addr().unwrap();
@@ -153,5 +153,85 @@ fn prometheus_keeps_classic_and_native_histograms_of_one_scrape() {
         .map(|text| ask(text).unwrap());
         // Classic buckets are up to half-decades, native ones quarters of a doubling.
         assert!(fine <= classic * 3.4 && classic <= fine.max(0.0005) * 3.4, "{native}: median {classic} or {fine}");
+    }
+}
+
+/// How long answers are held back, each so often, in milliseconds.
+const HELD_BACK: [(u64, usize); 5] = [(0, 20), (3, 20), (7, 20), (25, 10), (110, 5)];
+
+/// Asks for each of [`HELD_BACK`]; gives how long each answer took at least and at most, in seconds.
+fn timed_requests(test: u8) -> [Vec<f64>; 2] {
+    let listener = TcpListener::bind((loopback(test, 2), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let held_back = || HELD_BACK.into_iter().flat_map(|(milliseconds, count)| std::iter::repeat_n(milliseconds, count));
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let answers = held_back().map(|milliseconds| {
+            read_message(&mut stream, 0).unwrap();
+            thread::sleep(Duration::from_millis(milliseconds));
+            let answered = Instant::now();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            answered
+        });
+        answers.collect::<Vec<Instant>>()
+    });
+    let mut client = connect(loopback(test, 1), address).unwrap();
+    let requests = held_back().map(|_| {
+        let began = Instant::now();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let asked = Instant::now();
+        read_message(&mut client, 0).unwrap();
+        (asked, began.elapsed().as_secs_f64())
+    });
+    let (asked, mut most): (Vec<Instant>, Vec<f64>) = requests.unzip();
+    drop(client);
+    let answered = server.join().unwrap();
+    // From the end of the call that asks to the beginning of the one that answers.
+    let least = asked.iter().zip(answered).map(|(asked, answered)| answered.saturating_duration_since(*asked));
+    let mut least: Vec<f64> = least.map(|least| least.as_secs_f64()).collect();
+    least.sort_by(f64::total_cmp);
+    most.sort_by(f64::total_cmp);
+    [least, most]
+}
+
+#[test]
+fn quantiles_of_requests_are_those_of_the_known_durations() {
+    if !can_load() {
+        return;
+    }
+    let Some(program) = newest_prometheus() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (_exporter, target) = exporter(folder.path(), 62);
+    let (_prometheus, address) = prometheus(&program, folder.path(), &target);
+    let [least, most] = timed_requests(62);
+    let requests = most.len();
+    let family = "quoll_http_request_duration_seconds";
+    let labels = "client=\"web\",server=\"api\",reporter=\"client\",status_class=\"2xx\"";
+    let ask = |text: String| query(&address, &text);
+    let deadline = Instant::now() + PATIENCE;
+    while ask(format!("histogram_count({family}{{{labels}}})")) != Some(requests as f64) {
+        assert!(Instant::now() < deadline, "{:?}", ask(format!("histogram_count({family}{{{labels}}})")));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(ask(format!("{family}_count{{{labels}}}")), Some(requests as f64));
+    let sums = [format!("histogram_sum({family}{{{labels}}})"), format!("{family}_sum{{{labels}}}")].map(ask);
+    assert!(sums[0] == sums[1] && sums[0].is_some_and(|sum| sum >= least.iter().sum::<f64>()), "{sums:?}");
+    for quantile in [0.1, 0.4, 0.6, 0.9, 0.99] {
+        // The quantile is in the bucket of the observation of this rank.
+        let rank = (quantile * requests as f64).ceil() as usize - 1;
+        // Half a doubling by native buckets, half a decade by classic ones; those below 1 ms are one classic bucket.
+        for (text, factor, floor) in [
+            (format!("histogram_quantile({quantile}, {family}{{{labels}}})"), std::f64::consts::SQRT_2, 0.0),
+            (format!("histogram_quantile({quantile}, {family}_bucket{{{labels}}})"), 10.0 / 3.0, 0.001),
+        ] {
+            let found = ask(text.clone()).unwrap();
+            let (lowest, highest) = (least[rank] / factor, most[rank].max(floor) * factor);
+            assert!(
+                (lowest..=highest).contains(&found.max(floor)),
+                "{text}: {found} of {} to {}",
+                least[rank],
+                most[rank]
+            );
+        }
     }
 }

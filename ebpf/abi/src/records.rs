@@ -113,6 +113,13 @@ pub const fn shown_mark(sent_bytes: u64, received_bytes: u64, retransmits: u32, 
     (sum as u32) << 1 | 1
 }
 
+/// A connection that is open.
+pub const RECORD_LIVE: u8 = 0;
+/// One that ended.
+pub const RECORD_ENDED: u8 = 1;
+/// One that goes on, of which a round of counts is over: what was counted since begins at zero.
+pub const RECORD_ROUND: u8 = 2;
+
 /// A connection with its counters: as it is (from the iterator) or as it ended (from the ring).
 /// Where `has_requests` is 1, a [`RequestStats`] follows at once.
 #[repr(C)]
@@ -137,7 +144,7 @@ pub struct ConnectionRecord {
     pub error: u32,
     /// State of the socket; for a record of an end, the state it left.
     pub state: u8,
-    /// 1 where the connection ended.
+    /// Why this record was made: one of the `RECORD_` constants.
     pub ended: u8,
     /// 1 where a [`RequestStats`] follows.
     pub has_requests: u8,
@@ -153,6 +160,17 @@ pub struct ConnectionRequestsRecord {
     /// With `has_requests` set.
     pub record: ConnectionRecord,
     /// Its requests.
+    pub requests: RequestStats,
+}
+
+/// A round of counts of datagrams that is over, as it stands in the ring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct DatagramsRecord {
+    /// Between whom.
+    pub flow: DatagramFlow,
+    /// What was counted.
     pub requests: RequestStats,
 }
 

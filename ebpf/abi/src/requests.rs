@@ -3,45 +3,18 @@
 //! All of it is plain arithmetic on fixed memory, so that it runs in the kernel as it runs in tests.
 //!
 //! A duration is counted once its answer's status is known. What was asked and answered but cannot be
-//! timed is counted by its reason ([`Untimed`]) and is in no histogram: nothing is guessed.
+//! timed is counted by its reason ([`Untimed`]) and is in no histogram: nothing is guessed. The counts are in
+//! [`crate::stats`].
 
 use core::hint::black_box;
+
+pub use crate::stats::RequestStats;
 
 /// Statuses that a protocol tells apart; what an index means is the protocol's own
 /// ([`crate::protocols::Protocol::statuses`]).
 pub const CLASSES: usize = 5;
 /// Index of the status of requests whose connection ended without any answer, in every protocol.
 pub const CLASS_NONE: u8 = 4;
-
-/// Upper bounds of the buckets of duration but the last, which has none. Half-decades from 1 ms to
-/// 10 s: five classes with ten buckets, sum and count each stay within 60 series per edge.
-pub const BOUNDS_NS: [u64; BUCKETS - 1] = [
-    1_000_000,
-    3_000_000,
-    10_000_000,
-    30_000_000,
-    100_000_000,
-    300_000_000,
-    1_000_000_000,
-    3_000_000_000,
-    10_000_000_000,
-];
-/// Buckets of duration, the unbounded one included.
-pub const BUCKETS: usize = 10;
-
-/// Index of the bucket that `duration_ns` falls into; bounds are inclusive, as Prometheus has them.
-#[inline(always)]
-#[must_use]
-pub fn bucket(duration_ns: u64) -> usize {
-    let mut index = 0;
-    while index < BOUNDS_NS.len() {
-        if duration_ns <= BOUNDS_NS[index] {
-            return index;
-        }
-        index += 1;
-    }
-    BUCKETS - 1
-}
 
 /// Why requests that are known to have been answered are in no histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +25,7 @@ pub enum Untimed {
     Pipelined = 0,
     /// Its answer could not be told from the bytes around it.
     Unrecognised = 1,
-    /// No room was left to remember its connection.
+    /// No room was left to remember its connection, or to count it in.
     NoRoom = 2,
 }
 
@@ -74,55 +47,6 @@ pub enum Unparsed {
 pub const UNTIMED_NAMES: [&str; 3] = ["pipelined", "unrecognised", "no_room"];
 /// Label values of [`Unparsed`], by index.
 pub const UNPARSED_NAMES: [&str; 4] = ["encrypted", "lost", "midway", "no_room"];
-
-/// Answered requests of one connection since it began.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct RequestStats {
-    /// Summed duration per status.
-    pub sum_ns: [u64; CLASSES],
-    /// Requests per status and bucket of duration; not cumulative.
-    pub counts: [[u32; BUCKETS]; CLASSES],
-    /// Index of the [`crate::protocols::Protocol`].
-    pub protocol: u8,
-    /// 1 where the connection left HTTP by `101 Switching Protocols`.
-    pub upgraded: u8,
-    /// 1 where the connection is not looked at any further.
-    pub given_up: u8,
-    /// Always 0.
-    pub reserved: [u8; 5],
-}
-
-impl RequestStats {
-    /// Nothing counted yet, of no protocol.
-    pub const NONE: Self = Self {
-        sum_ns: [0; CLASSES],
-        counts: [[0; BUCKETS]; CLASSES],
-        protocol: 0,
-        upgraded: 0,
-        given_up: 0,
-        reserved: [0; 5],
-    };
-
-    /// Counts one request.
-    #[inline(always)]
-    pub fn observe(&mut self, class: u8, duration_ns: u64) {
-        // The compiler knows that both are in range and would leave the checks out; the kernel's
-        // verifier does not, and needs them.
-        let class = black_box(class as usize);
-        let bucket = black_box(bucket(duration_ns));
-        if class >= CLASSES || bucket >= BUCKETS {
-            return;
-        }
-        if let Some(sum) = self.sum_ns.get_mut(class) {
-            *sum = sum.wrapping_add(duration_ns);
-        }
-        if let Some(count) = self.counts.as_flattened_mut().get_mut(black_box(class * BUCKETS + bucket)) {
-            *count = count.wrapping_add(1);
-        }
-    }
-}
 
 /// Requests that one call brought.
 #[repr(C)]
@@ -332,26 +256,6 @@ mod tests {
     extern crate std;
     use super::*;
     use std::collections::VecDeque;
-
-    #[test]
-    fn durations_on_a_bound_fall_below_it() {
-        assert_eq!(bucket(0), 0);
-        assert_eq!(bucket(1_000_000), 0);
-        assert_eq!(bucket(1_000_001), 1);
-        assert_eq!(bucket(10_000_000_000), BUCKETS - 2);
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
-    fn observations_go_to_their_status_and_bucket() {
-        let mut stats = RequestStats::default();
-        stats.observe(3, 2_000_000);
-        stats.observe(CLASS_NONE, u64::MAX / 2);
-        stats.observe(9, 1);
-        assert_eq!((stats.counts[3][1], stats.counts[4][9]), (1, 1));
-        assert_eq!(stats.counts.as_flattened().iter().sum::<u32>(), 2);
-        assert_eq!(stats.sum_ns[3], 2_000_000);
-    }
 
     #[test]
     fn answers_take_requests_in_the_order_in_which_they_were_asked() {

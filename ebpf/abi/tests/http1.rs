@@ -4,7 +4,7 @@
 use quoll_ebpf_abi::protocols::{
     Call, Counted, Exchange, HEADER, Memory, PlainLoop, Protocol, Protocols, Slice, http1, may_begin, recognise,
 };
-use quoll_ebpf_abi::requests::{CLASSES, Unparsed, Untimed};
+use quoll_ebpf_abi::requests::{CLASSES, RequestStats, Unparsed, Untimed};
 
 /// One end of a connection, and the process that has it.
 struct End {
@@ -67,13 +67,14 @@ impl End {
     }
 
     fn classes(&self) -> [u32; CLASSES] {
-        self.exchange.map_or([0; CLASSES], |exchange| exchange.stats.counts.map(|class| class.iter().sum()))
+        self.exchange
+            .map_or([0; CLASSES], |exchange| core::array::from_fn(|class| exchange.stats.of_class(class) as u32))
     }
 
     fn end(&mut self) {
         let answers = self.positions[1].wrapping_add(1);
         if let Some(exchange) = &mut self.exchange {
-            let counted = exchange.end(self.now, answers);
+            let counted = exchange.end(self.now, answers, RequestStats::observe);
             for (total, more) in self.counted.untimed.iter_mut().zip(counted.untimed) {
                 *total += more;
             }

@@ -11,7 +11,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use quoll_ebpf_abi::{
     Connection, ConnectionRecord, ConnectionRequestsRecord, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, LOST_CONNECTIONS,
-    LOST_LISTENERS, LOST_RECORDS, Listener, ROLE_CLIENT, ROLE_SERVER, client_slot, tcp_state,
+    LOST_LISTENERS, LOST_RECORDS, Listener, RECORD_ENDED, ROLE_CLIENT, ROLE_SERVER, client_slot, tcp_state,
 };
 
 use crate::kernel::{Access, Numbers, Probed, Socket, copy_words};
@@ -399,7 +399,7 @@ pub fn fill<A: Access>(
     unsafe { copy_words(connection, &mut record.connection) }
     record.error = error;
     record.state = state;
-    record.ended = 1;
+    record.ended = RECORD_ENDED;
     record.has_requests = has_requests as u8;
     record.has_moved = 1;
     (record.sent_bytes, record.received_bytes, record.retransmits) = (0, 0, 0);

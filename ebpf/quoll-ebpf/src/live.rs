@@ -17,7 +17,7 @@ use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use quoll_ebpf_abi::{
     Connection, ConnectionRecord, FLAG_LISTENED, FLAG_PREEXISTING, LOST_CONNECTIONS, Listener, ListenerRecord,
-    shown_mark, tcp_state,
+    RECORD_LIVE, shown_mark, tcp_state,
 };
 
 use crate::connections::{EEXIST, End, ONLY_NEW, established, fill, now_ns, remember_listener, retire};
@@ -91,7 +91,7 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
     let mut record = ConnectionRecord::default();
     let counted = protocols::counted(socket);
     fill(&mut record, socket.0, connection, as_it_is, counted.is_some());
-    record.ended = 0;
+    record.ended = RECORD_LIVE;
     let (stats, counted) = counted.map_or((None, 0), |(stats, mark)| (Some(stats), mark));
     let mark = shown_mark(record.sent_bytes, record.received_bytes, record.retransmits, counted);
     // SAFETY: the address of the array's only value.

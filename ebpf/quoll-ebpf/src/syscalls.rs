@@ -20,6 +20,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user as probe_read_user;
 use core::hint::black_box;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user};
+use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::dns::message;
 use quoll_ebpf_abi::protocols::http1::scan::WINDOW_BYTES;
 use quoll_ebpf_abi::protocols::http2::Http2Piece;
@@ -28,7 +29,7 @@ use quoll_ebpf_abi::tls::is_record;
 
 use crate::kernel::{Access, Socket, offset, read};
 use crate::maps::{FOLLOWED, FOLLOWED_SLOTS, SCRATCH, Scratch};
-use crate::protocols::{self, dns, http2};
+use crate::protocols::{self, dns, http2, observe};
 use crate::tls;
 
 /// Patched by user space before loading: what is looked at. The verifier leaves out the rest.
@@ -334,6 +335,11 @@ impl Bytes for &mut Data {
             return [0; 8];
         }
         read_user(self.end - 8).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn observe(stats: &mut RequestStats, class: u8, duration_ns: u64) {
+        observe(stats, class, duration_ns);
     }
 
     #[inline(always)]

@@ -16,15 +16,16 @@ mod frames;
 pub mod grpc;
 pub mod hpack;
 pub mod streams;
+mod tally;
 
 use foldhash::HashMap;
 use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece};
-use quoll_ebpf_abi::requests::{BUCKETS, bucket};
 
 use frames::{Event, Frames};
 use hpack::{Decoder, HpackError};
 use streams::{Headers, Observed, Outcome, Streams};
+pub use tally::Tally;
 
 /// Connections that are followed at once.
 pub const MOST_CONNECTIONS: usize = 16_384;
@@ -54,41 +55,12 @@ pub enum Unparsed {
     Hpack(#[from] HpackError),
 }
 
-/// Requests of one connection that ended alike, since it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
-    /// [`Protocol::Http1`], which stands for all of HTTP, or [`Protocol::Grpc`].
-    pub protocol: Protocol,
-    /// Index of the status among the protocol's.
-    pub status: u8,
-    /// Summed duration.
-    pub sum_ns: u64,
-    /// Per bucket of duration; not cumulative.
-    pub counts: [u32; BUCKETS],
-}
-
-impl Tally {
-    /// Nothing yet.
-    #[must_use]
-    pub fn new(protocol: Protocol, status: u8) -> Self {
-        Self { protocol, status, sum_ns: 0, counts: [0; BUCKETS] }
-    }
-}
-
 fn add(tallies: &mut Vec<Tally>, observed: Observed) {
     let (protocol, status) = match observed.outcome {
         Outcome::Http(class) => (Protocol::Http1, class),
         Outcome::Grpc(status) => (Protocol::Grpc, status),
     };
-    let known = tallies.iter().position(|tally| (tally.protocol, tally.status) == (protocol, status));
-    let place = known.unwrap_or_else(|| {
-        tallies.push(Tally::new(protocol, status));
-        tallies.len() - 1
-    });
-    let tally = &mut tallies[place];
-    tally.sum_ns = tally.sum_ns.wrapping_add(observed.duration_ns);
-    let count = &mut tally.counts[bucket(observed.duration_ns)];
-    *count = count.wrapping_add(1);
+    Tally::of(tallies, protocol, status).observe(observed.duration_ns);
 }
 
 /// One direction of one connection.
@@ -278,6 +250,7 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quoll_ebpf_abi::buckets::bucket;
 
     const ID: ConnectionId = (7, 9);
     const HEADERS: u8 = 1;
@@ -286,7 +259,7 @@ mod tests {
     const END: u8 = 5;
 
     fn count(tallies: &[Tally]) -> u32 {
-        tallies.iter().flat_map(|tally| tally.counts).sum()
+        tallies.iter().flat_map(|tally| &tally.counts).map(|(_, count)| count).sum()
     }
 
     #[derive(Default)]
@@ -331,10 +304,10 @@ mod tests {
         peer.send_as(ID, true, 3_000_000, OPEN, 3, &grpc);
         peer.send_as(ID, false, 4_000_000, OPEN, 3, &[&[0x88, 0x5f, 16][..], b"application/grpc"].concat());
         peer.send_as(ID, false, 5_000_000, END, 3, &[&[0x40, 11][..], b"grpc-status", &[1, b'5']].concat());
-        let mut counts = [0; BUCKETS];
-        counts[1] = 1;
+        let counts = vec![(bucket(2_000_000) as u8, 1)];
         let expected = [(Protocol::Http1, 0), (Protocol::Grpc, 5)];
-        let expected = expected.map(|(protocol, status)| Tally { protocol, status, sum_ns: 2_000_000, counts });
+        let expected =
+            expected.map(|(protocol, status)| Tally { protocol, status, sum_ns: 2_000_000, counts: counts.clone() });
         assert_eq!(peer.connections.totals(ID), expected);
         assert_eq!(peer.connections.ended(ID, 9), expected);
         assert_eq!(peer.connections.given_up(), GivenUp::default());

@@ -1,14 +1,50 @@
 //! What the collectors of requests share: per edge, reporter and status.
 
+use quoll_ebpf_abi::buckets::{BUCKETS, LEAST_POWER, MOST_POWER, classic_of, power_of};
 use quoll_ebpf_abi::protocols::Protocol;
 
 use crate::collectors::{Collector, World, edge_labels};
 use crate::exposition::{Labels, Metric, Page};
+use crate::histogram::{Histogram, Scale};
 use crate::privileges::Needs;
 use crate::source::SourceKind;
 
-/// The kernel side's buckets, in seconds.
+/// The classic buckets, in seconds; the kernel side's are parts of them.
 pub const BOUNDS: &[f64] = &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+/// Its native buckets: two to a doubling, from 2^-17 s on.
+pub const SCALE: Scale = Scale { schema: 1, zero_threshold: 1.0 / 131_072.0 };
+
+/// Index of the last native bucket of schema 1, which has no bound: the largest number's is 2048.
+const UNBOUNDED: i16 = 2049;
+
+/// The classic and the native bucket that each of the kernel side's is part of.
+const PLACES: [(u8, Option<i16>); BUCKETS] = {
+    let mut places = [(0, None); BUCKETS];
+    let mut bucket = 0;
+    while bucket < BUCKETS {
+        let native = match power_of(bucket) {
+            LEAST_POWER => None,
+            power if power > MOST_POWER => Some(UNBOUNDED),
+            power => Some(power as i16),
+        };
+        places[bucket] = (classic_of(bucket) as u8, native);
+        bucket += 1;
+    }
+    places
+};
+
+/// A histogram of no request.
+#[must_use]
+pub fn histogram() -> Histogram {
+    Histogram::with_scale(BOUNDS, &SCALE)
+}
+
+/// Adds requests of one of the kernel side's buckets.
+pub fn add(histogram: &mut Histogram, bucket: usize, count: u64) {
+    if let Some((classic, native)) = PLACES.get(bucket) {
+        histogram.add(usize::from(*classic), *native, count);
+    }
+}
 
 /// A collector of nothing but the durations of some protocols' requests.
 pub struct Requests {
@@ -74,12 +110,32 @@ pub fn collect(
 mod tests {
     use super::*;
     use crate::edges::MAX_HISTOGRAMS;
-    use quoll_ebpf_abi::requests::BOUNDS_NS;
+    use quoll_ebpf_abi::buckets::{CLASSIC_NS, bucket};
 
     #[test]
     fn the_bounds_are_the_kernel_sides() {
-        let kernel: Vec<f64> = BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9).collect();
+        let kernel: Vec<f64> = CLASSIC_NS.iter().map(|ns| *ns as f64 / 1e9).collect();
         assert_eq!(kernel, BOUNDS);
+        assert_eq!(SCALE.zero_threshold, (f64::from(LEAST_POWER) / 2.0).exp2());
+    }
+
+    #[test]
+    fn a_duration_is_within_its_bucket_of_each_kind() {
+        let mut duration_ns = 1_u64;
+        while duration_ns < 1 << 60 {
+            let seconds = duration_ns as f64 / 1e9;
+            let (classic, native) = PLACES[bucket(duration_ns)];
+            assert_eq!(usize::from(classic), BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len()));
+            match native {
+                None => assert!(seconds <= SCALE.zero_threshold, "{seconds}"),
+                Some(UNBOUNDED) => assert!(seconds > f64::from(MOST_POWER / 2).exp2(), "{seconds}"),
+                Some(index) => {
+                    let bound = |index: i16| (f64::from(index) / 2.0).exp2();
+                    assert!(bound(index - 1) < seconds && seconds <= bound(index), "{seconds} in {index}");
+                }
+            }
+            duration_ns += duration_ns / 50 + 1;
+        }
     }
 
     #[test]

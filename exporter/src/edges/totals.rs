@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::Protocol;
-use quoll_ebpf_abi::requests::{BUCKETS, CLASSES};
+use quoll_ebpf_abi::requests::CLASSES;
 use quoll_http2::Tally;
 
 use crate::collectors::{requests, tcp};
 use crate::histogram::Histogram;
-use crate::source::{Counters, Failure};
+use crate::source::{Counters, Failure, Taken};
 
 /// Totals of one edge and reporter.
 #[derive(Debug, Clone)]
@@ -80,41 +79,53 @@ impl EdgeTotals {
             let key = (tally.protocol, usize::from(tally.status));
             let known =
                 before.tallies().iter().find(|known| (known.protocol, known.status) == (tally.protocol, tally.status));
-            let before = known.copied().unwrap_or_else(|| Tally::new(tally.protocol, tally.status));
-            limited += self.add_requests(key, (&before.counts, before.sum_ns), (&tally.counts, tally.sum_ns));
+            for (bucket, count) in &tally.counts {
+                let grown = count.wrapping_sub(known.map_or(0, |known| known.count(*bucket)));
+                limited += self.add_requests(key, usize::from(*bucket), grown);
+            }
+            self.add_duration(key, tally.sum_ns.wrapping_sub(known.map_or(0, |known| known.sum_ns)));
         }
         let Some(after) = &after.requests else { return limited };
-        let before = before.requests.as_ref().map_or(&RequestStats::NONE, |requests| &requests.stats);
-        self.upgrades += u64::from(after.upgraded.saturating_sub(before.upgraded));
+        static NOTHING: PastRequests = PastRequests { taken: Taken::NONE, upgraded: 0, tallies: Vec::new() };
+        let PastRequests { taken, upgraded, .. } = before.requests.as_deref().unwrap_or(&NOTHING);
+        if !taken.continues(after) {
+            return limited;
+        }
+        self.upgrades += u64::from(after.upgraded.saturating_sub(*upgraded));
         let Some(protocol) = Protocol::of(after.protocol) else { return limited };
+        for cell in taken.grown(after) {
+            limited += self.add_requests((protocol, cell.class), cell.bucket, cell.count);
+        }
         for class in 0..CLASSES {
-            let before = (&before.counts[class], before.sum_ns[class]);
-            limited += self.add_requests((protocol, class), before, (&after.counts[class], after.sum_ns[class]));
+            self.add_duration((protocol, class), taken.grown_sum_ns(after, class));
         }
         limited
     }
 
-    /// Adds what grew between two totals of requests that ended alike. Gives how many found no room.
-    fn add_requests(
-        &mut self,
-        key: (Protocol, usize),
-        before: (&[u32; BUCKETS], u64),
-        after: (&[u32; BUCKETS], u64),
-    ) -> u64 {
-        if after.0 == before.0 {
+    /// Adds requests that ended alike and took as long, by the kernel side's buckets. Gives how many found no room.
+    fn add_requests(&mut self, key: (Protocol, usize), bucket: usize, count: u32) -> u64 {
+        if count == 0 {
             return 0;
         }
-        let grown = after.0.iter().zip(before.0).map(|(after, before)| u64::from(after.wrapping_sub(*before)));
         let place = match self.requests.binary_search_by_key(&key, |(known, _)| *known) {
             Ok(place) => place,
-            Err(_) if self.requests.len() >= MAX_HISTOGRAMS => return grown.sum(),
+            Err(_) if self.requests.len() >= MAX_HISTOGRAMS => return u64::from(count),
             Err(place) => {
-                self.requests.insert(place, (key, Histogram::new(requests::BOUNDS)));
+                self.requests.insert(place, (key, requests::histogram()));
                 place
             }
         };
-        self.requests[place].1.add(grown, after.1.saturating_sub(before.1) as f64 / 1e9);
+        requests::add(&mut self.requests[place].1, bucket, u64::from(count));
         0
+    }
+
+    /// Adds to the sum of the durations of requests that ended alike, of those that were counted.
+    fn add_duration(&mut self, key: (Protocol, usize), sum_ns: u64) {
+        if sum_ns != 0
+            && let Ok(place) = self.requests.binary_search_by_key(&key, |(known, _)| *known)
+        {
+            self.requests[place].1.add_sum(sum_ns as f64 / 1e9);
+        }
     }
 }
 
@@ -130,9 +141,11 @@ pub(super) struct Past {
     retransmits: u32,
 }
 
-#[derive(Debug)]
+/// Of its requests.
+#[derive(Debug, Default)]
 struct PastRequests {
-    stats: RequestStats,
+    taken: Taken,
+    upgraded: u8,
     tallies: Vec<Tally>,
 }
 
@@ -145,11 +158,11 @@ impl Past {
         if counters.requests.is_none() && counters.tallies.is_empty() {
             return;
         }
-        let nothing = || Box::new(PastRequests { stats: RequestStats::NONE, tallies: Vec::new() });
-        let requests = self.requests.get_or_insert_with(nothing);
+        let requests = self.requests.get_or_insert_default();
         requests.tallies.clone_from(&counters.tallies);
-        if let Some(stats) = counters.requests {
-            requests.stats = stats;
+        if let Some(stats) = &counters.requests {
+            requests.taken.renew(stats, counters.is_round_over);
+            requests.upgraded = stats.upgraded;
         }
     }
 

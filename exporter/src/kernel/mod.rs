@@ -20,8 +20,8 @@ use aya::programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::{
     COUNTERS, Connection, ConnectionRecord, ConnectionRequestsRecord, DatagramFlow, DatagramQuery, DatagramQueryKey,
-    LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, LOST_TLS_CALLS, Listener, ListenerRecord,
-    RequestStats, SKIPPED_SLOTS, skipped_slot, skipped_unparsed,
+    DatagramsRecord, LOST_CONNECTIONS, LOST_LISTENERS, LOST_RECORDS, LOST_REQUESTS, LOST_TLS_CALLS, Listener,
+    ListenerRecord, RequestStats, SKIPPED_SLOTS, skipped_slot, skipped_unparsed,
 };
 
 use quoll_ebpf_abi::protocols::{Exchange, Protocol, Protocols};
@@ -160,6 +160,15 @@ pub struct Reported {
     pub requests: Option<RequestStats>,
 }
 
+/// What the ring has.
+#[derive(Debug, Clone, Copy)]
+pub enum Drained {
+    /// A connection that ended, or of which a round of counts is over.
+    Connection(Reported),
+    /// A round of counts of datagrams.
+    Datagrams(DatagramsRecord),
+}
+
 /// What the kernel side lost since it was loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -283,13 +292,17 @@ impl Kernel {
         })
     }
 
-    /// Hands over connections that ended since the last call, `at_most` so many; gives how many these were.
-    pub fn drain_ended(&mut self, at_most: usize, mut receive: impl FnMut(Reported)) -> usize {
+    /// Hands over connections that ended since the last call, and rounds of counts that are over, `at_most` so many; gives
+    /// how many these were.
+    pub fn drain_ended(&mut self, at_most: usize, mut receive: impl FnMut(Drained)) -> usize {
         self.ended.drain(at_most, |item| {
+            // They are told apart by their size.
             if let Ok(both) = bytemuck::try_pod_read_unaligned::<ConnectionRequestsRecord>(item) {
-                receive(Reported { record: both.record, requests: Some(both.requests) });
+                receive(Drained::Connection(Reported { record: both.record, requests: Some(both.requests) }));
             } else if let Ok(record) = bytemuck::try_pod_read_unaligned(item) {
-                receive(Reported { record, requests: None });
+                receive(Drained::Connection(Reported { record, requests: None }));
+            } else if let Ok(record) = bytemuck::try_pod_read_unaligned(item) {
+                receive(Drained::Datagrams(record));
             }
         })
     }
@@ -576,6 +589,13 @@ mod tests {
         let expected = [Protocols::of(&[Protocol::Http1, Protocol::Redis]), without_loops, Protocols::default()];
         assert_eq!(asked, expected);
         assert!(fallbacks(wished).iter().all(|(_, warning)| warning.lines().count() == 1));
+    }
+
+    #[test]
+    fn records_of_the_ring_differ_in_size() {
+        let sizes =
+            [size_of::<ConnectionRecord>(), size_of::<ConnectionRequestsRecord>(), size_of::<DatagramsRecord>()];
+        assert!(sizes[0] != sizes[1] && sizes[0] != sizes[2] && sizes[1] != sizes[2], "{sizes:?}");
     }
 
     #[test]

@@ -9,21 +9,21 @@ use std::hash::{BuildHasher, RandomState};
 use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::requests::{CLASS_NONE, UNPARSED_NAMES, UNTIMED_NAMES, Unparsed, Untimed};
 use quoll_ebpf_abi::{
-    Connection, ConnectionRecord, DatagramFlow, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_PREEXISTING, ROLE_CLIENT,
-    ROLE_SERVER, RequestStats, skipped_unparsed, skipped_untimed, tcp_state,
+    Connection, ConnectionRecord, DatagramFlow, DatagramsRecord, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_PREEXISTING,
+    RECORD_ENDED, RECORD_ROUND, ROLE_CLIENT, ROLE_SERVER, RequestStats, skipped_unparsed, skipped_untimed, tcp_state,
 };
-use quoll_http2::Connections;
+use quoll_http2::{Connections, Tally};
 
 use rustix::thread::CapabilitySet;
 
 use super::introduce::Holders;
 use super::{
-    ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Skipped, Source, SourceKind,
+    ConnectionId, Counters, Failure, Listening, Losses, Owner, Phase, Report, Role, Skipped, Source, SourceKind, Taken,
     endpoint,
 };
 use crate::inventory::Inventory;
 use crate::kernel::uprobes::Library;
-use crate::kernel::{Kernel, KernelError, Reported, Settings};
+use crate::kernel::{Drained, Kernel, KernelError, Reported, Settings};
 use crate::tls::libraries::{Change, FileId, Libraries};
 use crate::tls::{FOLDERS, ROOTS};
 
@@ -51,12 +51,30 @@ pub struct EbpfSource {
 /// What is remembered of a pair.
 #[derive(Default)]
 struct Datagrams {
-    /// As the kernel side last had them.
-    answered: RequestStats,
-    /// Those that waited in vain.
-    unanswered: RequestStats,
+    /// What of the kernel side's counts is in `tallies`.
+    taken: Taken,
+    /// Answered ones, and those that waited in vain.
+    tallies: Vec<Tally>,
     /// Looks without anything new.
     calm: u32,
+}
+
+impl Datagrams {
+    /// Takes in what the kernel side counted; with `is_over`, a round of it.
+    fn take(&mut self, stats: &RequestStats, is_over: bool) {
+        if !self.taken.continues(stats) {
+            return;
+        }
+        for cell in self.taken.grown(stats) {
+            Tally::of(&mut self.tallies, Protocol::Dns, cell.class as u8).add(cell.bucket, cell.count);
+            self.calm = 0;
+        }
+        for tally in &mut self.tallies {
+            let grown = self.taken.grown_sum_ns(stats, usize::from(tally.status));
+            tally.sum_ns = tally.sum_ns.wrapping_add(grown);
+        }
+        self.taken.renew(stats, is_over);
+    }
 }
 
 /// A query without an answer for so long got none: a resolver's own patience (`resolv.conf(5)`, `timeout`).
@@ -122,26 +140,17 @@ impl EbpfSource {
     fn datagrams(&mut self, receive: &mut dyn FnMut(Report)) {
         for (flow, waited_ns) in self.kernel.take_unanswered(PATIENCE_NS) {
             let known = self.datagrams.entry(flow).or_default();
-            known.unanswered.observe(CLASS_NONE, waited_ns);
+            Tally::of(&mut known.tallies, Protocol::Dns, CLASS_NONE).observe(waited_ns);
             known.calm = 0;
         }
         for (flow, answered) in self.kernel.datagram_flows() {
-            let known = self.datagrams.entry(flow).or_default();
-            if known.answered != answered {
-                known.answered = answered;
-                known.calm = 0;
-            }
+            self.datagrams.entry(flow).or_default().take(&answered, false);
         }
         let (hasher, kernel) = (&self.hasher, &mut self.kernel);
         self.datagrams.retain(|flow, known| {
             known.calm += 1;
             let is_over = known.calm > CALM_LOOKS;
-            let none = CLASS_NONE as usize;
-            let mut total = known.answered;
-            total.sum_ns[none] = known.unanswered.sum_ns[none];
-            total.counts[none] = known.unanswered.counts[none];
-            total.protocol = Protocol::Dns as u8;
-            receive(datagram_report(ConnectionId(hasher.hash_one(flow), 0), flow, total, is_over));
+            receive(datagram_report(ConnectionId(hasher.hash_one(flow), 0), flow, known.tallies.clone(), is_over));
             if is_over {
                 kernel.forget_flow(flow);
             }
@@ -157,11 +166,12 @@ impl Source for EbpfSource {
 
     fn ended(&mut self, receive: &mut dyn FnMut(Report)) -> bool {
         let mut late = Vec::new();
-        let count = self.kernel.drain_ended(AT_ONCE, |reported| {
-            if speaks_http2(&reported) {
-                late.push(reported);
-            } else {
-                receive(report(&reported.record, reported.requests));
+        let datagrams = &mut self.datagrams;
+        let count = self.kernel.drain_ended(AT_ONCE, |item| match item {
+            Drained::Connection(reported) if speaks_http2(&reported) => late.push(reported),
+            Drained::Connection(reported) => receive(report(&reported.record, reported.requests)),
+            Drained::Datagrams(DatagramsRecord { flow, requests }) => {
+                datagrams.entry(flow).or_default().take(&requests, true);
             }
         });
         // All that was said on a connection is in the other ring before the record of its end is in the first.
@@ -307,7 +317,7 @@ impl EbpfSource {
     }
 }
 
-fn datagram_report(id: ConnectionId, flow: &DatagramFlow, total: RequestStats, is_over: bool) -> Report {
+fn datagram_report(id: ConnectionId, flow: &DatagramFlow, tallies: Vec<Tally>, is_over: bool) -> Report {
     Report {
         id,
         owner: Owner { cgroup_id: flow.cgroup_id, netns: flow.netns },
@@ -323,7 +333,7 @@ fn datagram_report(id: ConnectionId, flow: &DatagramFlow, total: RequestStats, i
         open_seconds: None,
         rtt_seconds: None,
         has_moved: true,
-        counters: Some(Counters { requests: Some(total), ..Counters::default() }),
+        counters: Some(Counters { tallies, ..Counters::default() }),
     }
 }
 
@@ -339,7 +349,7 @@ fn http2_report(connections: &mut Connections, reported: &Reported) -> Report {
     if requests.is_some_and(|requests| requests.given_up == 1) {
         connections.give_up(id);
     }
-    let tallies = if record.ended == 1 {
+    let tallies = if record.ended == RECORD_ENDED {
         let Connection { start_ns, closing_ns, .. } = record.connection;
         connections.ended(id, if closing_ns > start_ns { closing_ns } else { record.now_ns })
     } else {
@@ -368,7 +378,7 @@ fn report(record: &ConnectionRecord, requests: Option<RequestStats>) -> Report {
     let [saw_begin, saw_end] = [FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN].map(|flag| connection.flags & flag == 0);
     let peer = Owner { cgroup_id: connection.peer_cgroup_id, netns: connection.peer_netns };
     let seconds = |from_ns: u64, to_ns: u64| to_ns.saturating_sub(from_ns) as f64 / 1e9;
-    let phase = match (record.ended == 1, established) {
+    let phase = match (record.ended == RECORD_ENDED, established) {
         (false, false) => Phase::Connecting,
         (false, true) => Phase::Open,
         (true, false) => Phase::Failed(failure(record)),
@@ -395,6 +405,7 @@ fn report(record: &ConnectionRecord, requests: Option<RequestStats>) -> Report {
             received_bytes: record.received_bytes,
             retransmits: record.retransmits,
             requests,
+            is_round_over: record.ended == RECORD_ROUND,
             tallies: Vec::new(),
         }),
     }
@@ -427,7 +438,7 @@ mod tests {
     use super::*;
 
     fn ended(error: i32, state: u8, retransmits: u32) -> ConnectionRecord {
-        ConnectionRecord { error: error as u32, state, retransmits, ended: 1, ..Default::default() }
+        ConnectionRecord { error: error as u32, state, retransmits, ended: RECORD_ENDED, ..Default::default() }
     }
 
     #[test]

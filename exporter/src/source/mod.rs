@@ -6,6 +6,7 @@
 pub mod ebpf;
 mod introduce;
 pub mod procfs;
+mod taken;
 
 use std::net::Ipv6Addr;
 
@@ -17,6 +18,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::inventory::Inventory;
 use crate::net::Endpoint;
+pub use taken::Taken;
 
 /// Who holds a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +84,8 @@ pub struct Counters {
     pub retransmits: u32,
     /// Requests.
     pub requests: Option<RequestStats>,
+    /// Whether a round of them is over, and they begin at zero after this.
+    pub is_round_over: bool,
     /// Requests that the kernel side does not time itself.
     pub tallies: Vec<Tally>,
 }

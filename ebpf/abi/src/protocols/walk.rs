@@ -123,6 +123,11 @@ pub trait Bytes {
     /// Sends the next `piece.length` bytes of the current piece to user space, behind the head of their frame, with
     /// which `header` begins. False where there is no room.
     fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool;
+    /// Counts a request that they answer.
+    #[inline(always)]
+    fn observe(stats: &mut RequestStats, class: u8, duration_ns: u64) {
+        stats.observe(class, duration_ns);
+    }
 }
 
 /// Bytes in memory, in one piece. What is to be sent goes to a function: the piece, the beginning of its frame, and its
@@ -350,7 +355,9 @@ impl<B: Bytes> Walk<'_, B> {
                 Event::Opens => self.opens = true,
                 Event::Asks => self.asked += 1,
                 Event::Answers => match self.queue.answer() {
-                    Answered::Since(began_ns) => self.stats.observe(step.class, self.now_ns.saturating_sub(began_ns)),
+                    Answered::Since(began_ns) => {
+                        B::observe(self.stats, step.class, self.now_ns.saturating_sub(began_ns))
+                    }
                     Answered::Beyond => self.beyond += 1,
                     // What overtook its request is counted with that.
                     Answered::Nothing => {}

@@ -7,15 +7,17 @@ use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::protocols::dns::Message;
 use quoll_ebpf_abi::requests::{RequestStats, Untimed};
 use quoll_ebpf_abi::{
-    DatagramFlow, DatagramQuery, DatagramQueryKey, ROLE_CLIENT, ROLE_SERVER, skipped_slot, skipped_untimed,
+    DatagramFlow, DatagramQuery, DatagramQueryKey, DatagramsRecord, ROLE_CLIENT, ROLE_SERVER, skipped_slot,
+    skipped_untimed,
 };
 
-use crate::connections::{current_process, now_ns};
-use crate::kernel::{AF_INET, AF_INET6, Socket};
-use crate::maps::{DATAGRAM_FLOWS, DATAGRAM_QUERIES, count_skipped};
+use crate::connections::{NO_WAKEUP, current_process, now_ns};
+use crate::kernel::{AF_INET, AF_INET6, Socket, copy_words};
+use crate::maps::{DATAGRAM_FLOWS, DATAGRAM_QUERIES, ENDED, count_skipped};
+use crate::protocols::{count_without_cell, observe};
 use crate::syscalls::read_user;
 
-static NO_ANSWERS: RequestStats = RequestStats { protocol: Protocol::Dns as u8, ..RequestStats::NONE };
+static NO_ANSWERS: RequestStats = RequestStats::of(Protocol::Dns);
 
 /// Takes in one datagram; `address` is where the call has the peer's address, if not 0.
 #[inline(always)]
@@ -40,8 +42,27 @@ pub fn on_datagram(socket: Socket, is_outgoing: bool, message: Message, address:
     if let Some(stats) = stats {
         // SAFETY: the entry stays valid while this program runs; two sockets of one flow may lose a count
         // to one another.
-        unsafe { (*stats).observe(outcome, now_ns().saturating_sub(began_ns)) }
+        let stats = unsafe { &mut *stats };
+        observe(stats, outcome, now_ns().saturating_sub(began_ns));
+        count_without_cell(stats);
+        if stats.is_crowded() {
+            hand_over(&flow, stats);
+        }
     }
+}
+
+/// Hands what was counted over to user space, and begins another round. Where there is no room for it, it stays.
+#[inline(always)]
+fn hand_over(flow: &DatagramFlow, stats: &mut RequestStats) {
+    let Some(mut entry) = ENDED.reserve::<DatagramsRecord>(0) else { return };
+    let target = entry.as_mut_ptr();
+    // SAFETY: the reservation is of this type.
+    unsafe {
+        copy_words(flow, &raw mut (*target).flow);
+        copy_words(stats, &raw mut (*target).requests);
+    }
+    entry.submit(NO_WAKEUP);
+    stats.empty();
 }
 
 #[inline(always)]

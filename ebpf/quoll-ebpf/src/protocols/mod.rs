@@ -5,9 +5,14 @@
 //! [`quoll_ebpf_abi::protocols`]; here is only what takes the kernel: maps and sockets. Datagrams have no
 //! connection and go to [`dns`].
 //!
-//! Durations go straight into a histogram held by the connection's [`Exchange`], so nothing is emitted per
-//! request; user space reads the histograms with the live connections and gets the rest with the
-//! record of the end. Only HTTP/2 takes more memory to understand than there is here: its header blocks are sent.
+//! Durations go straight into counts held by the connection's [`Exchange`], so nothing is emitted per request; user
+//! space reads these with the live connections and gets the rest with the record of the end, or before, when a
+//! connection has seen so many durations and statuses that a round of counts is over. Only HTTP/2 takes more memory to
+//! understand than there is here: its header blocks are sent.
+//!
+//! What counts is kept in global functions: the verifier looks at each of these once, in whatever state it is called,
+//! and at anything else in each state again, up to a million instructions in all. They take numbers since Linux 5.6 and
+//! pointers since 5.12.
 
 pub mod dns;
 pub mod http1;
@@ -20,13 +25,13 @@ use quoll_ebpf_abi::protocols::http1::scan::{MAX_STEPS, Scan};
 use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, Memory, Protocol, Steps, Walk, recognise};
 use quoll_ebpf_abi::requests::{RequestStats, Unparsed, Untimed};
 use quoll_ebpf_abi::{
-    Connection, FLAG_LISTENED, LOST_REQUESTS, ROLE_SERVER, ROLE_UNKNOWN, skipped_slot, skipped_unparsed,
-    skipped_untimed,
+    Connection, ConnectionRequestsRecord, FLAG_LISTENED, LOST_REQUESTS, RECORD_ROUND, ROLE_SERVER, ROLE_UNKNOWN,
+    skipped_slot, skipped_unparsed, skipped_untimed,
 };
 
-use crate::connections::{known, now_ns};
-use crate::kernel::Socket;
-use crate::maps::{EXCHANGES, count_loss, count_skipped};
+use crate::connections::{End, NO_WAKEUP, fill, known, now_ns};
+use crate::kernel::{Socket, copy_words, read};
+use crate::maps::{ENDED, EXCHANGES, count_loss, count_skipped};
 use crate::syscalls::{Data, follow, protocols};
 
 /// A connection of which nothing is known.
@@ -77,6 +82,76 @@ pub fn on_call(
         follow();
     }
     count(protocol, counted);
+    count_without_cell(&mut exchange.stats);
+    if exchange.stats.is_crowded() {
+        hand_over_requests(socket.0);
+    }
+}
+
+/// Counts one request.
+///
+/// # Safety
+/// `stats` must be null or valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn observe_request(stats: *mut RequestStats, class: u32, duration_ns: u64) -> u32 {
+    // SAFETY: see above.
+    if let Some(stats) = unsafe { stats.as_mut() } {
+        stats.observe(class as u8, duration_ns);
+    }
+    0
+}
+
+/// The same from Rust.
+#[inline(always)]
+pub fn observe(stats: &mut RequestStats, class: u8, duration_ns: u64) {
+    // SAFETY: it is valid.
+    unsafe { observe_request(stats, class as u32, duration_ns) };
+}
+
+/// The same for the connection of a socket, without a pointer: ends are seen before Linux 5.12, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn observe_at_end(address: u64, class: u32, duration_ns: u64) -> u32 {
+    if let Some(exchange) = EXCHANGES.get_ptr_mut(&address) {
+        // SAFETY: the entry stays valid while this program runs.
+        unsafe { (*exchange).stats.observe(class as u8, duration_ns) };
+    }
+    0
+}
+
+/// Hands over to user space what was counted on the connection of a socket, and begins another round. Where there is no
+/// room for it, it stays.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn hand_over_requests(address: u64) -> u32 {
+    let Some(exchange) = EXCHANGES.get_ptr_mut(&address) else { return 0 };
+    let Some(connection) = known(address) else { return 0 };
+    let Some(mut entry) = ENDED.reserve::<ConnectionRequestsRecord>(0) else { return 0 };
+    let socket = Socket::at(address);
+    let as_it_is = End { numbers: Some(socket.numbers()), now_ns: now_ns(), error: 0, state: socket.state() };
+    let target = entry.as_mut_ptr();
+    // SAFETY: the reservation is of this type, and the entries of both maps stay valid while this program runs.
+    unsafe {
+        let record = &mut (*target).record;
+        fill(record, address, connection, as_it_is, true);
+        record.ended = RECORD_ROUND;
+        record.has_moved = 0;
+        copy_words(&raw const (*exchange).stats, &raw mut (*target).requests);
+    }
+    entry.submit(NO_WAKEUP);
+    // SAFETY: as above; answers of one connection follow one another.
+    unsafe { (*exchange).stats.empty() }
+    0
+}
+
+/// Counts requests that found no cell, as the ring had no room for those before.
+#[inline(always)]
+pub fn count_without_cell(stats: &mut RequestStats) {
+    if stats.without_cell != 0 {
+        count_skipped(skipped_slot(stats.protocol, skipped_untimed(Untimed::NoRoom)), stats.without_cell);
+        stats.without_cell = 0;
+    }
 }
 
 /// Steps by `bpf_loop` (Linux 5.17): the verifier looks at one step instead of at all of them.
@@ -210,8 +285,13 @@ pub fn on_end(socket: Socket, connection: &Connection, now_ns: u64) -> Option<*c
     let exchange = unsafe { &mut *exchange };
     let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
     let end_ns = if connection.closing_ns > connection.start_ns { connection.closing_ns } else { now_ns };
-    let counted = exchange.end(end_ns, answer_sequence);
+    let counted = exchange.end(end_ns, answer_sequence, |_, class, duration_ns| {
+        // The verifier may know it as a pointer, which is no argument; what is read is a number.
+        let address = read(&raw const socket.0 as u64, 0);
+        observe_at_end(address, class as u32, duration_ns);
+    });
     count(exchange.stats.protocol, counted);
+    count_without_cell(&mut exchange.stats);
     Some(&raw const exchange.stats)
 }
 

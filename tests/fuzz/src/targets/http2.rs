@@ -49,7 +49,7 @@ fn requests(connections: &mut Connections, id: u64, sent: &[Sent]) -> u32 {
         assert!(connections.held_bytes() <= MOST_BYTES);
     }
     let tallies = connections.ended((id, 1), u64::MAX);
-    tallies.iter().flat_map(|tally| tally.counts).sum()
+    tallies.iter().flat_map(|tally| &tally.counts).map(|(_, count)| count).sum()
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {

@@ -192,7 +192,9 @@ impl Exchange {
             Head::Response(class, _) if is_awaited || is_overtaken => {
                 let kind = self.queue.kind();
                 match self.queue.answer() {
-                    Answered::Since(began_ns) => self.stats.observe(class, call.now_ns.saturating_sub(began_ns)),
+                    Answered::Since(began_ns) => {
+                        B::observe(&mut self.stats, class, call.now_ns.saturating_sub(began_ns))
+                    }
                     Answered::Beyond | Answered::Nothing => counted.untimed[Untimed::Pipelined as usize] += 1,
                 }
                 if kind == kind::CONNECT && class == 0 {

@@ -472,7 +472,7 @@ impl<B: Bytes> Scan<'_, B> {
         // Servers may say of their own accord that they waited in vain.
         if !self.queue.is_empty() || self.is_overtaken {
             match self.queue.answer() {
-                Answered::Since(began_ns) => self.stats.observe(class, self.now_ns.saturating_sub(began_ns)),
+                Answered::Since(began_ns) => B::observe(self.stats, class, self.now_ns.saturating_sub(began_ns)),
                 Answered::Beyond | Answered::Nothing => self.untimed += 1,
             }
         }
