@@ -144,8 +144,8 @@ pub fn svg(entity: &Entity, scene: Scene, moments: &[Moment], names: &[String]) 
     );
     let title = format!("{}: the incident labelled from step {} to {}", entity.name, scene.first, scene.last);
     out += &text(MARGIN, MARGIN, "font-size=\"15\"", &title);
-    let legend = "blue: observed; orange: expected by the part of the score that contributes most; number: how far off \
-                  at worst, over the held-out 99th percentile, and by which part; red ground: the labelled incident";
+    let legend = "blue: observed; orange: expected by the leading part of the score; number: the worst distance over its \
+                  held-out 99th percentile, and by which part; red: labelled";
     out += &text(MARGIN, MARGIN + 20.0, "fill=\"#555\"", legend);
     for (place, (feature, worst, basis)) in order.into_iter().enumerate() {
         let seen = |pick: fn(&FeatureScore) -> f64| {

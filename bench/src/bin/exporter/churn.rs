@@ -22,7 +22,9 @@ const PAGE_EVERY: usize = 100;
 const LIFETIMES: [&str; 4] = ["--gone-after", "10", "--idle-after", "20"];
 /// When nothing of them may be left: the longer of both, the next scrape, and some.
 const FORGOTTEN: Duration = Duration::from_secs(25);
-/// Memory may grow by so much between a fifth of the services and the last.
+/// After so long as many are forgotten as come: the shorter of both, and some.
+const SETTLED: Duration = Duration::from_secs(15);
+/// Memory may grow by so much from then on.
 const GROWTH: f64 = 1.10;
 const SLACK_BYTES: f64 = 2.0 * 1048576.0;
 
@@ -133,7 +135,9 @@ pub fn run(services: usize, binary: &Path) -> anyhow::Result<()> {
             if (number + 1) % (services / 10).max(PAGE_EVERY) == 0 {
                 let edges = page.lines().filter(|line| line.starts_with("quoll_tcp_connects_total{")).count();
                 let bytes = exporter.memory("VmRSS")?;
-                resident.push(bytes);
+                if began.elapsed() > SETTLED {
+                    resident.push(bytes);
+                }
                 report.note(&format!(
                     "{:>6} services after {:>4.0} s: {:.1} MiB resident, {edges} edges on the page",
                     number + 1,
@@ -151,9 +155,14 @@ pub fn run(services: usize, binary: &Path) -> anyhow::Result<()> {
     thread::sleep(FORGOTTEN);
     let page = exporter.scrape()?;
     let left = page.lines().filter(|line| line.contains("=\"job-")).count() as f64;
-    let early = resident.get(1).copied().context("memory is judged from a fifth on: ask for 1,000 services or more")?;
+    let early = resident.first().copied().with_context(|| {
+        format!(
+            "memory is judged from {} s on, and {services} services took {seconds:.0} s: ask for more",
+            SETTLED.as_secs()
+        )
+    })?;
     let last = exporter.memory("VmRSS")?;
-    let most = resident.iter().skip(1).copied().fold(last, f64::max);
+    let most = resident.iter().copied().fold(last, f64::max);
     report.add("services", services as f64);
     report.add("services_per_second", services as f64 / seconds);
     report.add("named_ratio", seen.iter().filter(|seen| **seen).count() as f64 / services as f64);
