@@ -20,6 +20,23 @@ fn both_ends(page: &Page, metric: &str) -> [f64; 2] {
     ["client", "server"].map(|reporter| page.edge(metric, EDGE, reporter))
 }
 
+/// A server in the first namespace that the second one calls at [`VIRTUAL`], by rules of its own; `more` of them beside.
+fn behind_virtual_address(namespaces: &Namespaces, more: &str) -> TcpListener {
+    let server = namespaces.addresses[0];
+    namespaces.ip(1, &format!("route add 10.96.0.0/16 via {server}"));
+    let listener = namespaces.inside(0, move || TcpListener::bind(SocketAddr::new(server, 0)).unwrap());
+    let port = listener.local_addr().unwrap().port();
+    namespaces.nft(
+        1,
+        &format!(
+            "table ip nat {{\n\
+             chain output {{ type nat hook output priority -100; ip daddr 10.96.0.1 tcp dport 80 dnat to {server}:{port}; }}\n\
+             {more}}}\n"
+        ),
+    );
+    listener
+}
+
 #[test]
 fn a_virtual_address_and_a_masquerade_are_seen_through_from_both_sides() {
     if !can_load() {
@@ -30,16 +47,10 @@ fn a_virtual_address_and_a_masquerade_are_seen_through_from_both_sides() {
     let [a, b, c, _] = client.octets();
     let masquerade = Ipv4Addr::new(a, b, c, 77);
     namespaces.ip(1, &format!("addr add {masquerade}/24 dev eth0"));
-    namespaces.ip(1, &format!("route add 10.96.0.0/16 via {server}"));
-    let listener = namespaces.inside(0, move || TcpListener::bind(SocketAddr::new(server, 0)).unwrap());
-    let port = listener.local_addr().unwrap().port();
-    namespaces.nft(
-        1,
+    let listener = behind_virtual_address(
+        &namespaces,
         &format!(
-            "table ip nat {{\n\
-             chain output {{ type nat hook output priority -100; ip daddr 10.96.0.1 tcp dport 80 dnat to {server}:{port}; }}\n\
-             chain postrouting {{ type nat hook postrouting priority 100; ip daddr {server} snat to {masquerade}; }}\n\
-             }}\n"
+            "chain postrouting {{ type nat hook postrouting priority 100; ip daddr {server} snat to {masquerade}; }}\n"
         ),
     );
     let accepting = thread::spawn(move || {
@@ -90,17 +101,7 @@ fn rules_of_another_namespace_are_not_seen_through_and_nobody_is_named_wrongly()
     }
     let namespaces = Namespaces::make("w");
     let [server, client] = namespaces.addresses;
-    namespaces.ip(1, &format!("route add 10.96.0.0/16 via {server}"));
-    let listener = namespaces.inside(0, move || TcpListener::bind(SocketAddr::new(server, 0)).unwrap());
-    let port = listener.local_addr().unwrap().port();
-    namespaces.nft(
-        1,
-        &format!(
-            "table ip nat {{\n\
-             chain output {{ type nat hook output priority -100; ip daddr 10.96.0.1 tcp dport 80 dnat to {server}:{port}; }}\n\
-             }}\n"
-        ),
-    );
+    let listener = behind_virtual_address(&namespaces, "");
     let services = format!(
         "services:\n  - {{name: api, match: [{{address: {server}}}]}}\n  - {{name: web, match: [{{address: {client}}}]}}\n"
     );
