@@ -5,140 +5,37 @@
 //! the wall clock, opens no incident. The clock of each tick is noted in the journal, so that a tick that is
 //! handled again after a restart comes out the same to the bit.
 
+mod model;
+mod results;
+mod scope;
+mod settings;
+mod stats;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use quoll_api::view::{Feedback, ModelView, Published, ScopeKey};
 use quoll_blast_radius::ENGINE_VERSION;
-use quoll_detect::{Detector, ServiceScore};
-use quoll_features::{ClosedStep, FeatureSet};
+use quoll_detect::ServiceScore;
+use quoll_features::ClosedStep;
 use quoll_identity::Scope;
-use quoll_incidents::{Diagnosis, EdgeDiagnosis, Incidents, IncidentsConfig};
+use quoll_incidents::{Diagnosis, EdgeDiagnosis, Incidents};
 use quoll_ingest::{ClosedScopeStep, SharedReceiver};
-use quoll_queue::{Batch, OutSeries, Queue};
-use quoll_shards::{ModelState, Report, Told, report};
+use quoll_shards::Told;
 
+pub use self::model::model_stamp;
+use self::scope::ScopeEngine;
+pub use self::settings::{Part, Queues, Settings};
+pub use self::stats::EngineStats;
 use crate::history::History;
 use crate::incident_log::IncidentLog;
 use crate::journal::{Handled, Journal};
-use crate::outputs::{Alive, Outputs, Share};
-use crate::snapshot::{EngineScope, Inference, StoredScope, Writing};
+use crate::outputs::{Alive, Outputs};
+use crate::snapshot::{EngineScope, StoredScope, Writing};
 use crate::view::{scope_key, scope_view};
-
-/// What the engine counted, for `/metrics`.
-#[derive(Debug, Clone, Default)]
-pub struct EngineStats {
-    /// Steps handled, replayed ones not counted.
-    pub ticks: u64,
-    /// Scores made.
-    pub scores: u64,
-    /// Results appended to the queue.
-    pub results: u64,
-    /// Ticks whose results were not written, as their time was not after that of the last ones.
-    pub withheld_ticks: u64,
-    /// Steps that could not be scored.
-    pub failed_scores: u64,
-    /// Crossings of score 1, an hour of one service counted once.
-    pub score_crossings: u64,
-    /// Scored time of all services, in days.
-    pub score_service_days: f64,
-    /// Crossings per service and day that were asked for.
-    pub score_budget_per_day: f64,
-    /// Crossings of the alert budget's threshold, counted the same way.
-    pub alert_crossings: u64,
-    /// Crossings of that threshold per service and day that were asked for.
-    pub alert_budget_per_day: f64,
-    /// Incidents that were opened.
-    pub incidents_opened: u64,
-    /// Batches that the queue refused.
-    pub failed_appends: u64,
-    /// Steps replayed from the inbound log.
-    pub replayed_steps: u64,
-    /// Snapshots taken.
-    pub snapshots: u64,
-    /// Seconds that the last snapshot took.
-    pub snapshot_seconds: f64,
-    /// Models loaded.
-    pub models_loaded: u64,
-    /// Models refused.
-    pub models_refused: u64,
-    /// Incidents open, over all scopes.
-    pub open_incidents: u64,
-    /// Seconds that the last tick took.
-    pub tick_seconds: f64,
-    /// Wall clock minus the end of the last step, in seconds.
-    pub lag_seconds: f64,
-    /// End of the last step, in seconds since the epoch.
-    pub last_tick_seconds: f64,
-    /// Services at the last tick, over all scopes.
-    pub services: u64,
-    /// Whether there is a model.
-    pub has_model: bool,
-}
-
-/// What the engine needs to know.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The features.
-    pub set: Arc<FeatureSet>,
-    /// Length of a step in milliseconds.
-    pub step_ms: i64,
-    /// Evidence and incidents.
-    pub incidents: IncidentsConfig,
-    /// Where the model lies.
-    pub model_dir: Option<PathBuf>,
-    /// ONNX Runtime.
-    pub onnxruntime: Option<PathBuf>,
-    /// Event time without a step after which a scope is forgotten, in milliseconds.
-    pub idle_scope_ms: i64,
-    /// What to do with it all.
-    pub part: Part,
-}
-
-/// The part that this process plays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// Scores and infers.
-    All,
-    /// Scores, and reports under these names of leaf and process.
-    Leaf { leaf: String, process: String },
-    /// Infers from reports.
-    Root,
-}
-
-impl Part {
-    fn share(&self) -> Share {
-        match self {
-            Self::All => Share::All,
-            Self::Leaf { .. } => Share::Details,
-            Self::Root => Share::Rest,
-        }
-    }
-}
-
-/// Where results go.
-#[derive(Default)]
-pub struct Queues {
-    /// Series for a Prometheus.
-    pub results: Option<Arc<Queue>>,
-    /// A leaf's reports.
-    pub reports: Option<Arc<Queue>>,
-}
-
-struct ScopeEngine {
-    scope: Arc<Scope>,
-    detector: Option<Detector>,
-    incidents: Incidents,
-    outputs: Outputs,
-    history: History,
-    log: IncidentLog,
-    services: u64,
-    last_end_ms: i64,
-    last_written_ms: i64,
-}
 
 /// All scopes.
 pub struct Engine {
@@ -371,26 +268,6 @@ impl Engine {
         }
     }
 
-    /// Queues the results of a tick, or only notes which they are where they were `written` before.
-    fn write(
-        &self,
-        state: &mut ScopeEngine,
-        scores: Option<&[ServiceScore]>,
-        diagnosis: &Diagnosis,
-        timestamp_ms: i64,
-        written: bool,
-    ) {
-        let ScopeEngine { scope, outputs, .. } = state;
-        let set = &self.settings.set;
-        let Some(queue) = self.queues.results.as_ref().filter(|_| !written) else {
-            outputs.tick(scope, set, scores, diagnosis, timestamp_ms, &mut |_| ());
-            return;
-        };
-        let mut batch = queue.batch();
-        outputs.tick(scope, set, scores, diagnosis, timestamp_ms, &mut |series| batch.push(series));
-        self.commit(queue, batch);
-    }
-
     /// What leaves say in place of a detector.
     fn told_scores(&mut self, told: Told) -> Option<Vec<ServiceScore>> {
         let mut message = format!("the leaves' models, at worst: {}", told.model.as_str());
@@ -403,95 +280,11 @@ impl Engine {
         told.scores
     }
 
-    /// Queues a leaf's report of a step.
-    fn report(
-        &self,
-        state: &ScopeEngine,
-        step: &ClosedStep,
-        previous_ms: Option<i64>,
-        scores: &[ServiceScore],
-        timestamp_ms: i64,
-    ) {
-        let (Part::Leaf { leaf, process }, Some(queue)) = (&self.settings.part, &self.queues.reports) else { return };
-        let model = match &state.detector {
-            None => ModelState::None,
-            Some(detector) if detector.provisional() => ModelState::Provisional,
-            Some(_) => ModelState::Calibrated,
-        };
-        let (scope, set) = (&state.scope, &self.settings.set);
-        let mut batch = queue.batch();
-        let whole = Report { leaf, process, scope, step, previous_ms, model, scores, set };
-        report(&whole, &mut |labels, value| batch.push(OutSeries { labels, timestamp_ms, value }));
-        self.commit(queue, batch);
-    }
-
-    fn commit(&self, queue: &Queue, batch: Batch<'_>) {
-        let count = batch.samples();
-        match queue.commit(batch) {
-            Ok(()) => self.count(|stats| stats.results += count),
-            Err(error) => {
-                tracing::error!(%error, "results cannot be queued");
-                self.count(|stats| stats.failed_appends += 1);
-            }
-        }
-    }
-
     fn publish(&self, change: impl FnOnce(&mut Published)) {
         let mut published = Published::clone(&self.published.load());
         published.model = self.model.clone();
         change(&mut published);
         self.published.store(Arc::new(published));
-    }
-
-    fn load(&self) -> Result<Detector, String> {
-        let settings = &self.settings;
-        let directory = settings.model_dir.as_deref().ok_or("no model directory is configured (--model-dir)")?;
-        Detector::load(directory, &settings.set, settings.step_ms, settings.onnxruntime.as_deref())
-            .map_err(|error| error.to_string())
-    }
-
-    /// Loads the model anew, for every scope, with the history in the windows. Where it cannot be used, the
-    /// one in use stays.
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub fn reload(&mut self) -> Result<String, String> {
-        if self.settings.part == Part::Root {
-            return Err("a root has no model of its own: ask its leaves".to_owned());
-        }
-        let outcome = self.try_reload();
-        match &outcome {
-            Ok(_) => self.count(|stats| {
-                stats.models_loaded += 1;
-                stats.has_model = true;
-            }),
-            Err(reason) => {
-                self.count(|stats| stats.models_refused += 1);
-                if !self.loaded {
-                    self.model = ModelView { state: "none", message: format!("topology only: {reason}") };
-                }
-            }
-        }
-        self.publish(|_| {});
-        outcome
-    }
-
-    fn try_reload(&mut self) -> Result<String, String> {
-        let probe = self.load()?;
-        let mut detectors = Vec::with_capacity(self.scopes.len());
-        for scope in self.scopes.values() {
-            let mut detector = self.load()?;
-            scope.history.show(&mut detector);
-            detectors.push(detector);
-        }
-        for (scope, detector) in self.scopes.values_mut().zip(detectors) {
-            scope.detector = Some(detector);
-        }
-        self.loaded = true;
-        let state = if probe.provisional() { "provisional" } else { "calibrated" };
-        let message = format!("model {} is in use, {state}", probe.training_id());
-        self.model = ModelView { state, message: message.clone() };
-        Ok(message)
     }
 
     /// Learns what a user says about an incident.
@@ -540,41 +333,6 @@ impl Engine {
     }
 }
 
-impl ScopeEngine {
-    fn store(&self) -> EngineScope<'_> {
-        let inference = Inference { incidents: self.incidents.snapshot(), log: self.log.clone() };
-        EngineScope {
-            scope: &self.scope,
-            last_end_ms: self.last_end_ms,
-            last_written_ms: self.last_written_ms,
-            inference: serde_json::to_string(&inference).unwrap_or_default(),
-            alive: self.outputs.alive(),
-            detector: self.detector.as_ref().map(Detector::state),
-            history: &self.history,
-        }
-    }
-
-    fn resume(&mut self, stored: StoredScope, detector: Option<&mut Detector>, share: Share) {
-        (self.last_end_ms, self.last_written_ms) = (stored.last_end_ms, stored.last_written_ms);
-        self.outputs = Outputs::resume(stored.alive, share);
-        self.history = stored.history;
-        let inference = serde_json::from_str::<Inference>(&stored.inference).map_err(|error| error.to_string());
-        let resumed = inference.and_then(|inference| {
-            self.log = inference.log;
-            self.incidents.restore(inference.incidents).map_err(|error| error.to_string())
-        });
-        if let Err(reason) = resumed {
-            tracing::warn!(reason, "stored incidents are not used");
-        }
-        let Some(detector) = detector else { return };
-        if stored.detector.is_some_and(|stored| detector.resume(stored)) {
-            return;
-        }
-        // Another model: it sees the last steps anew.
-        self.history.show(detector);
-    }
-}
-
 /// A step as a leaf shows it: who calls whom, and nothing inferred.
 fn observed(step: &ClosedStep) -> Diagnosis {
     let ratio = |part: f64, whole: f64| if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 };
@@ -595,11 +353,4 @@ fn observed(step: &ClosedStep) -> Diagnosis {
         incidents: Vec::new(),
         closed: Vec::new(),
     }
-}
-
-/// Identifies what lies in a model directory; changes when either file does.
-pub fn model_stamp(directory: &Path) -> Vec<(u64, Option<SystemTime>)> {
-    let files = [quoll_detect::calibration::MODEL_FILE, quoll_detect::calibration::CALIBRATION_FILE];
-    let stamps = files.iter().filter_map(|file| std::fs::metadata(directory.join(file)).ok());
-    stamps.map(|metadata| (metadata.len(), metadata.modified().ok())).collect()
 }
