@@ -25,8 +25,8 @@ use aya_obj::btf::BtfFeatures;
 use quoll_ebpf_abi::tls::FUNCTIONS;
 use rustix::thread::CapabilitySet;
 
-use super::OBJECT;
 use super::bpf::{self, Command};
+use super::load::OBJECT;
 use crate::tls::symbols::{self, SymbolsError};
 
 const ENTER: &str = "tls_enter";
