@@ -17,6 +17,9 @@ use foldhash::{HashMap, HashMapExt};
 const WALK_EVERY: Duration = Duration::from_secs(1);
 /// A cgroup that is gone stays known for so long: its sockets may still be closing.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// So many that are gone stay known at most, those that went last: some 100 bytes each. Where more go, as a flood of
+/// short jobs does, a socket that is closed a minute after its cgroup is removed has no name of its own any more.
+const MAX_GONE: usize = 16_384;
 /// Those that are gone are looked for at least this often.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// Deeper nesting does not occur, and a loop of bind mounts must not hold us up.
@@ -30,6 +33,8 @@ pub struct Cgroups {
     /// Path, and when it was last there.
     by_id: HashMap<u64, (Arc<str>, Instant)>,
     walked: Option<Instant>,
+    /// Entries after the last walk.
+    left: usize,
 }
 
 /// A mounted hierarchy that says something about a service.
@@ -104,7 +109,7 @@ impl Cgroups {
 
     /// From the text of `/proc/self/mounts` (`fstab(5)`).
     fn from_mounts(mounts: &str) -> Self {
-        let mut found = Self { unified: None, v1: HashMap::new(), by_id: HashMap::new(), walked: None };
+        let mut found = Self { unified: None, v1: HashMap::new(), by_id: HashMap::new(), walked: None, left: 0 };
         for line in mounts.lines() {
             let mut fields = line.split(' ').skip(1);
             let (Some(target), Some(kind), Some(options)) = (fields.next(), fields.next(), fields.next()) else {
@@ -144,9 +149,11 @@ impl Cgroups {
         self.by_id.get(&id).map(|(path, _)| path)
     }
 
-    /// Looks for new cgroups and forgets old ones, if that was not done for a minute; gives whether it did.
+    /// Looks for new cgroups and forgets old ones, if that was not done for a minute or many came since; gives whether
+    /// it did.
     pub fn tidy(&mut self) -> bool {
-        self.walked.is_none_or(|at| at.elapsed() >= TIDY_EVERY) && self.walk()
+        let are_many = self.by_id.len() > self.left + MAX_GONE;
+        (are_many || self.walked.is_none_or(|at| at.elapsed() >= TIDY_EVERY)) && self.walk()
     }
 
     /// Looks for new cgroups, if that was not done just now; gives whether it did.
@@ -154,12 +161,25 @@ impl Cgroups {
         if self.walked.is_some_and(|at| at.elapsed() < WALK_EVERY) {
             return false;
         }
-        self.walked = Some(Instant::now());
+        let began = Instant::now();
+        self.walked = Some(began);
         if let Some(root) = self.unified.clone() {
             self.visit(&root, "/", MAX_DEPTH);
         }
-        self.by_id.retain(|_, (_, seen)| seen.elapsed() < FORGET_AFTER);
+        self.forget(began);
         true
+    }
+
+    /// Forgets those that were not there in the walk that began at `now`: the ones that went long ago, and the first of
+    /// too many.
+    fn forget(&mut self, now: Instant) {
+        self.by_id.retain(|_, (_, seen)| now.saturating_duration_since(*seen) < FORGET_AFTER);
+        let mut gone: Vec<Instant> = self.by_id.values().map(|(_, seen)| *seen).filter(|seen| *seen < now).collect();
+        if let Some(beyond) = gone.len().checked_sub(MAX_GONE).filter(|beyond| *beyond > 0) {
+            let (_, last, _) = gone.select_nth_unstable(beyond - 1);
+            self.by_id.retain(|_, (_, seen)| *seen > *last);
+        }
+        self.left = self.by_id.len();
     }
 
     fn visit(&mut self, directory: &Path, path: &str, depth: usize) {
@@ -226,6 +246,28 @@ mod tests {
         assert_eq!(old.path(Hierarchy::Unified).as_ref(), "/system.slice/nginx.service");
         let new = Membership::parse("0::/system.slice/a:b.service\n");
         assert_eq!(new.path(Hierarchy::Unified).as_ref(), "/system.slice/a:b.service");
+    }
+
+    #[test]
+    fn of_cgroups_that_are_gone_the_last_ones_stay_known_for_minutes() {
+        let mut cgroups = Cgroups::from_mounts("");
+        let start = Instant::now();
+        let went = |number: u64| start + Duration::from_millis(number);
+        let known = |cgroups: &Cgroups| {
+            let mut all: Vec<u64> = cgroups.by_id.keys().copied().collect();
+            all.sort_unstable();
+            (all.len(), all.first().copied(), all.last().copied())
+        };
+        let count = 3 * MAX_GONE as u64;
+        cgroups.by_id.extend((0..count).map(|number| (number, (Arc::from("/job"), went(number)))));
+        // One more is there.
+        let now = went(count);
+        cgroups.by_id.insert(count, (Arc::from("/shop"), now));
+        cgroups.forget(now);
+        assert_eq!(known(&cgroups), (MAX_GONE + 1, Some(count - MAX_GONE as u64), Some(count)));
+        cgroups.by_id.insert(count, (Arc::from("/shop"), now + FORGET_AFTER));
+        cgroups.forget(now + FORGET_AFTER);
+        assert_eq!(known(&cgroups), (1, Some(count), Some(count)));
     }
 
     #[test]
