@@ -2,8 +2,10 @@
 //! outcomes, connections, bytes, latency.
 //!
 //! The shop is broken in several ways, then its entry is taken away, so that all behind it comes to rest: from
-//! then on both sides' counts stand still and have to agree, requests within 0.1 %, bytes within 1 %, quantiles
-//! within one bucket.
+//! then on both sides' counts stand still and have to agree, requests but for the calls that the shop gives up, bytes within
+//! 1 %. Where all requests
+//! are answered, what an end times of them contains what the shop holds them back for, and is contained in what their
+//! caller takes for them; so are the quantiles, however busy the machine is.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
 
 mod common;
@@ -14,9 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Agent, Page, can_load, http, loopback};
+use common::latency::assert_agrees;
+use common::{Agent, Page, can_load, http, loopback, wait_until};
 use quoll_exporter::agent::SourceChoice;
-use quoll_exporter::collectors::requests::BOUNDS;
 use serde_json::Value;
 
 /// front calls mid, which calls leaf and shared, and does without either where it fails.
@@ -38,30 +40,32 @@ services:
         latency: {median_ms: 1}
         fan_out: parallel
         calls: [{to: leaf, path: /, optional: true}, {to: shared, path: /, optional: true}]
-  - {name: leaf, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 20}, response_bytes: 2000}]}
-  - {name: shared, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 5}}]}
+  - {name: leaf, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 20, sigma: 0}, response_bytes: 2000}]}
+  - {name: shared, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 5, sigma: 0}}]}
 ";
 const SERVICES: [&str; 4] = ["front", "mid", "leaf", "shared"];
 
-/// front calls mid, which asks two endpoints of orders and one of cart, and does without any of them.
+/// front calls mid, which asks two endpoints of orders and one of cart, and does without any of them. Nobody gives a call up.
 const ENDPOINTS: &str = "
 load: {rate: 100, connection_uses: 20, entries: [{service: front, path: /, weight: 1}]}
 services:
   - name: front
     concurrency: 512
     backlog: 512
+    call_timeout_ms: 60000
     endpoints: [{path: /, latency: {median_ms: 1}, calls: [{to: mid, path: /, optional: true}]}]
   - name: mid
     concurrency: 512
     backlog: 512
+    call_timeout_ms: 60000
     connection_uses: 20
     endpoints:
       - path: /
         latency: {median_ms: 1}
         fan_out: parallel
         calls: [{to: orders, path: /list, optional: true}, {to: orders, path: /place, optional: true}, {to: cart, path: /, optional: true}]
-  - {name: orders, concurrency: 512, backlog: 512, endpoints: [{path: /list, latency: {median_ms: 1}}, {path: /place, latency: {median_ms: 2}}]}
-  - {name: cart, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 1}}]}
+  - {name: orders, concurrency: 512, backlog: 512, endpoints: [{path: /list, latency: {median_ms: 5, sigma: 0}}, {path: /place, latency: {median_ms: 5, sigma: 0}}]}
+  - {name: cart, concurrency: 512, backlog: 512, endpoints: [{path: /, latency: {median_ms: 20, sigma: 0}}]}
 ";
 
 /// A running shop; it cleans up after itself when it is asked to end.
@@ -121,14 +125,22 @@ impl Shop {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
     }
 
-    /// Breaks a service for some time.
-    fn broken(&self, service: &str, kind: &str, seconds: f64) {
-        self.broken_with(&format!("\"service\": \"{service}\", \"kind\": \"{kind}\""), seconds);
+    /// What mid counts of its calls, by whom it calls.
+    fn edges(&self) -> Value {
+        self.ask("GET", "/stats", "")["services"]["mid"]["edges"].clone()
     }
 
-    fn broken_with(&self, fault: &str, seconds: f64) {
-        let fault = self.ask("POST", "/faults", &format!("{{{fault}, \"seconds\": 60}}"));
-        thread::sleep(Duration::from_secs_f64(seconds));
+    /// Waits until mid has counted so much of something at its calls of a service.
+    fn until(&self, callee: &str, what: &str, count: f64) {
+        wait_until(&format!("{count} times {what} of {callee}"), || {
+            self.edges()[callee].pointer(what).and_then(Value::as_f64).is_some_and(|counted| counted >= count)
+        });
+    }
+
+    /// Breaks something while `work` goes on.
+    fn broken(&self, fault: &str, work: impl FnOnce()) {
+        let fault = self.ask("POST", "/faults", &format!("{{{fault}, \"seconds\": 600}}"));
+        work();
         self.ask("DELETE", &format!("/faults/{}", fault["id"].as_str().unwrap()), "");
     }
 
@@ -140,12 +152,11 @@ impl Shop {
     /// What mid counts of its calls, once they stand still.
     fn at_rest(&self) -> Value {
         let deadline = Instant::now() + Duration::from_secs(120);
-        let edges = || self.ask("GET", "/stats", "")["services"]["mid"]["edges"].clone();
-        let mut last = edges();
+        let mut last = self.edges();
         loop {
             // Longer than any call of the shop may take.
             thread::sleep(Duration::from_millis(1700));
-            let now = edges();
+            let now = self.edges();
             if now == last {
                 return now;
             }
@@ -163,17 +174,6 @@ impl Drop for Shop {
     }
 }
 
-/// Index of the bucket that holds a quantile of an edge's requests, of all classes.
-fn bucket_of_quantile(page: &Page, edge: (&str, &str), quantile: f64) -> usize {
-    let count = |bound: &str| -> f64 {
-        let labels = |class| format!(",status_class=\"{class}\",le=\"{bound}\"");
-        let of = |class| page.edge_with("http_request_duration_seconds_bucket", edge, "client", &labels(class));
-        ["2xx", "4xx", "5xx", "none"].into_iter().map(of).sum()
-    };
-    let wanted = quantile * count("+Inf");
-    BOUNDS.iter().position(|bound| count(&bound.to_string()) >= wanted).unwrap_or(BOUNDS.len())
-}
-
 #[test]
 fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() {
     if !can_load() {
@@ -181,11 +181,14 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
     }
     let agent = Agent::start(SourceChoice::Ebpf, &rules(51, &SERVICES));
     let shop = Shop::start(51, TOPOLOGY);
-    thread::sleep(Duration::from_secs(2));
-    shop.broken("leaf", "errors", 1.0);
-    shop.broken("leaf", "crash", 1.0);
-    shop.broken("shared", "hang", 1.0);
-    thread::sleep(Duration::from_secs(1));
+    let requests = |count: f64| ["leaf", "shared"].map(|callee| shop.until(callee, "/requests", count));
+    requests(150.0);
+    let fault = |service: &str, kind: &str| format!("\"service\": \"{service}\", \"kind\": \"{kind}\"");
+    shop.broken(&fault("leaf", "errors"), || shop.until("leaf", "/responses/server_error", 50.0));
+    shop.broken(&fault("leaf", "crash"), || shop.until("leaf", "/connect_failures", 50.0));
+    // For longer than its caller waits.
+    shop.broken(&fault("shared", "hang"), || shop.until("shared", "/timeouts", 30.0));
+    requests(400.0);
     shop.close("crash");
     let witness = shop.at_rest();
 
@@ -195,8 +198,6 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
         let own = |pointer: &str| witness[callee].pointer(pointer).and_then(Value::as_f64).unwrap();
         let responses = |class: &str| own(&format!("/responses/{class}"));
         let answered = responses("ok") + responses("client_error") + responses("server_error");
-        let unanswered = own("/requests") - answered;
-        let failed = own("/connect_failures") + own("/connect_timeouts");
         let page = agent.page_when(|page| page.requests(edge, "client", "2xx") >= responses("ok"));
         let seen = |metric: &str| page.edge(metric, edge, "client");
         let reason = |reason: &str| {
@@ -207,34 +208,28 @@ fn counts_failures_bytes_and_latencies_agree_with_what_the_shop_counts_itself() 
             assert!(difference <= share * witnessed, "{callee}, {what}: {seen} seen, {witnessed} made");
         };
         assert!(answered > 100.0, "{callee}: only {answered} requests");
-        let [good, bad] = ["2xx", "5xx"].map(|class| page.requests(edge, "client", class));
-        // An answer that comes while the shop gives its call up is one to the kernel only. It is a rare one.
-        let late = (good + bad - responses("ok") - responses("server_error")).max(0.0);
-        assert!(late <= 2.0 + 0.05 * unanswered, "{callee}: {late} answers of {unanswered} unanswered calls");
-        within("2xx", good, responses("ok"), 0.001 + late / answered);
-        within("5xx", bad, responses("server_error"), 0.001 + late / responses("server_error").max(1.0));
-        // What was handed to a connection that broke may not have gone out: the shop itself cannot tell.
-        let none = page.requests(edge, "client", "none");
-        let surely = unanswered - own("/broken") - late;
-        assert!(
-            (surely..=unanswered).contains(&none),
-            "{callee}, unanswered: {none} seen, {surely} to {unanswered} made"
-        );
-        within("connects", seen("tcp_connects_total"), own("/connects") + failed, 0.001);
-        within("refused", reason("refused"), own("/connect_failures"), 0.001);
-        within("timed out", reason("timeout"), own("/connect_timeouts"), 0.001);
-        within("bytes sent", seen("tcp_sent_bytes_total"), own("/sent_bytes"), 0.01);
-        within("bytes received", seen("tcp_received_bytes_total"), own("/received_bytes"), 0.01);
-        for (quantile, name) in [(0.5, "p50"), (0.9, "p90")] {
-            let witnessed = own(&format!("/latency_seconds/{name}"));
-            let bucket = BOUNDS.iter().position(|bound| witnessed <= *bound).unwrap_or(BOUNDS.len());
-            let seen = bucket_of_quantile(&page, edge, quantile);
-            assert!(seen.abs_diff(bucket) <= 1, "{callee}, {name}: bucket {seen}, but {witnessed} s");
-        }
+        // A call that the shop gives up may be refused or answered all the same, to the kernel only; or it was never made.
+        // What was handed to a connection that broke may not have gone out either: the shop itself cannot tell.
+        let given_up = own("/timeouts") + own("/abandoned");
+        let between = |what: &str, seen: f64, surely: f64, perhaps: f64| {
+            let expected = surely..=surely + perhaps;
+            assert!(expected.contains(&seen), "{callee}, {what}: {seen} seen, {expected:?} made");
+        };
+        let [good, bad, none] = ["2xx", "5xx", "none"].map(|class| page.requests(edge, "client", class));
+        between("2xx", good, responses("ok"), given_up);
+        between("5xx", bad, responses("server_error"), given_up);
+        let unsure = given_up + own("/broken");
+        between("requests", good + bad + none, own("/requests") - unsure, unsure);
+        let connect_failures = own("/connect_failures");
+        between("connects", seen("tcp_connects_total"), own("/connects") + connect_failures, given_up);
+        between("refused", reason("refused"), connect_failures, given_up);
+        // Nobody reads the answers to these.
+        let share = 0.01 + given_up / own("/requests");
+        within("bytes sent", seen("tcp_sent_bytes_total"), own("/sent_bytes"), share);
+        within("bytes received", seen("tcp_received_bytes_total"), own("/received_bytes"), share);
         kinds[0] += responses("server_error");
-        kinds[1] += unanswered;
+        kinds[1] += none;
         kinds[2] += own("/connect_failures");
-        assert_eq!(page.get("exporter_events_dropped_total{event=\"connection_end\"}"), 0.0);
     }
     assert!(kinds.iter().all(|count| *count > 0.0), "not every fault was felt: {kinds:?}");
 }
@@ -246,12 +241,12 @@ fn errors_of_one_endpoint_are_the_error_ratio_of_its_edge_and_of_no_other() {
     }
     let agent = Agent::start(SourceChoice::Ebpf, &rules(55, &["front", "mid", "orders", "cart"]));
     let shop = Shop::start(55, ENDPOINTS);
-    thread::sleep(Duration::from_secs(1));
+    shop.until("orders", "/requests", 200.0);
     let errors = "\"service\": \"orders\", \"kind\": \"errors\", \"path\": \"/place\", \"severity\": 0.4";
-    shop.broken_with(errors, 3.0);
+    shop.broken(errors, || shop.until("orders", "/responses/server_error", 100.0));
     shop.close("hang");
     let witness = shop.at_rest();
-    for (callee, fails) in [("orders", true), ("cart", false)] {
+    for (callee, fails, held_back) in [("orders", true, 0.005), ("cart", false, 0.02)] {
         let own = |pointer: &str| witness[callee].pointer(pointer).and_then(Value::as_f64).unwrap();
         let (requests, failed) = (own("/requests"), own("/responses/server_error"));
         assert!(requests > 100.0 && (failed > 10.0) == fails, "{callee}: {failed} of {requests}");
@@ -264,6 +259,12 @@ fn errors_of_one_endpoint_are_the_error_ratio_of_its_edge_and_of_no_other() {
             assert!((all(&page) - requests).abs() <= 0.001 * requests, "{callee}, {reporter}: {requests} requests");
             let (seen, made) = (page.requests(edge, reporter, "5xx") / all(&page), failed / requests);
             assert!((seen - made).abs() <= 0.001, "{callee}, {reporter}: error ratio {seen} seen, {made} made");
+            let labels = ["client=\"mid\"", &format!("server=\"{callee}\""), &format!("reporter=\"{reporter}\"")];
+            for (quantile, name) in [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")] {
+                let seen = page.bucket_of_quantile(&Page::empty(), "http_request_duration_seconds", &labels, quantile);
+                let witnessed = own(&format!("/latency_seconds/{name}"));
+                assert_agrees(&format!("{callee}, {reporter}, {name}"), seen, held_back, witnessed);
+            }
         }
     }
 }

@@ -116,6 +116,11 @@ impl Drop for Agent {
 pub struct Page(BTreeMap<String, f64>);
 
 impl Page {
+    /// One without any series.
+    pub fn empty() -> Self {
+        Self(BTreeMap::new())
+    }
+
     pub fn parse(text: &str) -> Self {
         let series = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
             let (series, value) = line.rsplit_once(' ').unwrap();
@@ -340,7 +345,8 @@ impl Namespaces {
         text.lines().filter(has_asked).count()
     }
 
-    fn ss(&self, end: usize, arguments: &[&str]) -> String {
+    /// What `ss` says of the TCP sockets of a namespace.
+    pub fn ss(&self, end: usize, arguments: &[&str]) -> String {
         let output = Command::new("nsenter")
             .arg(format!("--net={}", self.path(end)))
             .args(["ss", "--no-header", "--tcp"])
