@@ -54,6 +54,9 @@ pub struct Args {
     /// Protocols whose requests are looked at; may be given several times [default: all]
     #[arg(long, value_enum, value_name = "PROTOCOL", value_delimiter = ',')]
     pub protocols: Vec<ProtocolName>,
+    /// Tell HTTP's requests apart by method, with up to four times as many series [default: false]
+    #[arg(long, value_name = "BOOL")]
+    pub http_methods: Option<bool>,
     /// Open connections followed at once [default: 65536]
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u32>,
@@ -124,6 +127,7 @@ impl Args {
         set(&mut config.tls, self.tls.as_ref());
         set(&mut config.disable, list(&self.disable).as_ref());
         set(&mut config.protocols, (!self.protocols.is_empty()).then_some(&self.protocols));
+        set(&mut config.http_methods, self.http_methods.as_ref());
         set(&mut config.max_connections, self.max_connections.as_ref());
         set(&mut config.idle_after_seconds, self.idle_after.as_ref());
         set(&mut config.gone_after_seconds, self.gone_after.as_ref());
@@ -179,7 +183,7 @@ pub fn metrics_text() -> String {
     text += "# exporter\n";
     SELF_METRICS.iter().for_each(|metric| describe(&mut text, metric));
     WEB_METRICS.iter().for_each(|metric| describe(&mut text, metric));
-    text += "# At most 60 TCP series and 60 request series per edge and reporter; limits: \
+    text += "# At most 60 TCP series and 60 request series (240 with --http-methods) per edge and reporter; limits: \
              --max-edges, --max-series-per-metric.\n";
     text
 }

@@ -114,6 +114,8 @@ pub struct Config {
     pub disable: Vec<String>,
     /// Protocols whose requests are looked at.
     pub protocols: Vec<ProtocolName>,
+    /// Whether HTTP's requests are told apart by method.
+    pub http_methods: bool,
     /// Open connections followed at once.
     pub max_connections: u32,
     /// Which processes are named by their executable.
@@ -144,6 +146,7 @@ impl Default for Config {
             source: SourceChoice::Auto,
             disable: Vec::new(),
             protocols: ProtocolName::ALL.to_vec(),
+            http_methods: false,
             max_connections: Settings::default().connections,
             plain_processes: PlainProcesses::default(),
             follow_nat: true,
@@ -231,7 +234,8 @@ impl Config {
     #[must_use]
     pub fn shown_protocols(&self) -> Protocols {
         let wished: Vec<_> = self.protocols.iter().map(|name| name.protocol()).collect();
-        Protocols::of(&collectors::shown_protocols(&wished, |name| !self.disable.iter().any(|off| off == name)))
+        let shown = collectors::shown_protocols(&wished, |name| !self.disable.iter().any(|off| off == name));
+        Protocols { by_method: u32::from(self.http_methods), ..Protocols::of(&shown) }
     }
 
     /// When edges end.
@@ -252,6 +256,7 @@ impl Config {
             ("source", self.source == new.source),
             ("disable", self.disable == new.disable),
             ("protocols", self.protocols == new.protocols),
+            ("http_methods", self.http_methods == new.http_methods),
             ("max_connections", self.max_connections == new.max_connections),
             ("follow_nat", self.follow_nat == new.follow_nat),
             ("tls", self.tls == new.tls),

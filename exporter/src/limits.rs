@@ -185,7 +185,7 @@ impl Limiter {
         if family.samples.len() <= capacity && !self.folded.contains_key(name) {
             return;
         }
-        // As many as `other` may have: reporters by reasons, resources, or systems and statuses.
+        // As many as `other` may have: reporters by reasons, resources, or systems or methods and statuses.
         let sums: HashSet<Labels> = family.samples.iter().map(|(labels, _)| others(labels)).collect();
         let room = capacity.saturating_sub(sums.len()).max(1);
         let has_sum = !name.ends_with("_info") && !name.ends_with("_time_seconds");
@@ -231,7 +231,9 @@ impl Limiter {
 fn others(labels: &Labels) -> Labels {
     labels.pairs().fold(Labels::default(), |others, (name, value)| match name {
         "client" | "server" | "service_name" => others.with(name, "other"),
-        "reporter" | "reason" | "status_class" | "system" | "status" | "resource" => others.with(name, &value),
+        "reporter" | "reason" | "method" | "status_class" | "system" | "status" | "resource" => {
+            others.with(name, &value)
+        }
         _ => others,
     })
 }

@@ -8,6 +8,7 @@
 
 use core::hint::black_box;
 
+use crate::protocols::method;
 pub use crate::stats::RequestStats;
 
 /// Statuses that a protocol tells apart; what an index means is the protocol's own
@@ -55,19 +56,34 @@ pub const UNPARSED_NAMES: [&str; 4] = ["encrypted", "lost", "midway", "no_room"]
 pub struct Batch {
     /// When, `CLOCK_MONOTONIC`.
     pub began_ns: u64,
+    /// The methods of HTTP's, four bits each from the lowest: of the first seven one by one, and of all others the eighth's.
+    pub methods: u32,
     /// How many.
-    pub asked: u32,
+    pub asked: u16,
     /// How many of them are answered.
     pub answered: u16,
-    /// What the protocol has to know of them when their answers come; 0 for nothing.
-    pub kind: u8,
-    /// Always 0.
-    pub reserved: u8,
 }
 
 impl Batch {
-    const NONE: Self = Self { began_ns: 0, asked: 0, answered: 0, kind: 0, reserved: 0 };
+    const NONE: Self = Self { began_ns: 0, methods: 0, asked: 0, answered: 0 };
+
+    /// Where the method of a request is among [`Self::methods`].
+    #[inline(always)]
+    const fn shift_of(number: u16) -> u32 {
+        4 * if number < LAST_METHOD { number } else { LAST_METHOD } as u32
+    }
+
+    /// The method of a request.
+    #[inline(always)]
+    const fn method_of(&self, number: u16) -> u8 {
+        (self.methods >> Self::shift_of(number)) as u8 & 0xf
+    }
 }
+
+const _: () = assert!(method::METHODS <= 1 << 4);
+
+/// From this one on, requests that are remembered together have the same method.
+const LAST_METHOD: u16 = 7;
 
 /// Requests of one call that are remembered together.
 const MAX_ASKED: u32 = u16::MAX as u32;
@@ -99,8 +115,8 @@ pub struct Queue {
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
-    /// A request of this moment.
-    Since(u64),
+    /// A request of this moment, and of this method of HTTP.
+    Since(u64, u8),
     /// A request that found no room.
     Beyond,
     /// None that is known.
@@ -140,13 +156,13 @@ impl Queue {
         self.begun.wrapping_sub(self.done) < BATCHES as u32 && self.beyond == self.beyond_answered
     }
 
-    /// The kind of the oldest request; 0 where that is not known.
+    /// The method of the oldest request, as it was remembered; [`method::OTHER`] where that is not known.
     #[inline(always)]
     #[must_use]
-    pub fn kind(&self) -> u8 {
+    pub fn method(&self) -> u8 {
         match self.batches.get(black_box(self.done as usize % BATCHES)) {
-            Some(batch) if self.begun != self.done => batch.kind,
-            _ => 0,
+            Some(batch) if self.begun != self.done => batch.method_of(batch.answered),
+            _ => method::OTHER,
         }
     }
 
@@ -168,14 +184,14 @@ impl Queue {
         if asked == 0 {
             return theirs;
         }
-        self.begin(began_ns, asked, 0);
+        self.begin(began_ns, asked, method::OTHER);
         theirs
     }
 
-    /// Remembers one request, together with those of its moment and kind. If it `is_overtaken`, an answer that came
-    /// before it is its own; else no such answer is believed any more.
+    /// Remembers one request, together with those of its moment. If it `is_overtaken`, an answer that came before it is
+    /// its own; else no such answer is believed any more.
     #[inline(always)]
-    pub fn ask_one(&mut self, began_ns: u64, kind: u8, is_overtaken: bool) {
+    pub fn ask_one(&mut self, began_ns: u64, method: u8, is_overtaken: bool) {
         if !is_overtaken {
             self.early_claimed = self.early;
         } else if self.early != self.early_claimed {
@@ -187,21 +203,23 @@ impl Queue {
             && self.beyond == self.beyond_answered
             && let Some(batch) = self.batches.get_mut(newest)
             && batch.began_ns == began_ns
-            && batch.kind == kind
-            && batch.asked < MAX_ASKED
+            && (batch.asked <= LAST_METHOD || batch.method_of(LAST_METHOD) == method)
+            && (batch.asked as u32) < MAX_ASKED
         {
+            // Before it is counted: whoever reads its answer looks at no method before that.
+            batch.methods |= (method as u32) << Batch::shift_of(batch.asked);
             batch.asked += 1;
         } else {
-            self.begin(began_ns, 1, kind);
+            self.begin(began_ns, 1, method);
         }
     }
 
     #[inline(always)]
-    fn begin(&mut self, began_ns: u64, asked: u32, kind: u8) {
+    fn begin(&mut self, began_ns: u64, asked: u32, method: u8) {
         if self.has_room() && asked <= MAX_ASKED {
             let place = black_box(self.begun as usize % BATCHES);
             if let Some(batch) = self.batches.get_mut(place) {
-                *batch = Batch { began_ns, asked, kind, ..Batch::NONE };
+                *batch = Batch { began_ns, methods: method as u32, asked: asked as u16, answered: 0 };
             }
             self.begun = self.begun.wrapping_add(1);
         } else {
@@ -216,11 +234,11 @@ impl Queue {
             let place = black_box(self.done as usize % BATCHES);
             let Some(batch) = self.batches.get_mut(place) else { return Answered::Nothing };
             batch.answered = batch.answered.wrapping_add(1);
-            let began_ns = batch.began_ns;
-            if batch.answered as u32 >= batch.asked {
+            let (began_ns, method) = (batch.began_ns, batch.method_of(batch.answered.wrapping_sub(1)));
+            if batch.answered >= batch.asked {
                 self.done = self.done.wrapping_add(1);
             }
-            return Answered::Since(began_ns);
+            return Answered::Since(began_ns, method);
         }
         if self.beyond != self.beyond_answered {
             self.beyond_answered = self.beyond_answered.wrapping_add(1);
@@ -240,7 +258,7 @@ impl Queue {
             if index < self.begun.wrapping_sub(self.done)
                 && let Some(batch) = self.batches.get(black_box(number as usize % BATCHES))
             {
-                forgotten = forgotten.wrapping_add(batch.asked.wrapping_sub(batch.answered as u32));
+                forgotten = forgotten.wrapping_add(batch.asked.wrapping_sub(batch.answered) as u32);
             }
             index += 1;
         }
@@ -264,18 +282,22 @@ mod tests {
         queue.ask(20, 1, 0);
         assert!(queue.is_shared());
         let answers: [Answered; 4] = core::array::from_fn(|_| queue.answer());
-        assert_eq!(answers, [Answered::Since(10), Answered::Since(10), Answered::Since(20), Answered::Nothing]);
+        let since = |moment| Answered::Since(moment, method::OTHER);
+        assert_eq!(answers, [since(10), since(10), since(20), Answered::Nothing]);
         assert!(queue.is_empty());
     }
 
     #[test]
-    fn requests_of_one_moment_and_kind_share_a_place() {
+    fn requests_of_one_moment_share_a_place_and_each_has_its_method() {
         let mut queue = Queue::default();
-        for (moment, kind) in [(10, 0), (10, 0), (10, 1), (20, 1)] {
-            queue.ask_one(moment, kind, false);
+        let asked = [(10, method::GET), (10, method::PUT), (10, method::PUT), (20, method::TRACE)];
+        for (moment, method) in asked {
+            queue.ask_one(moment, method, false);
         }
-        let answers: [(u8, Answered); 4] = core::array::from_fn(|_| (queue.kind(), queue.answer()));
-        assert_eq!(answers, [(0, 10), (0, 10), (1, 10), (1, 20)].map(|(kind, since)| (kind, Answered::Since(since))));
+        assert!(queue.is_shared() && queue.begun == 2);
+        let answers: [(u8, Answered); 4] = core::array::from_fn(|_| (queue.method(), queue.answer()));
+        assert_eq!(answers, asked.map(|(moment, method)| (method, Answered::Since(moment, method))));
+        assert_eq!(queue.method(), method::OTHER);
         for moment in 0..BATCHES as u64 {
             assert!(queue.has_room());
             queue.ask_one(moment, 0, false);
@@ -302,7 +324,7 @@ mod tests {
         queue.ask(10, 1, u32::MAX);
         assert!(queue.is_empty());
         queue.ask(20, 1, u32::MAX);
-        assert_eq!(queue.answer(), Answered::Since(20));
+        assert_eq!(queue.answer(), Answered::Since(20, method::OTHER));
     }
 
     /// Against a queue without bounds: whatever finds no room is still answered in its turn.
@@ -321,7 +343,7 @@ mod tests {
                     model.extend((0..asked).map(|_| now));
                 } else if let Some(since) = model.pop_front() {
                     match queue.answer() {
-                        Answered::Since(began) => {
+                        Answered::Since(began, _) => {
                             assert_eq!(began, since);
                             timed += 1;
                         }
@@ -333,6 +355,50 @@ mod tests {
             assert!(timed > 0);
             assert_eq!(queue.forget() as usize, model.len());
             assert!(queue.is_empty());
+        }
+    }
+    /// Rows of any methods and lengths, asked and answered in any order of events: each answer is told the method of its
+    /// own request, and as many as eight methods in any order take one place.
+    #[test]
+    fn each_request_of_a_row_keeps_its_method() {
+        let mut random = 1_u64;
+        let mut draw = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        for _ in 0..500 {
+            let (mut queue, mut model) = (Queue::default(), VecDeque::new());
+            let (mut timed, mut beyond) = (0, 0);
+            for now in 1..60 {
+                let methods = 1 + draw(method::METHODS as u64);
+                for _ in 0..draw(40) {
+                    let method = draw(methods) as u8;
+                    queue.ask_one(now, method, false);
+                    model.push_back((now, method));
+                }
+                for _ in 0..draw(60) {
+                    let Some((since, method)) = model.pop_front() else { break };
+                    match queue.answer() {
+                        Answered::Since(..) if beyond > 0 => panic!("those without room are the last"),
+                        answered @ Answered::Since(..) => {
+                            assert_eq!(answered, Answered::Since(since, method));
+                            timed += 1;
+                        }
+                        Answered::Beyond => beyond += 1,
+                        Answered::Nothing => panic!("none is left out"),
+                    }
+                    if queue.is_empty() {
+                        beyond = 0;
+                    }
+                }
+                assert_eq!(queue.is_empty(), model.is_empty());
+            }
+            assert!(timed > 0);
+        }
+        for methods in 1..=method::METHODS as u8 {
+            let mut queue = Queue::default();
+            (0..8).for_each(|number| queue.ask_one(5, number % methods, false));
+            assert_eq!(queue.begun, 1);
         }
     }
 }

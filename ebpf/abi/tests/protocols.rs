@@ -222,7 +222,7 @@ fn a_request_within_tls_has_no_answer_where_no_byte_of_one_was_decrypted() {
             end.call(false, b"what is no answer");
         }
         // TLS itself says something before the connection ends.
-        let counted = end.exchange.end(9_000_000, 77, RequestStats::observe);
+        let counted = end.exchange.end(9_000_000, 77, RequestStats::observe_within);
         assert_eq!(end.classes(), [0, 0, 0, 0, u32::from(!is_answered)]);
         assert_eq!(counted.untimed.iter().sum::<u32>(), u32::from(is_answered));
     }

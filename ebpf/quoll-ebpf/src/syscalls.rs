@@ -24,7 +24,7 @@ use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::dns::message;
 use quoll_ebpf_abi::protocols::http1::scan::WINDOW_BYTES;
 use quoll_ebpf_abi::protocols::http2::Http2Piece;
-use quoll_ebpf_abi::protocols::{Bytes, HEADER, Protocol, Protocols, may_begin};
+use quoll_ebpf_abi::protocols::{Bytes, HEADER, Protocol, Protocols, may_begin, method};
 use quoll_ebpf_abi::tls::is_record;
 
 use crate::kernel::{Access, Socket, offset, read};
@@ -34,7 +34,7 @@ use crate::tls;
 
 /// Patched by user space before loading: what is looked at. The verifier leaves out the rest.
 #[unsafe(no_mangle)]
-static PROTOCOLS: Protocols = Protocols { bits: 0, follows: 0 };
+static PROTOCOLS: Protocols = Protocols { bits: 0, follows: 0, by_method: 0 };
 
 /// Numbers of the system calls (`asm/unistd_64.h`) and where `struct pt_regs` keeps their arguments
 /// at the exit; both are part of the kernel's ABI.
@@ -209,7 +209,7 @@ pub struct Data {
     vectors_left: u32,
     /// Behind the last byte, where all are in one piece.
     end: u64,
-    /// The connection, where user space has to tell it from others: its socket, and when it began.
+    /// The connection: its socket, and when it began, where user space has to tell it from others.
     pub connection: [u64; 2],
 }
 
@@ -338,8 +338,15 @@ impl Bytes for &mut Data {
     }
 
     #[inline(always)]
-    fn observe(stats: &mut RequestStats, class: u8, duration_ns: u64) {
-        observe(stats, class, duration_ns);
+    fn observe(&self, stats: &mut RequestStats, method: u8, class: u8, duration_ns: u64) {
+        if !observe(stats, method, class, duration_ns, self.connection[0]) {
+            stats.without_cell += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn remembered(&self, method: u8) -> u8 {
+        if protocols().by_method != 0 || method::matters(method) { method } else { method::OTHER }
     }
 
     #[inline(always)]

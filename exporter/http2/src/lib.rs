@@ -19,13 +19,13 @@ pub mod streams;
 mod tally;
 
 use foldhash::HashMap;
-use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::protocols::http2::{FRAME_HEAD_BYTES, Http2Piece};
+use quoll_ebpf_abi::protocols::{Protocol, method};
 
 use frames::{Event, Frames};
 use hpack::{Decoder, HpackError};
 use streams::{Headers, Observed, Outcome, Streams};
-pub use tally::Tally;
+pub use tally::{Kind, Tally};
 
 /// Connections that are followed at once.
 pub const MOST_CONNECTIONS: usize = 16_384;
@@ -55,12 +55,12 @@ pub enum Unparsed {
     Hpack(#[from] HpackError),
 }
 
-fn add(tallies: &mut Vec<Tally>, observed: Observed) {
-    let (protocol, status) = match observed.outcome {
-        Outcome::Http(class) => (Protocol::Http1, class),
-        Outcome::Grpc(status) => (Protocol::Grpc, status),
+fn add(tallies: &mut Vec<Tally>, by_method: bool, observed: Observed) {
+    let kind = match observed.outcome {
+        Outcome::Http(method, class) => (Protocol::Http1, if by_method { method } else { method::OTHER }, class),
+        Outcome::Grpc(status) => (Protocol::Grpc, method::OTHER, status),
     };
-    Tally::of(tallies, protocol, status).observe(observed.duration_ns);
+    Tally::of(tallies, kind).observe(observed.duration_ns);
 }
 
 /// One direction of one connection.
@@ -89,27 +89,24 @@ impl State {
         piece: &Http2Piece,
         head: Option<[u8; FRAME_HEAD_BYTES]>,
         bytes: &[u8],
-        tallies: &mut Vec<Tally>,
+        receive: &mut dyn FnMut(Observed),
     ) -> Result<(), Unparsed> {
         let Self { requests, responses, streams } = self;
         let is_request = piece.is_request == 1;
         let Direction { frames, hpack } = if is_request { requests } else { responses };
-        frames.piece(piece.sequence, piece.time_ns, head, bytes, &mut |event| {
-            let add = &mut |observed| add(tallies, observed);
-            match event {
-                Event::Headers { stream, is_end, time_ns, block } => {
-                    let mut headers = Headers::default();
-                    hpack.block(block, |field| headers.add(field))?;
-                    match stream {
-                        0 => Ok(()),
-                        _ if is_request => streams.request(stream, time_ns, headers, add),
-                        _ => streams.response(stream, time_ns, is_end, headers, add),
-                    }
+        frames.piece(piece.sequence, piece.time_ns, head, bytes, &mut |event| match event {
+            Event::Headers { stream, is_end, time_ns, block } => {
+                let mut headers = Headers::default();
+                hpack.block(block, |field| headers.add(field))?;
+                match stream {
+                    0 => Ok(()),
+                    _ if is_request => streams.request(stream, time_ns, headers, receive),
+                    _ => streams.response(stream, time_ns, is_end, headers, receive),
                 }
-                Event::Reset { stream, code, time_ns } => {
-                    streams.reset(stream, code, time_ns, add);
-                    Ok(())
-                }
+            }
+            Event::Reset { stream, code, time_ns } => {
+                streams.reset(stream, code, time_ns, receive);
+                Ok(())
             }
         })
     }
@@ -144,9 +141,16 @@ pub struct Connections {
     held_bytes: usize,
     look: u64,
     given_up: GivenUp,
+    by_method: bool,
 }
 
 impl Connections {
+    /// None yet; with `by_method`, requests of different methods are counted apart, else all as of one.
+    #[must_use]
+    pub fn new(by_method: bool) -> Self {
+        Self { by_method, ..Self::default() }
+    }
+
     /// What was given up since the start.
     #[must_use]
     pub fn given_up(&self) -> GivenUp {
@@ -184,7 +188,8 @@ impl Connections {
         }
         let Some(connection) = self.all.get_mut(&id) else { return };
         let Some(state) = &mut connection.state else { return };
-        let mut result = state.piece(piece, head, bytes, &mut connection.tallies);
+        let (tallies, by_method) = (&mut connection.tallies, self.by_method);
+        let mut result = state.piece(piece, head, bytes, &mut |observed| add(tallies, by_method, observed));
         self.held_bytes -= connection.held_bytes;
         connection.held_bytes = state.held_bytes();
         self.held_bytes += connection.held_bytes;
@@ -224,7 +229,7 @@ impl Connections {
         let Some(mut connection) = self.all.remove(&id) else { return Vec::new() };
         self.held_bytes -= connection.held_bytes;
         if let Some(mut state) = connection.state {
-            state.streams.end(time_ns, &mut |observed| add(&mut connection.tallies, observed));
+            state.streams.end(time_ns, &mut |observed| add(&mut connection.tallies, self.by_method, observed));
         }
         connection.tallies
     }
@@ -296,8 +301,29 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_both_kinds_are_summed_per_connection() {
-        let mut peer = Peer::default();
+    fn requests_are_summed_per_connection_by_protocol_method_and_status() {
+        for by_method in [false, true] {
+            let mut peer = Peer { connections: Connections::new(by_method), ..Peer::default() };
+            // GET and POST of the static table, and PUT by its name.
+            let put = [0x02, 3, b'P', b'U', b'T'];
+            for (stream, block) in [(1, &[0x82][..]), (3, &[0x83]), (5, &[0x83]), (7, &put)] {
+                peer.send_as(ID, true, 0, END, stream, block);
+                peer.response(1_000, stream);
+            }
+            let kinds = [(method::GET, 1), (method::POST, 2), (method::PUT, 1)];
+            let kinds = if by_method { &kinds[..] } else { &[(method::OTHER, 4)] };
+            let tally = |(method, count): &(u8, u32)| Tally {
+                kind: (Protocol::Http1, *method, 0),
+                sum_ns: u64::from(*count) * 1_000,
+                counts: vec![(bucket(1_000) as u8, *count)],
+            };
+            assert_eq!(peer.connections.totals(ID), kinds.iter().map(tally).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn calls_of_grpc_have_no_method() {
+        let mut peer = Peer { connections: Connections::new(true), ..Peer::default() };
         peer.request(0, 1);
         peer.response(2_000_000, 1);
         let grpc = [&[0x83, 0x5f, 16][..], b"application/grpc"].concat();
@@ -305,9 +331,8 @@ mod tests {
         peer.send_as(ID, false, 4_000_000, OPEN, 3, &[&[0x88, 0x5f, 16][..], b"application/grpc"].concat());
         peer.send_as(ID, false, 5_000_000, END, 3, &[&[0x40, 11][..], b"grpc-status", &[1, b'5']].concat());
         let counts = vec![(bucket(2_000_000) as u8, 1)];
-        let expected = [(Protocol::Http1, 0), (Protocol::Grpc, 5)];
-        let expected =
-            expected.map(|(protocol, status)| Tally { protocol, status, sum_ns: 2_000_000, counts: counts.clone() });
+        let expected = [(Protocol::Http1, method::GET, 0), (Protocol::Grpc, method::OTHER, 5)];
+        let expected = expected.map(|kind| Tally { kind, sum_ns: 2_000_000, counts: counts.clone() });
         assert_eq!(peer.connections.totals(ID), expected);
         assert_eq!(peer.connections.ended(ID, 9), expected);
         assert_eq!(peer.connections.given_up(), GivenUp::default());

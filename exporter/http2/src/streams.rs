@@ -4,6 +4,7 @@
 //! trailers, which say how it ended, or until something else says so.
 
 use foldhash::HashMap;
+use quoll_ebpf_abi::protocols::method;
 use quoll_ebpf_abi::requests::CLASS_NONE;
 
 use super::Unparsed;
@@ -16,8 +17,8 @@ pub const MOST_OPEN: usize = 1024;
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// HTTP, by the index of its status class.
-    Http(u8),
+    /// HTTP, by the indexes of its method and of its status class.
+    Http(u8, u8),
     /// gRPC, by its status.
     Grpc(u8),
 }
@@ -34,6 +35,7 @@ pub struct Observed {
 /// What a header block says, of what matters here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Headers {
+    method: Option<u8>,
     status: Option<u16>,
     is_grpc: bool,
     grpc_status: Option<u8>,
@@ -43,6 +45,8 @@ impl Headers {
     /// Takes one more field of the block.
     pub fn add(&mut self, field: Field) {
         match field {
+            // Two of them are none (RFC 9113 section 8.3).
+            Field::Method(method) => self.method = Some(self.method.map_or(method, |_| method::OTHER)),
             Field::Status(status) => self.status = Some(status),
             Field::ContentType { is_grpc } => self.is_grpc = is_grpc,
             Field::GrpcStatus(status) => self.grpc_status = Some(status),
@@ -54,6 +58,7 @@ impl Headers {
 #[derive(Debug, Clone, Copy)]
 struct Stream {
     start_ns: u64,
+    method: u8,
     is_grpc: bool,
 }
 
@@ -105,7 +110,8 @@ impl Streams {
         if self.open.len() >= MOST_OPEN {
             return Err(Unparsed::TooMany);
         }
-        self.open.insert(stream, Stream { start_ns: time_ns, is_grpc: headers.is_grpc });
+        let method = headers.method.unwrap_or(method::OTHER);
+        self.open.insert(stream, Stream { start_ns: time_ns, method, is_grpc: headers.is_grpc });
         match self.early.remove(&stream) {
             Some(early) => self.response(stream, time_ns, false, early, receive),
             None => Ok(()),
@@ -124,7 +130,7 @@ impl Streams {
         headers: Headers,
         receive: &mut dyn FnMut(Observed),
     ) -> Result<(), Unparsed> {
-        let Some(Stream { start_ns, is_grpc }) = self.open.get(&stream).copied() else {
+        let Some(Stream { start_ns, method, is_grpc }) = self.open.get(&stream).copied() else {
             // Trailers of what was counted with its response, or a promised stream.
             if stream <= self.last || stream.is_multiple_of(2) {
                 return Ok(());
@@ -134,6 +140,7 @@ impl Streams {
             }
             let known = self.early.entry(stream).or_default();
             *known = Headers {
+                method: None,
                 status: headers.status.or(known.status),
                 is_grpc: headers.is_grpc || known.is_grpc,
                 grpc_status: headers.grpc_status.or(known.grpc_status),
@@ -149,10 +156,10 @@ impl Streams {
             }
         } else {
             match headers.status {
-                Some(status @ 200..=599) => Some(Outcome::Http((status / 100 - 2) as u8)),
+                Some(status @ 200..=599) => Some(Outcome::Http(method, (status / 100 - 2) as u8)),
                 Some(100..=199) => None,
                 // No response at all by RFC 9113 section 8.3.2.
-                _ => Some(Outcome::Http(CLASS_NONE)),
+                _ => Some(Outcome::Http(method, CLASS_NONE)),
             }
         };
         if let Some(outcome) = outcome {
@@ -164,16 +171,16 @@ impl Streams {
 
     /// Either end gave the stream up.
     pub fn reset(&mut self, stream: u32, code: u32, time_ns: u64, receive: &mut dyn FnMut(Observed)) {
-        if let Some(Stream { start_ns, is_grpc }) = self.open.remove(&stream) {
-            let outcome = if is_grpc { Outcome::Grpc(grpc::of_reset(code)) } else { Outcome::Http(CLASS_NONE) };
+        if let Some(Stream { start_ns, method, is_grpc }) = self.open.remove(&stream) {
+            let outcome = if is_grpc { Outcome::Grpc(grpc::of_reset(code)) } else { Outcome::Http(method, CLASS_NONE) };
             receive(Observed { outcome, duration_ns: time_ns.saturating_sub(start_ns) });
         }
     }
 
     /// The connection ended.
     pub fn end(&mut self, time_ns: u64, receive: &mut dyn FnMut(Observed)) {
-        for (_, Stream { start_ns, is_grpc }) in self.open.drain() {
-            let outcome = if is_grpc { Outcome::Grpc(grpc::UNAVAILABLE) } else { Outcome::Http(CLASS_NONE) };
+        for (_, Stream { start_ns, method, is_grpc }) in self.open.drain() {
+            let outcome = if is_grpc { Outcome::Grpc(grpc::UNAVAILABLE) } else { Outcome::Http(method, CLASS_NONE) };
             receive(Observed { outcome, duration_ns: time_ns.saturating_sub(start_ns) });
         }
     }
@@ -197,7 +204,7 @@ mod tests {
         }
 
         fn response(&mut self, stream: u32, time_ns: u64, is_end: bool, status: Option<u16>, grpc: Option<u8>) {
-            let headers = Headers { status, is_grpc: false, grpc_status: grpc };
+            let headers = Headers { status, grpc_status: grpc, ..Headers::default() };
             let observed = &mut self.observed;
             let receive = &mut |one: Observed| observed.push((one.outcome, one.duration_ns));
             self.streams.response(stream, time_ns, is_end, headers, receive).unwrap();
@@ -217,7 +224,8 @@ mod tests {
         connection.response(1, 210, true, None, None);
         connection.request(1, 220, false).unwrap();
         connection.response(5, 300, false, Some(0), None);
-        let expected = [(Outcome::Http(2), 40), (Outcome::Http(0), 100), (Outcome::Http(CLASS_NONE), 180)];
+        let http = |class| Outcome::Http(method::OTHER, class);
+        let expected = [(http(2), 40), (http(0), 100), (http(CLASS_NONE), 180)];
         assert_eq!(connection.observed, expected);
         assert!(connection.streams.open.is_empty());
     }
@@ -246,10 +254,42 @@ mod tests {
             .iter()
             .map(|(outcome, ns)| match outcome {
                 Outcome::Grpc(status) => (*status, *ns),
-                Outcome::Http(_) => panic!("not gRPC"),
+                Outcome::Http(..) => panic!("not gRPC"),
             })
             .collect();
         assert_eq!(said, [(0, 20), (5, 30), (14, 40), (2, 50), (1, 60), (14, 70)]);
+    }
+
+    #[test]
+    fn each_request_keeps_its_method_however_it_ends() {
+        let mut connection = Connection::default();
+        let fields = |methods: &[u8]| {
+            let mut headers = Headers::default();
+            methods.iter().for_each(|method| headers.add(Field::Method(*method)));
+            headers
+        };
+        // An answer that comes before its request says nothing of its method, nor do trailers.
+        connection.response(9, 0, true, Some(200), None);
+        let observed = &mut connection.observed;
+        let receive = &mut |one: Observed| observed.push((one.outcome, one.duration_ns));
+        for (stream, methods) in [
+            (1, &[method::GET][..]),
+            (3, &[method::PUT]),
+            (5, &[]),
+            (7, &[method::GET, method::GET]),
+            (9, &[method::PATCH]),
+        ] {
+            connection.streams.request(stream, 0, fields(methods), receive).unwrap();
+        }
+        connection.streams.request(3, 0, fields(&[method::DELETE]), receive).unwrap();
+        for stream in [7, 5, 3] {
+            connection.response(stream, 0, true, Some(404), None);
+        }
+        let observed = &mut connection.observed;
+        connection.streams.reset(1, 8, 0, &mut |one| observed.push((one.outcome, one.duration_ns)));
+        let expected =
+            [(method::PATCH, 0), (method::OTHER, 2), (method::OTHER, 2), (method::PUT, 2), (method::GET, CLASS_NONE)];
+        assert_eq!(*observed, expected.map(|(method, class)| (Outcome::Http(method, class), 0)));
     }
 
     #[test]
@@ -260,7 +300,8 @@ mod tests {
         let observed = &mut connection.observed;
         connection.streams.reset(1, 8, 5, &mut |one| observed.push((one.outcome, one.duration_ns)));
         connection.streams.end(9, &mut |one| observed.push((one.outcome, one.duration_ns)));
-        assert_eq!(*observed, [(Outcome::Http(CLASS_NONE), 5), (Outcome::Http(CLASS_NONE), 9)]);
+        let none = Outcome::Http(method::OTHER, CLASS_NONE);
+        assert_eq!(*observed, [(none, 5), (none, 9)]);
     }
 
     #[test]
@@ -271,7 +312,7 @@ mod tests {
         connection.response(3, 92, true, None, Some(13));
         connection.request(1, 95, false).unwrap();
         connection.request(3, 95, true).unwrap();
-        assert_eq!(connection.observed, [(Outcome::Http(3), 0), (Outcome::Grpc(13), 0)]);
+        assert_eq!(connection.observed, [(Outcome::Http(method::OTHER, 3), 0), (Outcome::Grpc(13), 0)]);
         assert!(connection.streams.early.is_empty());
     }
 

@@ -1,15 +1,18 @@
-//! Requests that ended alike, counted by bucket of duration.
+//! Requests that are alike, counted by bucket of duration.
 
 use quoll_ebpf_abi::buckets::bucket;
 use quoll_ebpf_abi::protocols::Protocol;
 
-/// Requests of one connection that ended alike, since it began.
+/// What requests have in common that are counted together: the protocol, of HTTP/2 [`Protocol::Http1`], which stands for all
+/// of HTTP, or [`Protocol::Grpc`]; the index of HTTP's method, if these are told apart; and that of the status among the
+/// protocol's.
+pub type Kind = (Protocol, u8, u8);
+
+/// Requests of one connection that are alike, since it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Of HTTP/2, [`Protocol::Http1`], which stands for all of HTTP, or [`Protocol::Grpc`].
-    pub protocol: Protocol,
-    /// Index of the status among the protocol's.
-    pub status: u8,
+    /// What they have in common.
+    pub kind: Kind,
     /// Summed duration.
     pub sum_ns: u64,
     /// Index of each bucket that any fell into, ascending, and how many.
@@ -17,11 +20,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// That of a protocol and status, at first empty.
-    pub fn of(tallies: &mut Vec<Self>, protocol: Protocol, status: u8) -> &mut Self {
-        let known = tallies.iter().position(|tally| (tally.protocol, tally.status) == (protocol, status));
+    /// That of a kind, at first empty.
+    pub fn of(tallies: &mut Vec<Self>, kind: Kind) -> &mut Self {
+        let known = tallies.iter().position(|tally| tally.kind == kind);
         let place = known.unwrap_or_else(|| {
-            tallies.push(Self { protocol, status, sum_ns: 0, counts: Vec::new() });
+            tallies.push(Self { kind, sum_ns: 0, counts: Vec::new() });
             tallies.len() - 1
         });
         &mut tallies[place]

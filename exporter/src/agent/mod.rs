@@ -116,6 +116,7 @@ impl Agent {
         collectors.retain(|collector| collector.needs(source.kind()).is_some());
         let translations = if config.follow_nat { follow_translations() } else { Translations::none() };
         let kept = give_up_capabilities(source.as_ref(), &collectors)?;
+        let edges = Edges::new(config.lifetimes(), config.limits.max_edges);
         let mut agent = Self {
             source,
             config: config.clone(),
@@ -129,7 +130,7 @@ impl Agent {
                 .with_plain_processes(config.plain_processes)
                 .with_gone_after(config.lifetimes().gone_after),
             translations,
-            edges: Edges::new(config.lifetimes(), config.limits.max_edges),
+            edges: if settings.protocols.by_method != 0 { edges.with_methods() } else { edges },
             collectors,
             names_at: None,
             processes_at: None,

@@ -58,10 +58,30 @@ impl Agent {
         self.shown = Arc::new(Shown::new(&new.limits));
         self.is_reloaded = true;
         // What only a restart brings into force stays as it was, so that it is said again while it differs.
-        let Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, tls, .. } =
-            self.config.clone();
-        self.config =
-            Config { listen, web_config_file, source, disable, protocols, max_connections, follow_nat, tls, ..new };
+        let Config {
+            listen,
+            web_config_file,
+            source,
+            disable,
+            protocols,
+            http_methods,
+            max_connections,
+            follow_nat,
+            tls,
+            ..
+        } = self.config.clone();
+        self.config = Config {
+            listen,
+            web_config_file,
+            source,
+            disable,
+            protocols,
+            http_methods,
+            max_connections,
+            follow_nat,
+            tls,
+            ..new
+        };
         tracing::info!("the configuration was read and is in force");
     }
 }

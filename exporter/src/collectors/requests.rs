@@ -1,7 +1,7 @@
 //! What the collectors of requests share: per edge, reporter and status.
 
 use quoll_ebpf_abi::buckets::{BUCKETS, LEAST_POWER, MOST_POWER, classic_of, power_of};
-use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::protocols::{Protocol, method};
 
 use crate::collectors::{Collector, World, edge_labels};
 use crate::exposition::{Labels, Metric, Page};
@@ -73,12 +73,23 @@ impl Collector for Requests {
 
     fn collect(&mut self, world: &World<'_>, page: &mut Page) -> anyhow::Result<()> {
         let [duration] = self.duration;
-        collect(world, page, duration, self.protocols, "status", self.with_system)
+        let labels = RequestLabels { status: "status", with_system: self.with_system, with_method: false };
+        collect(world, page, duration, self.protocols, labels)
     }
 }
 
-/// Writes the histograms of some protocols. `label` is the one that holds the status; with `with_system`,
-/// another says which protocol it is.
+/// The labels of requests.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLabels {
+    /// Name of the one that holds the status.
+    pub status: &'static str,
+    /// Whether another says which protocol it is.
+    pub with_system: bool,
+    /// Whether another says HTTP's method.
+    pub with_method: bool,
+}
+
+/// Writes the histograms of some protocols.
 ///
 /// # Errors
 /// Where the source sees no requests.
@@ -87,19 +98,24 @@ pub fn collect(
     page: &mut Page,
     metric: &'static Metric,
     protocols: &[Protocol],
-    label: &'static str,
-    with_system: bool,
+    labels: RequestLabels,
 ) -> anyhow::Result<()> {
     let mut family = page.family(metric);
     for (key, totals) in world.edges.iter() {
         let mut edge: Option<Labels> = None;
-        for ((protocol, status), histogram) in &totals.requests {
-            let Some(status) = protocol.statuses().get(*status).filter(|_| protocols.contains(protocol)) else {
+        for ((protocol, method, status), histogram) in &totals.requests {
+            let (method, status) = (usize::from(*method), usize::from(*status));
+            let Some(status) = protocol.statuses().get(status).filter(|_| protocols.contains(protocol)) else {
                 continue;
             };
-            let edge = edge.get_or_insert_with(|| edge_labels(key));
-            let labels = if with_system { edge.with("system", protocol.name()) } else { edge.clone() };
-            histogram.write(&mut family, &labels.with(label, status));
+            let mut own = edge.get_or_insert_with(|| edge_labels(key)).clone();
+            if labels.with_system {
+                own = own.with("system", protocol.name());
+            }
+            if labels.with_method {
+                own = own.with("method", method::NAMES.get(method).copied().unwrap_or(method::NAMES[0]));
+            }
+            histogram.write(&mut family, &own.with(labels.status, status));
         }
     }
     anyhow::ensure!(world.sees_requests, "the source procfs cannot see requests");
@@ -109,7 +125,7 @@ pub fn collect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edges::MAX_HISTOGRAMS;
+    use crate::edges::{MAX_HISTOGRAMS, MAX_HISTOGRAMS_BY_METHOD};
     use quoll_ebpf_abi::buckets::{CLASSIC_NS, bucket};
 
     #[test]
@@ -139,10 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_and_reporter_takes_at_most_sixty_series() {
+    fn an_edge_and_reporter_takes_at_most_sixty_series_and_with_methods_four_times_as_many() {
         use crate::collectors::{db, dns, http, rpc};
         for metric in [&http::DURATION, &rpc::DURATION, &db::DURATION, &dns::DURATION] {
             assert!(metric.series() * MAX_HISTOGRAMS <= 60, "{}", metric.name);
+            assert!(metric.series() * MAX_HISTOGRAMS_BY_METHOD <= 240, "{}", metric.name);
         }
     }
 }

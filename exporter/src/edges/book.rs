@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use foldhash::{HashMap, HashMapExt};
 
+use super::totals::MAX_HISTOGRAMS;
 use super::{EdgeKey, EdgeTotals, Known};
 use crate::directory::{Directory, Ends};
 use crate::service::Service;
@@ -59,6 +60,8 @@ const MAX_ROUTES: usize = 8192;
 #[derive(Debug)]
 pub(super) struct Book {
     pub(super) max_edges: usize,
+    /// Kinds of requests per edge and reporter.
+    pub(super) max_histograms: usize,
     pub(super) index: HashMap<EdgeKey, u32>,
     pub(super) totals: Vec<(EdgeKey, EdgeTotals)>,
     pub(super) limited: u64,
@@ -73,6 +76,7 @@ impl Book {
     pub(super) fn new(max_edges: usize) -> Self {
         Self {
             max_edges,
+            max_histograms: MAX_HISTOGRAMS,
             index: HashMap::new(),
             totals: Vec::new(),
             limited: 0,
@@ -163,7 +167,7 @@ impl Book {
             }
         }
         if let Some(counters) = &report.counters {
-            self.requests_limited += totals.grow(&known.past, counters);
+            self.requests_limited += totals.grow(&known.past, counters, self.max_histograms);
             if !matches!(report.phase, Phase::Ended { .. }) {
                 known.past.renew(counters);
             }

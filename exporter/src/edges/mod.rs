@@ -28,7 +28,7 @@ use crate::source::{ConnectionId, Phase, Report, Role};
 
 use book::Book;
 use totals::Past;
-pub use totals::{EdgeTotals, MAX_HISTOGRAMS, REASONS};
+pub use totals::{EdgeTotals, MAX_HISTOGRAMS, MAX_HISTOGRAMS_BY_METHOD, REASONS};
 
 /// Edges that are kept at most; each takes about 2 KiB here and 50 to 110 series in Prometheus.
 pub const MAX_EDGES: usize = 20_000;
@@ -119,6 +119,19 @@ impl Edges {
             now: Instant::now(),
             rules_changed: false,
         }
+    }
+
+    /// The same for requests that HTTP's method tells apart, with room for more of them.
+    #[must_use]
+    pub fn with_methods(mut self) -> Self {
+        self.book.max_histograms = MAX_HISTOGRAMS_BY_METHOD;
+        self
+    }
+
+    /// Whether HTTP's requests are told apart by method.
+    #[must_use]
+    pub fn by_method(&self) -> bool {
+        self.book.max_histograms == MAX_HISTOGRAMS_BY_METHOD
     }
 
     /// Other bounds from now on; edges that are there stay.

@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use quoll_ebpf_abi::protocols::Protocol;
-use quoll_ebpf_abi::requests::CLASSES;
-use quoll_http2::Tally;
+use quoll_http2::{Kind, Tally};
 
 use crate::collectors::{requests, tcp};
 use crate::histogram::Histogram;
@@ -37,8 +36,8 @@ pub struct EdgeTotals {
     pub active: u64,
     /// Whether there was any connection, and not datagrams only.
     pub has_connections: bool,
-    /// Requests by protocol and the index of their status, in this order.
-    pub requests: Vec<((Protocol, usize), Histogram)>,
+    /// Requests by what they have in common, in its order.
+    pub requests: Vec<(Kind, Histogram)>,
     /// Connections that left HTTP by switching protocols.
     pub upgrades: u64,
     /// When it was last part of a report.
@@ -66,8 +65,9 @@ impl EdgeTotals {
         }
     }
 
-    /// Adds what grew between two totals of one connection. Gives how many requests found no room.
-    pub(super) fn grow(&mut self, before: &Past, after: &Counters) -> u64 {
+    /// Adds what grew between two totals of one connection; there is room for so many kinds of requests. Gives how many
+    /// requests found none.
+    pub(super) fn grow(&mut self, before: &Past, after: &Counters, room: usize) -> u64 {
         self.has_counters = true;
         // What is read of a socket that ends at this very moment may be anything.
         self.sent_bytes = self.sent_bytes.saturating_add(after.sent_bytes.saturating_sub(before.sent_bytes));
@@ -76,14 +76,12 @@ impl EdgeTotals {
         self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
         let mut limited = 0;
         for tally in &after.tallies {
-            let key = (tally.protocol, usize::from(tally.status));
-            let known =
-                before.tallies().iter().find(|known| (known.protocol, known.status) == (tally.protocol, tally.status));
+            let known = before.tallies().iter().find(|known| known.kind == tally.kind);
             for (bucket, count) in &tally.counts {
                 let grown = count.wrapping_sub(known.map_or(0, |known| known.count(*bucket)));
-                limited += self.add_requests(key, usize::from(*bucket), grown);
+                limited += self.add_requests(tally.kind, usize::from(*bucket), grown, room);
             }
-            self.add_duration(key, tally.sum_ns.wrapping_sub(known.map_or(0, |known| known.sum_ns)));
+            self.add_duration(tally.kind, tally.sum_ns.wrapping_sub(known.map_or(0, |known| known.sum_ns)));
         }
         let Some(after) = &after.requests else { return limited };
         static NOTHING: PastRequests = PastRequests { taken: Taken::NONE, upgraded: 0, tallies: Vec::new() };
@@ -94,22 +92,22 @@ impl EdgeTotals {
         self.upgrades += u64::from(after.upgraded.saturating_sub(*upgraded));
         let Some(protocol) = Protocol::of(after.protocol) else { return limited };
         for cell in taken.grown(after) {
-            limited += self.add_requests((protocol, cell.class), cell.bucket, cell.count);
+            limited += self.add_requests((protocol, cell.method, cell.class), cell.bucket, cell.count, room);
         }
-        for class in 0..CLASSES {
-            self.add_duration((protocol, class), taken.grown_sum_ns(after, class));
+        for sum in taken.grown_sums(after) {
+            self.add_duration((protocol, sum.method, sum.class), sum.sum_ns);
         }
         limited
     }
 
-    /// Adds requests that ended alike and took as long, by the kernel side's buckets. Gives how many found no room.
-    fn add_requests(&mut self, key: (Protocol, usize), bucket: usize, count: u32) -> u64 {
+    /// Adds requests of one kind that took as long, by the kernel side's buckets. Gives how many found no room.
+    fn add_requests(&mut self, key: Kind, bucket: usize, count: u32, room: usize) -> u64 {
         if count == 0 {
             return 0;
         }
         let place = match self.requests.binary_search_by_key(&key, |(known, _)| *known) {
             Ok(place) => place,
-            Err(_) if self.requests.len() >= MAX_HISTOGRAMS => return u64::from(count),
+            Err(_) if self.requests.len() >= room => return u64::from(count),
             Err(place) => {
                 self.requests.insert(place, (key, requests::histogram()));
                 place
@@ -119,8 +117,8 @@ impl EdgeTotals {
         0
     }
 
-    /// Adds to the sum of the durations of requests that ended alike, of those that were counted.
-    fn add_duration(&mut self, key: (Protocol, usize), sum_ns: u64) {
+    /// Adds to the sum of the durations of requests of one kind, of those that were counted.
+    fn add_duration(&mut self, key: Kind, sum_ns: u64) {
         if sum_ns != 0
             && let Ok(place) = self.requests.binary_search_by_key(&key, |(known, _)| *known)
         {
@@ -131,6 +129,8 @@ impl EdgeTotals {
 
 /// Histograms of requests of one edge and reporter: each has twelve series, and together they stay within 60.
 pub const MAX_HISTOGRAMS: usize = 5;
+/// The same where HTTP's are told apart by method: 240.
+pub const MAX_HISTOGRAMS_BY_METHOD: usize = 20;
 
 /// Totals of an open connection when it was last reported; most carry no requests.
 #[derive(Debug, Default)]

@@ -118,7 +118,7 @@ fn load_once(settings: Settings) -> Result<Kernel, KernelError> {
 fn fallbacks(wished: Protocols) -> [(Protocols, &'static str); 3] {
     let simple = Protocols::of(&[Protocol::Http1, Protocol::Dns]);
     let without_http2 = Protocols { bits: wished.bits & !Protocol::Http2.bit(), ..wished };
-    let without_loops = Protocols { bits: wished.bits & simple.bits, follows: 0 };
+    let without_loops = Protocols { bits: wished.bits & simple.bits, follows: 0, ..wished };
     [
         (without_http2, "this kernel does not let HTTP/2 be seen"),
         (without_loops, "this kernel (before 5.17?) lets only HTTP/1 and DNS over UDP be seen, no databases"),

@@ -11,7 +11,7 @@ const LEAST_RING_BYTES: u32 = 64 * 1024;
 pub struct Settings {
     /// Open connections followed at once; about 170 bytes each.
     pub connections: u32,
-    /// Open connections with requests; about 550 bytes each.
+    /// Open connections with requests; about 600 bytes each.
     pub exchanges: u32,
     /// Protocols whose requests are looked at; none of them leaves the system calls alone.
     pub protocols: Protocols,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use std::hash::{BuildHasher, RandomState};
 
-use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::protocols::{Protocol, method};
 use quoll_ebpf_abi::requests::{CLASS_NONE, UNPARSED_NAMES, UNTIMED_NAMES, Unparsed, Untimed};
 use quoll_ebpf_abi::{
     Connection, ConnectionRecord, DatagramFlow, DatagramsRecord, FLAG_BEGIN_UNSEEN, FLAG_END_UNSEEN, FLAG_PREEXISTING,
@@ -66,12 +66,12 @@ impl Datagrams {
             return;
         }
         for cell in self.taken.grown(stats) {
-            Tally::of(&mut self.tallies, Protocol::Dns, cell.class as u8).add(cell.bucket, cell.count);
+            Tally::of(&mut self.tallies, (Protocol::Dns, method::OTHER, cell.class)).add(cell.bucket, cell.count);
             self.calm = 0;
         }
-        for tally in &mut self.tallies {
-            let grown = self.taken.grown_sum_ns(stats, usize::from(tally.status));
-            tally.sum_ns = tally.sum_ns.wrapping_add(grown);
+        for sum in self.taken.grown_sums(stats) {
+            let tally = Tally::of(&mut self.tallies, (Protocol::Dns, method::OTHER, sum.class));
+            tally.sum_ns = tally.sum_ns.wrapping_add(sum.sum_ns);
         }
         self.taken.renew(stats, is_over);
     }
@@ -100,7 +100,7 @@ impl EbpfSource {
             libraries: Libraries::default(),
             probed: HashMap::new(),
             refused: HashSet::new(),
-            http2: Connections::default(),
+            http2: Connections::new(settings.protocols.by_method != 0),
         };
         if source.kernel.tls_needs().is_some() {
             for folder in ROOTS.iter().flat_map(|root| FOLDERS.map(|folder| Path::new(root).join(folder))) {
@@ -140,7 +140,7 @@ impl EbpfSource {
     fn datagrams(&mut self, receive: &mut dyn FnMut(Report)) {
         for (flow, waited_ns) in self.kernel.take_unanswered(PATIENCE_NS) {
             let known = self.datagrams.entry(flow).or_default();
-            Tally::of(&mut known.tallies, Protocol::Dns, CLASS_NONE).observe(waited_ns);
+            Tally::of(&mut known.tallies, (Protocol::Dns, method::OTHER, CLASS_NONE)).observe(waited_ns);
             known.calm = 0;
         }
         for (flow, answered) in self.kernel.datagram_flows() {

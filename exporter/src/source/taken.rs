@@ -1,8 +1,7 @@
 //! What was taken in already of counts that the kernel side goes on with.
 
 use quoll_ebpf_abi::RequestStats;
-use quoll_ebpf_abi::requests::CLASSES;
-use quoll_ebpf_abi::stats::Cell;
+use quoll_ebpf_abi::stats::{Cell, PAIRS, Sum};
 
 /// Of one connection or pair of peers: the last counts that were seen of the round that goes on.
 ///
@@ -11,14 +10,15 @@ use quoll_ebpf_abi::stats::Cell;
 #[derive(Debug, Default)]
 pub struct Taken {
     round: u32,
-    sum_ns: [u64; CLASSES],
+    /// By the sums' places.
+    sum_ns: [u64; PAIRS],
     /// By the cells' places.
     counts: Vec<u32>,
 }
 
 impl Taken {
     /// Nothing.
-    pub const NONE: Self = Self { round: 0, sum_ns: [0; CLASSES], counts: Vec::new() };
+    pub const NONE: Self = Self { round: 0, sum_ns: [0; PAIRS], counts: Vec::new() };
 
     /// Whether these counts are of the round that goes on, and a copy of one moment.
     #[must_use]
@@ -35,10 +35,10 @@ impl Taken {
         all.filter(|cell| cell.count != 0)
     }
 
-    /// What the sum of a status' durations grew by.
-    #[must_use]
-    pub fn grown_sum_ns(&self, stats: &RequestStats, class: usize) -> u64 {
-        stats.sum_ns[class].wrapping_sub(self.sum_ns[class])
+    /// What the sums of durations grew by.
+    pub fn grown_sums<'a>(&'a self, stats: &'a RequestStats) -> impl Iterator<Item = Sum> {
+        let all = stats.sums().map(|sum| Sum { sum_ns: sum.sum_ns.wrapping_sub(self.sum_ns[sum.place]), ..sum });
+        all.filter(|sum| sum.sum_ns != 0)
     }
 
     /// They are taken in, and if the round is over with them, the next one begins.
@@ -49,10 +49,12 @@ impl Taken {
         self.counts.clear();
         if is_over {
             self.round = self.round.wrapping_add(1);
-            self.sum_ns = [0; CLASSES];
+            self.sum_ns = [0; PAIRS];
             return;
         }
-        self.sum_ns = stats.sum_ns;
+        for sum in stats.sums() {
+            self.sum_ns[sum.place] = sum.sum_ns;
+        }
         for cell in stats.cells() {
             self.counts.resize(cell.place, 0);
             self.counts.push(cell.count);
@@ -69,7 +71,7 @@ mod tests {
             return (0, 0);
         }
         let grown = taken.grown(stats).map(|cell| cell.count).sum();
-        let sum_ns = (0..CLASSES).map(|class| taken.grown_sum_ns(stats, class)).sum();
+        let sum_ns = taken.grown_sums(stats).map(|sum| sum.sum_ns).sum();
         taken.renew(stats, is_over);
         (grown, sum_ns)
     }
@@ -77,14 +79,14 @@ mod tests {
     #[test]
     fn rounds_count_once_however_often_they_are_looked_at() {
         let (mut stats, mut taken) = (RequestStats::NONE, Taken::NONE);
-        stats.observe(0, 7);
+        stats.observe_within(1, 0, 7);
         assert_eq!(take(&mut taken, &stats, false), (1, 7));
         assert_eq!(take(&mut taken, &stats, false), (0, 0));
-        stats.observe(0, 7);
-        stats.observe(3, 1_000);
+        stats.observe_within(1, 0, 7);
+        stats.observe_within(2, 0, 1_000);
         let over = stats;
         stats.empty();
-        stats.observe(0, 5);
+        stats.observe_within(9, 3, 5);
         assert_eq!(take(&mut taken, &stats, false), (0, 0), "the round before it is still to come");
         assert_eq!(take(&mut taken, &over, true), (2, 1_007));
         assert_eq!(take(&mut taken, &over, true), (0, 0));

@@ -115,6 +115,11 @@ impl Nginx {
         self.lines().iter().filter(|line| line[3] == method).count() as f64
     }
 
+    /// Of each request.
+    pub fn methods_and_statuses(&self) -> Vec<(String, String)> {
+        self.lines().into_iter().map(|line| (line[3].clone(), line[0].clone())).collect()
+    }
+
     /// Bytes sent and received by all.
     pub fn bytes(&self) -> [f64; 2] {
         let lines = self.lines();

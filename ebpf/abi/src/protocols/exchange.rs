@@ -189,9 +189,11 @@ impl Exchange {
 
     /// Counts one answer.
     #[inline(always)]
-    fn answer<B: Bytes>(&mut self, class: u8, now_ns: u64, counted: &mut Counted) {
+    fn answer<B: Bytes>(&mut self, bytes: &B, class: u8, now_ns: u64, counted: &mut Counted) {
         match self.queue.answer() {
-            Answered::Since(began_ns) => B::observe(&mut self.stats, class, now_ns.saturating_sub(began_ns)),
+            Answered::Since(began_ns, method) => {
+                bytes.observe(&mut self.stats, method, class, now_ns.saturating_sub(began_ns))
+            }
             Answered::Beyond | Answered::Nothing => counted.untimed[Untimed::Pipelined as usize] += 1,
         }
     }
@@ -201,7 +203,7 @@ impl Exchange {
         let is_request = self.is_request(call.is_outgoing);
         let (now_ns, answer_sequence, tail) = (call.now_ns, call.answer_sequence, call.bytes.tail());
         if !is_request && self.flags & FLAG_LOST != 0 {
-            return self.find_end::<B>(&tail, now_ns, counted);
+            return self.find_end(&call.bytes, &tail, now_ns, counted);
         }
         let is_http2 = self.stats.protocol == HTTP2;
         let [requests, answers] = &mut self.lanes;
@@ -228,8 +230,8 @@ impl Exchange {
         if is_request && walk.stats.protocol == DNS {
             dns::end_of_call(walk.lane);
         }
-        let (outcome, asked, opens) = (walk.outcome, walk.asked, walk.opens);
-        counted.untimed[Untimed::Pipelined as usize] += walk.beyond;
+        let Walk { bytes, outcome, asked, opens, beyond, .. } = walk;
+        counted.untimed[Untimed::Pipelined as usize] += beyond;
         if matches!(outcome, Outcome::Encrypted) {
             // Whoever sees the handshake counts it, unless what it protects is seen too.
             counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
@@ -247,7 +249,7 @@ impl Exchange {
             }
         } else if !matches!(outcome, Outcome::Done) {
             self.flags |= FLAG_LOST;
-            self.find_end::<B>(&tail, now_ns, counted);
+            self.find_end(&bytes, &tail, now_ns, counted);
         }
     }
 
@@ -286,14 +288,14 @@ impl Exchange {
 
     /// Looks for the end of an answer whose messages are too many to follow: PostgreSQL says where it is.
     #[inline(always)]
-    fn find_end<B: Bytes>(&mut self, tail: &[u8; 8], now_ns: u64, counted: &mut Counted) {
+    fn find_end<B: Bytes>(&mut self, bytes: &B, tail: &[u8; 8], now_ns: u64, counted: &mut Counted) {
         if self.stats.protocol != POSTGRES || self.queue.is_empty() {
             return;
         }
         if let Some(failed) = postgres::ends(tail) {
             self.flags &= !FLAG_LOST;
             self.lanes[1] = Lane { state: self.lanes[1].state, ..Lane::NEW };
-            self.answer::<B>(if failed { super::ERROR } else { super::OK }, now_ns, counted);
+            self.answer(bytes, if failed { super::ERROR } else { super::OK }, now_ns, counted);
             counted.untimed[Untimed::Unrecognised as usize] += self.queue.forget();
         }
     }
@@ -307,9 +309,14 @@ impl Exchange {
     }
 
     /// The connection ended. Whatever is in flight got no answer, if no byte came back after the last
-    /// request; else it got one that was not recognised. `observe` is [`RequestStats::observe`] or does the same.
+    /// request; else it got one that was not recognised. `observe` is [`RequestStats::observe_within`] or does the same.
     #[inline(always)]
-    pub fn end(&mut self, end_ns: u64, answer_sequence: u32, observe: impl Fn(&mut RequestStats, u8, u64)) -> Counted {
+    pub fn end(
+        &mut self,
+        end_ns: u64,
+        answer_sequence: u32,
+        observe: impl Fn(&mut RequestStats, u8, u8, u64),
+    ) -> Counted {
         let mut counted = Counted::default();
         if self.queue.is_empty() || self.flags & FLAG_UNPARSED != 0 {
             return counted;
@@ -331,7 +338,9 @@ impl Exchange {
         }
         for _ in 0..MAX_UNANSWERED {
             match self.queue.answer() {
-                Answered::Since(began_ns) => observe(&mut self.stats, CLASS_NONE, end_ns.saturating_sub(began_ns)),
+                Answered::Since(began_ns, method) => {
+                    observe(&mut self.stats, method, CLASS_NONE, end_ns.saturating_sub(began_ns))
+                }
                 _ => break,
             }
         }
@@ -345,7 +354,7 @@ impl Exchange {
     pub fn mark(&self) -> u64 {
         let [requests, answers] = &self.lanes;
         let moved = requests.position.wrapping_add(answers.position) as u64;
-        self.stats.sum_ns.iter().fold(moved, |sum, seconds| sum.wrapping_add(*seconds))
+        moved.wrapping_add(self.stats.total_ns())
     }
 
     /// Whether this end asks by sending.

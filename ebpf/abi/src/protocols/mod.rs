@@ -12,12 +12,14 @@ pub mod dns;
 mod exchange;
 pub mod http1;
 pub mod http2;
+pub mod method;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;
 mod walk;
 
 pub use exchange::{Beginning, Call, Counted, Exchange};
+pub(crate) use walk::place_of;
 pub use walk::{Bytes, Event, Framing, HEADER, Lane, Memory, Outcome, PlainLoop, Slice, Step, Steps, Walk};
 
 /// What a connection speaks.
@@ -101,13 +103,15 @@ pub struct Protocols {
     pub bits: u32,
     /// 1 where messages can be followed from call to call, which takes Linux 5.17 (`bpf_loop`).
     pub follows: u32,
+    /// 1 where HTTP's requests are counted by method.
+    pub by_method: u32,
 }
 
 impl Protocols {
     /// Of these.
     #[must_use]
     pub fn of(protocols: &[Protocol]) -> Self {
-        Self { bits: protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()), follows: 1 }
+        Self { bits: protocols.iter().fold(0, |bits, protocol| bits | protocol.bit()), follows: 1, by_method: 0 }
     }
 
     /// Whether one is in it.

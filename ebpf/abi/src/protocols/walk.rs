@@ -125,8 +125,13 @@ pub trait Bytes {
     fn send(&mut self, piece: &Http2Piece, header: &[u8; HEADER]) -> bool;
     /// Counts a request that they answer.
     #[inline(always)]
-    fn observe(stats: &mut RequestStats, class: u8, duration_ns: u64) {
-        stats.observe(class, duration_ns);
+    fn observe(&self, stats: &mut RequestStats, method: u8, class: u8, duration_ns: u64) {
+        stats.observe_within(method, class, duration_ns);
+    }
+    /// What is remembered of a request's method.
+    #[inline(always)]
+    fn remembered(&self, method: u8) -> u8 {
+        method
     }
 }
 
@@ -292,7 +297,7 @@ impl Steps for PlainLoop {
 
 /// Index of the first byte that is `byte`, from the lowest; 8 where none is.
 #[inline(always)]
-pub(super) fn place_of(word: u64, byte: u8) -> u32 {
+pub(crate) fn place_of(word: u64, byte: u8) -> u32 {
     let differs = word ^ (0x0101_0101_0101_0101 * byte as u64);
     // The lowest byte of zero leaves its highest bit (Hacker's Delight, 6-1).
     let zeroes = differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & 0x8080_8080_8080_8080;
@@ -355,8 +360,8 @@ impl<B: Bytes> Walk<'_, B> {
                 Event::Opens => self.opens = true,
                 Event::Asks => self.asked += 1,
                 Event::Answers => match self.queue.answer() {
-                    Answered::Since(began_ns) => {
-                        B::observe(self.stats, step.class, self.now_ns.saturating_sub(began_ns))
+                    Answered::Since(began_ns, method) => {
+                        self.bytes.observe(self.stats, method, step.class, self.now_ns.saturating_sub(began_ns))
                     }
                     Answered::Beyond => self.beyond += 1,
                     // What overtook its request is counted with that.

@@ -3,8 +3,8 @@
 //! Sockets of resolvers live for one question, so what was counted belongs to a pair of peers and not to a
 //! socket: of who asks, its cgroup and the server's address; of who answers, its own and the client's.
 
-use quoll_ebpf_abi::protocols::Protocol;
 use quoll_ebpf_abi::protocols::dns::Message;
+use quoll_ebpf_abi::protocols::{Protocol, method};
 use quoll_ebpf_abi::requests::{RequestStats, Untimed};
 use quoll_ebpf_abi::{
     DatagramFlow, DatagramQuery, DatagramQueryKey, DatagramsRecord, ROLE_CLIENT, ROLE_SERVER, skipped_slot,
@@ -14,7 +14,7 @@ use quoll_ebpf_abi::{
 use crate::connections::{NO_WAKEUP, current_process, now_ns};
 use crate::kernel::{AF_INET, AF_INET6, Socket, copy_words};
 use crate::maps::{DATAGRAM_FLOWS, DATAGRAM_QUERIES, ENDED, count_skipped};
-use crate::protocols::{count_without_cell, observe};
+use crate::protocols::observe;
 use crate::syscalls::read_user;
 
 static NO_ANSWERS: RequestStats = RequestStats::of(Protocol::Dns);
@@ -43,10 +43,12 @@ pub fn on_datagram(socket: Socket, is_outgoing: bool, message: Message, address:
         // SAFETY: the entry stays valid while this program runs; two sockets of one flow may lose a count
         // to one another.
         let stats = unsafe { &mut *stats };
-        observe(stats, outcome, now_ns().saturating_sub(began_ns));
-        count_without_cell(stats);
-        if stats.is_crowded() {
+        let duration_ns = now_ns().saturating_sub(began_ns);
+        if !observe(stats, method::OTHER, outcome, duration_ns, 0) {
             hand_over(&flow, stats);
+            if !observe(stats, method::OTHER, outcome, duration_ns, 0) {
+                no_room();
+            }
         }
     }
 }

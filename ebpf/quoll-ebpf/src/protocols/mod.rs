@@ -22,7 +22,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use quoll_ebpf_abi::protocols::http1::scan::{MAX_STEPS, Scan};
-use quoll_ebpf_abi::protocols::{Bytes, Call, Counted, Exchange, HEADER, Memory, Protocol, Steps, Walk, recognise};
+use quoll_ebpf_abi::protocols::{
+    Bytes, Call, Counted, Exchange, HEADER, Memory, Protocol, Steps, Walk, method, recognise,
+};
 use quoll_ebpf_abi::requests::{RequestStats, Unparsed, Untimed};
 use quoll_ebpf_abi::{
     Connection, ConnectionRequestsRecord, FLAG_LISTENED, LOST_REQUESTS, RECORD_ROUND, ROLE_SERVER, ROLE_UNKNOWN,
@@ -62,8 +64,8 @@ pub fn on_call(
     } else {
         answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
     }
+    bytes.connection = [socket.0, exchange.start_ns];
     if protocol == Protocol::Http2 as u8 {
-        bytes.connection = [socket.0, exchange.start_ns];
         position = if is_outgoing { socket.written_sequence() } else { socket.read_sequence() };
     }
     let call = Call {
@@ -83,39 +85,60 @@ pub fn on_call(
     }
     count(protocol, counted);
     count_without_cell(&mut exchange.stats);
-    if exchange.stats.is_crowded() {
-        hand_over_requests(socket.0);
-    }
 }
 
-/// Counts one request.
+/// Counts one request of the connection of a socket, if that is not 0. Gives 0 where there is no room for it even after
+/// what was counted has been handed over.
 ///
 /// # Safety
 /// `stats` must be null or valid.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn observe_request(stats: *mut RequestStats, class: u32, duration_ns: u64) -> u32 {
-    // SAFETY: see above.
-    if let Some(stats) = unsafe { stats.as_mut() } {
-        stats.observe(class as u8, duration_ns);
+pub unsafe extern "C" fn observe_request(
+    stats: *mut RequestStats,
+    method: u32,
+    class: u32,
+    duration_ns: u64,
+    address: u64,
+) -> u32 {
+    for may_hand_over in [true, false] {
+        // SAFETY: see above. Each time anew, as it is emptied in between.
+        let Some(stats) = (unsafe { stats.as_mut() }) else { return 0 };
+        if stats.observe(method as u8, class as u8, duration_ns) {
+            return 1;
+        }
+        if !may_hand_over || address == 0 {
+            return 0;
+        }
+        hand_over_requests(address);
     }
     0
 }
 
 /// The same from Rust.
 #[inline(always)]
-pub fn observe(stats: &mut RequestStats, class: u8, duration_ns: u64) {
+pub fn observe(stats: &mut RequestStats, method: u8, class: u8, duration_ns: u64, address: u64) -> bool {
     // SAFETY: it is valid.
-    unsafe { observe_request(stats, class as u32, duration_ns) };
+    unsafe { observe_request(stats, counted_method(method), class as u32, duration_ns, address) != 0 }
 }
 
-/// The same for the connection of a socket, without a pointer: ends are seen before Linux 5.12, too.
+/// By which method a request is counted: all by one, unless they are told apart.
+#[inline(always)]
+fn counted_method(method: u8) -> u32 {
+    (if protocols().by_method != 0 { method } else { method::OTHER }) as u32
+}
+
+/// The same for the connection of a socket, without a pointer: ends are seen before Linux 5.12, too. What finds no room is
+/// counted as such.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn observe_at_end(address: u64, class: u32, duration_ns: u64) -> u32 {
-    if let Some(exchange) = EXCHANGES.get_ptr_mut(&address) {
-        // SAFETY: the entry stays valid while this program runs.
-        unsafe { (*exchange).stats.observe(class as u8, duration_ns) };
+pub extern "C" fn observe_at_end(address: u64, method: u32, class: u32, duration_ns: u64) -> u32 {
+    let Some(exchange) = EXCHANGES.get_ptr_mut(&address) else { return 0 };
+    // SAFETY: the entry stays valid while this program runs.
+    if !unsafe { (*exchange).stats.observe(method as u8, class as u8, duration_ns) } {
+        hand_over_requests(address);
+        // SAFETY: as above.
+        unsafe { (*exchange).stats.observe_within(method as u8, class as u8, duration_ns) };
     }
     0
 }
@@ -145,7 +168,7 @@ pub extern "C" fn hand_over_requests(address: u64) -> u32 {
     0
 }
 
-/// Counts requests that found no cell, as the ring had no room for those before.
+/// Counts requests that found no room, as the ring had no room for those before.
 #[inline(always)]
 pub fn count_without_cell(stats: &mut RequestStats) {
     if stats.without_cell != 0 {
@@ -285,10 +308,10 @@ pub fn on_end(socket: Socket, connection: &Connection, now_ns: u64) -> Option<*c
     let exchange = unsafe { &mut *exchange };
     let answer_sequence = if exchange.asks_outgoing() { socket.receive_sequence() } else { socket.write_sequence() };
     let end_ns = if connection.closing_ns > connection.start_ns { connection.closing_ns } else { now_ns };
-    let counted = exchange.end(end_ns, answer_sequence, |_, class, duration_ns| {
+    let counted = exchange.end(end_ns, answer_sequence, |_, method, class, duration_ns| {
         // The verifier may know it as a pointer, which is no argument; what is read is a number.
         let address = read(&raw const socket.0 as u64, 0);
-        observe_at_end(address, class as u32, duration_ns);
+        observe_at_end(address, counted_method(method), class as u32, duration_ns);
     });
     count(exchange.stats.protocol, counted);
     count_without_cell(&mut exchange.stats);

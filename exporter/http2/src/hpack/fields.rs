@@ -3,6 +3,8 @@
 //! Names and values live no longer than the decoding of their string: of a name its length and whether it is
 //! one of ours is kept, of a value what one of ours says. So no header of anybody is ever held.
 
+use quoll_ebpf_abi::protocols::method;
+
 /// Bytes of a string that are looked at: enough for `application/grpc` and the byte after it.
 const LOOKED_AT: usize = 17;
 
@@ -46,6 +48,8 @@ impl From<&[u8]> for Text {
 /// Which name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
+    /// `:method`
+    Method,
     /// `:status`
     Status,
     /// `content-type`
@@ -61,6 +65,7 @@ impl Name {
     #[must_use]
     pub fn of(text: &Text) -> Self {
         match text.seen() {
+            b":method" => Self::Method,
             b":status" => Self::Status,
             b"content-type" => Self::ContentType,
             b"grpc-status" => Self::GrpcStatus,
@@ -72,6 +77,8 @@ impl Name {
 /// A field: its name, and what the value of one of ours says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
+    /// `:method`, by its index among [`method::NAMES`].
+    Method(u8),
     /// `:status`; 0 where it is no number of three digits.
     Status(u16),
     /// `content-type`, and whether it is gRPC's (`application/grpc`, `application/grpc+proto`).
@@ -91,6 +98,7 @@ impl Field {
     pub fn new(name: Name, value: &Text) -> Self {
         let seen = value.seen();
         match name {
+            Name::Method => Self::Method(method::of(seen)),
             Name::Status => Self::Status(match seen {
                 [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
                     u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
@@ -118,6 +126,7 @@ impl Field {
     #[must_use]
     pub fn name(self) -> Name {
         match self {
+            Self::Method(_) => Name::Method,
             Self::Status(_) => Name::Status,
             Self::ContentType { .. } => Name::ContentType,
             Self::GrpcStatus(_) => Name::GrpcStatus,
@@ -135,7 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn the_four_are_recognised_and_nothing_else_is() {
+    fn the_five_are_recognised_and_nothing_else_is() {
+        for (value, known) in [
+            ("GET", method::GET),
+            ("OPTIONS", method::OPTIONS),
+            ("PROPFIND", method::OTHER),
+            ("get", method::OTHER),
+            ("", method::OTHER),
+            ("GET                        ", method::OTHER),
+        ] {
+            assert_eq!(field(":method", value), Field::Method(known), "{value:?}");
+        }
         assert_eq!(field(":status", "204"), Field::Status(204));
         assert_eq!(field(":status", "2000"), Field::Status(0));
         for (value, is_grpc) in [

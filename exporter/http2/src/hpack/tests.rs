@@ -2,6 +2,7 @@
 
 use super::huffman::tests::encode;
 use super::*;
+use quoll_ebpf_abi::protocols::method;
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -56,9 +57,10 @@ fn requests_leave_the_tables_of_c_3_and_c_4() {
         ],
     ] {
         let mut decoder = Decoder::default();
-        assert_eq!(decode(&mut decoder, blocks[0]), (vec![], 4, 57));
-        assert_eq!(decode(&mut decoder, blocks[1]), (vec![], 5, 110));
-        assert_eq!(decode(&mut decoder, blocks[2]), (vec![], 5, 164));
+        let get = || vec![Field::Method(method::GET)];
+        assert_eq!(decode(&mut decoder, blocks[0]), (get(), 4, 57));
+        assert_eq!(decode(&mut decoder, blocks[1]), (get(), 5, 110));
+        assert_eq!(decode(&mut decoder, blocks[2]), (get(), 5, 164));
         assert_eq!(table(&decoder), [54, 53, 57]);
     }
 }
@@ -120,6 +122,22 @@ fn what_the_table_remembers_says_the_same_again() {
             [Field::GrpcStatus(14), grpc, Field::GrpcStatus(14), grpc, Field::GrpcStatus(5)],
             "{is_huffman}"
         );
+    }
+}
+
+#[test]
+fn methods_are_told_by_either_table_and_by_name() {
+    for is_huffman in [false, true] {
+        let mut decoder = Decoder::default();
+        let mut seen = Vec::new();
+        let mut receive = |field| seen.push(field);
+        decoder.block(&literal(":method", "PATCH", is_huffman), &mut receive).unwrap();
+        // Again from the table, one of the static table's, and two whose name is from there.
+        let put = [0x02, 3, b'P', b'U', b'T'];
+        let foo = [0x42, 3, b'F', b'O', b'O'];
+        decoder.block(&[&[0xbe, 0x83][..], &put, &foo, &[0xbe]].concat(), &mut receive).unwrap();
+        let methods = [method::PATCH, method::PATCH, method::POST, method::PUT, method::OTHER, method::OTHER];
+        assert_eq!(seen, methods.map(Field::Method), "{is_huffman}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! HTTP requests, per edge, reporter and status class.
+//! HTTP requests, per edge, reporter and status class, if wished also by method.
 //!
 //! Timed by each end's own reads and writes, those of HTTP/1 in the kernel, those of HTTP/2 by
 //! [`quoll_http2`]; see `ebpf/quoll-ebpf/src/syscalls.rs` for what is not seen. The class `none` holds requests whose connection ended without one byte of an answer:
@@ -6,7 +6,8 @@
 
 use quoll_ebpf_abi::protocols::Protocol;
 
-use crate::collectors::{Collector, World, edge_labels, requests};
+use crate::collectors::requests::{self, RequestLabels};
+use crate::collectors::{Collector, World, edge_labels};
 use crate::exposition::{Kind, Metric, Page};
 use crate::privileges::Needs;
 use crate::source::SourceKind;
@@ -18,9 +19,10 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol::Http1, Protocol::Http2];
 pub const DURATION: Metric = Metric {
     name: "quoll_http_request_duration_seconds",
     help: "Time from the first bytes of a request to the first bytes of its response, by status class: 2xx, 3xx, 4xx, \
-           5xx, or none where the connection ended without an answer.",
+           5xx, or none where the connection ended without an answer. With --http-methods also by method: GET, HEAD, \
+           POST, PUT, DELETE, PATCH, OPTIONS, CONNECT, TRACE, or other.",
     kind: Kind::Histogram(requests::BOUNDS),
-    labels: "client, client_service_namespace, server, server_service_namespace, reporter, status_class",
+    labels: "client, client_service_namespace, server, server_service_namespace, reporter, method, status_class",
 };
 const UPGRADES: Metric = Metric {
     name: "quoll_http_upgraded_connections_total",
@@ -50,6 +52,7 @@ impl Collector for Http {
         for (key, totals) in world.edges.iter().filter(|(_, totals)| totals.upgrades > 0) {
             family.sample(&edge_labels(key), totals.upgrades as f64);
         }
-        requests::collect(world, page, &DURATION, PROTOCOLS, "status_class", false)
+        let labels = RequestLabels { status: "status_class", with_system: false, with_method: world.edges.by_method() };
+        requests::collect(world, page, &DURATION, PROTOCOLS, labels)
     }
 }

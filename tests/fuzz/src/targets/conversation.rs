@@ -65,7 +65,7 @@ pub fn read(protocol: Protocol, input: &[u8]) -> [Vec<Sent>; 2] {
                 is_client = !is_client;
             }
         }
-        exchange.end(now_ns, bytes as u32, RequestStats::observe);
+        exchange.end(now_ns, bytes as u32, RequestStats::observe_within);
         let timed: u64 = exchange.stats.cells().map(|cell| u64::from(cell.count)).sum();
         assert!(timed + u64::from(exchange.stats.without_cell) <= bytes, "more was counted than there were bytes");
         sent

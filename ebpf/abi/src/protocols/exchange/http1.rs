@@ -8,7 +8,8 @@
 //! What does not begin there is part of a body, whatever it looks like.
 
 use super::super::http1::scan::{Scan, Window};
-use super::super::http1::{Head, classify, is_cut_request, is_cut_response, kind};
+use super::super::http1::{Head, classify, is_cut_request, is_cut_response};
+use super::super::method;
 use super::super::{Bytes, Lane, Outcome, Steps};
 use super::{Call, Counted, Exchange, FLAG_EXACT, FLAG_UNPARSED};
 use crate::requests::{Answered, Unparsed, Untimed};
@@ -88,7 +89,9 @@ impl Exchange {
         }
         if is_request {
             self.opened_ns = began_ns;
-            if asked > 1 && !self.queue.is_empty() {
+            // Several in this call, or one behind the rest of another.
+            let is_row = asked > 1 || asked > asked_before && self.queue.is_shared();
+            if is_row && !self.queue.is_empty() {
                 self.follow_answers(answers_at);
             }
         } else if self.queue.is_empty() && self.lanes[0].is_between() && self.lanes[1].is_between() {
@@ -120,8 +123,8 @@ impl Exchange {
             return None;
         }
         self.expect::<S, B>(call, counted);
-        let Head::Request(kind) = head else { return Some(0) };
-        self.queue.ask_one(call.now_ns, kind, is_overtaken);
+        let Head::Request(method) = head else { return Some(0) };
+        self.queue.ask_one(call.now_ns, call.bytes.remembered(method), is_overtaken);
         if !S::can() {
             return None;
         }
@@ -190,14 +193,9 @@ impl Exchange {
         let is_awaited = !self.queue.is_empty() && (begins || !S::can());
         match classify(call.head) {
             Head::Response(class, _) if is_awaited || is_overtaken => {
-                let kind = self.queue.kind();
-                match self.queue.answer() {
-                    Answered::Since(began_ns) => {
-                        B::observe(&mut self.stats, class, call.now_ns.saturating_sub(began_ns))
-                    }
-                    Answered::Beyond | Answered::Nothing => counted.untimed[Untimed::Pipelined as usize] += 1,
-                }
-                if kind == kind::CONNECT && class == 0 {
+                let method = self.queue.method();
+                self.answer(&call.bytes, class, call.now_ns, counted);
+                if method == method::CONNECT && class == 0 {
                     self.leave(counted);
                 }
                 false

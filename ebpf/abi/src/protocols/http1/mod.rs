@@ -5,7 +5,7 @@
 
 pub mod scan;
 
-use super::HEADER;
+use super::{HEADER, method};
 use crate::requests::CLASSES;
 
 /// As many as a status line needs up to its code, `HTTP/1.1 200`; no request line is shorter.
@@ -14,20 +14,10 @@ pub const HEAD_BYTES: usize = 12;
 /// Label values of the status classes, by index.
 pub const STATUSES: [&str; CLASSES] = ["2xx", "3xx", "4xx", "5xx", "none"];
 
-/// What has to be known of a request when its answer comes.
-pub mod kind {
-    /// Nothing.
-    pub const USUAL: u8 = 0;
-    /// HEAD: the answer has no body, whatever it says (RFC 9110 section 9.3.2).
-    pub const HEAD: u8 = 1;
-    /// CONNECT: a good answer begins a tunnel (RFC 9110 section 9.3.6).
-    pub const CONNECT: u8 = 2;
-}
-
 /// What the first bytes of a message say it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// A request with one of the usual methods, by its [`kind`].
+    /// A request with one of the usual methods, by its index among [`method::NAMES`].
     Request(u8),
     /// A final response, with the index of its status class, and whether it has no body, whatever it says.
     Response(u8, bool),
@@ -51,15 +41,15 @@ pub fn classify(head: &[u8; HEADER]) -> Head {
             b'1' => Head::Interim,
             _ => Head::Other,
         },
-        [b'H', b'E', b'A', b'D', b' ', ..] => Head::Request(kind::HEAD),
-        [b'C', b'O', b'N', b'N', b'E', b'C', b'T', b' ', ..] => Head::Request(kind::CONNECT),
-        [b'G', b'E', b'T', b' ', ..]
-        | [b'P', b'O', b'S', b'T', b' ', ..]
-        | [b'P', b'U', b'T', b' ', ..]
-        | [b'D', b'E', b'L', b'E', b'T', b'E', b' ', ..]
-        | [b'P', b'A', b'T', b'C', b'H', b' ', ..]
-        | [b'O', b'P', b'T', b'I', b'O', b'N', b'S', b' ', ..]
-        | [b'T', b'R', b'A', b'C', b'E', b' ', ..] => Head::Request(kind::USUAL),
+        [b'G', b'E', b'T', b' ', ..] => Head::Request(method::GET),
+        [b'H', b'E', b'A', b'D', b' ', ..] => Head::Request(method::HEAD),
+        [b'P', b'O', b'S', b'T', b' ', ..] => Head::Request(method::POST),
+        [b'P', b'U', b'T', b' ', ..] => Head::Request(method::PUT),
+        [b'D', b'E', b'L', b'E', b'T', b'E', b' ', ..] => Head::Request(method::DELETE),
+        [b'P', b'A', b'T', b'C', b'H', b' ', ..] => Head::Request(method::PATCH),
+        [b'O', b'P', b'T', b'I', b'O', b'N', b'S', b' ', ..] => Head::Request(method::OPTIONS),
+        [b'C', b'O', b'N', b'N', b'E', b'C', b'T', b' ', ..] => Head::Request(method::CONNECT),
+        [b'T', b'R', b'A', b'C', b'E', b' ', ..] => Head::Request(method::TRACE),
         _ => Head::Other,
     }
 }
@@ -132,17 +122,10 @@ mod tests {
         classify(&bytes(text))
     }
 
-    const METHODS: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE"];
-
     #[test]
     fn every_usual_method_begins_a_request() {
-        for method in METHODS {
-            let kind = match method {
-                "HEAD" => kind::HEAD,
-                "CONNECT" => kind::CONNECT,
-                _ => kind::USUAL,
-            };
-            assert_eq!(of(&std::format!("{method} /")), Head::Request(kind), "{method}");
+        for (index, method) in method::NAMES.iter().enumerate().skip(1) {
+            assert_eq!(of(&std::format!("{method} /")), Head::Request(index as u8), "{method}");
         }
     }
 
@@ -179,7 +162,7 @@ mod tests {
 
     #[test]
     fn cut_beginnings_may_be_messages_and_others_may_not() {
-        for method in METHODS {
+        for method in &method::NAMES[1..] {
             for cut in 1..=method.len() {
                 assert!(is_cut_request(&bytes(&method[..cut]), cut as u32), "{method} cut at {cut}");
             }

@@ -9,7 +9,8 @@
 
 use core::hint::black_box;
 
-use super::{HEAD_BYTES, HEADER, Head, classify, kind};
+use super::{HEAD_BYTES, HEADER, Head, classify};
+use crate::protocols::method;
 use crate::protocols::walk::{Bytes, Lane, Outcome, place_of};
 use crate::requests::{Answered, Queue, RequestStats};
 
@@ -438,10 +439,10 @@ impl<B: Bytes> Scan<'_, B> {
         }
         self.lane.held_bytes = 0;
         match classify(&self.lane.held) {
-            Head::Request(kind) if self.is_request => self.ask(kind),
+            Head::Request(method) if self.is_request => self.ask(method),
             // A method that is none of the usual ones, where it is known that a request begins.
             Head::Other if self.is_request && !self.queue.is_untouched() && has_capitals(&self.lane.held) => {
-                self.ask(kind::USUAL)
+                self.ask(method::OTHER)
             }
             Head::Response(class, is_bodiless) if !self.is_request => self.answer(class, is_bodiless),
             Head::Interim if !self.is_request => {
@@ -454,12 +455,11 @@ impl<B: Bytes> Scan<'_, B> {
     }
 
     #[inline(always)]
-    fn ask(&mut self, kind: u8) -> Outcome {
-        // Of which kind it is has to be known when its answer comes.
-        if kind != kind::USUAL && !self.queue.has_room() {
+    fn ask(&mut self, method: u8) -> Outcome {
+        if method::matters(method) && !self.queue.has_room() {
             return Outcome::Lost;
         }
-        self.queue.ask_one(self.began_ns, kind, self.is_overtaken);
+        self.queue.ask_one(self.began_ns, self.bytes.remembered(method), self.is_overtaken);
         self.began_ns = self.now_ns;
         self.asked += 1;
         self.lane.state = LINE;
@@ -468,18 +468,20 @@ impl<B: Bytes> Scan<'_, B> {
 
     #[inline(always)]
     fn answer(&mut self, class: u8, is_bodiless: bool) -> Outcome {
-        let kind = self.queue.kind();
+        let method = self.queue.method();
         // Servers may say of their own accord that they waited in vain.
         if !self.queue.is_empty() || self.is_overtaken {
             match self.queue.answer() {
-                Answered::Since(began_ns) => B::observe(self.stats, class, self.now_ns.saturating_sub(began_ns)),
+                Answered::Since(began_ns, method) => {
+                    self.bytes.observe(self.stats, method, class, self.now_ns.saturating_sub(began_ns))
+                }
                 Answered::Beyond | Answered::Nothing => self.untimed += 1,
             }
         }
-        if kind == kind::CONNECT && class == 0 {
+        if method == method::CONNECT && class == 0 {
             return Outcome::Tunnel;
         }
-        self.lane.state = LINE | if is_bodiless || kind == kind::HEAD { NO_BODY } else { 0 };
+        self.lane.state = LINE | if is_bodiless || method == method::HEAD { NO_BODY } else { 0 };
         Outcome::Going
     }
 }
