@@ -181,13 +181,11 @@ impl Agent {
         if let Err(error) = self.refresh_processes(PROCESSES_EVERY) {
             tracing::warn!("cannot list processes: {error}");
         }
-        let is_stranger = |report: &Report| {
-            let owners = [Some(report.owner), report.peer];
-            owners.into_iter().flatten().any(|owner| self.directory.is_stranger(owner))
-        };
-        if self.ended.iter().any(is_stranger) {
+        let owners = || self.ended.iter().flat_map(|report| [Some(report.owner), report.peer]).flatten();
+        if owners().any(|owner| self.directory.is_stranger(owner)) {
             self.directory.walk_cgroups();
         }
+        self.directory.learn_containers(owners());
         if self.names_at.is_none_or(|at| at.elapsed() >= NAMES_EVERY)
             && let Err(error) = self.refresh_listeners()
         {

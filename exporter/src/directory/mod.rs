@@ -128,6 +128,16 @@ impl Directory {
         }
     }
 
+    /// Reads about the containers of these owners that are not known yet: they may be younger than the last look at all
+    /// processes, and gone before the next.
+    pub fn learn_containers(&mut self, owners: impl Iterator<Item = Owner>) {
+        for owner in owners {
+            if self.inventory.learn_container(owner.cgroup_id) {
+                self.version = next_version();
+            }
+        }
+    }
+
     /// Other settings from now on; names that were given to places are forgotten.
     pub fn configure(&mut self, plain: PlainProcesses, gone_after: Duration, show_own: bool) {
         self.plain = plain;

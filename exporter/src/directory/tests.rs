@@ -71,6 +71,22 @@ fn loopback_listeners_are_apart_per_namespace() {
 }
 
 #[test]
+fn a_container_that_is_gone_before_the_next_look_at_processes_has_a_name() {
+    let mut directory = directory();
+    let path = format!("/docker/{}", "3f2a9c1b".repeat(8));
+    let owner = Owner { cgroup_id: directory.inventory.cgroups.id_of(&path.into()), netns: 11 };
+    let call = Report { owner, ..report(11, at("10.0.0.11", 4), at("127.77.0.1", 80), Some(Role::Client)) };
+    assert_eq!(directory.ends(&call).unwrap().client, Service::unknown());
+    let before = directory.version();
+    directory.learn_containers([owner, owner].into_iter());
+    assert_ne!(directory.version(), before);
+    assert_eq!(directory.ends(&call).unwrap().client.to_string(), "3f2a9c1b3f2a");
+    // Nothing of it runs any more.
+    directory.refresh_processes().unwrap();
+    assert_eq!(directory.ends(&call).unwrap().client.to_string(), "3f2a9c1b3f2a");
+}
+
+#[test]
 fn a_service_is_gone_some_minutes_after_it_was_last_seen_and_then_forgotten() {
     let mut directory = directory();
     let db = Service::new(None, "db").unwrap();

@@ -29,6 +29,11 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Addresses come and go with interfaces.
 const ADDRESSES_LAST: Duration = Duration::from_secs(10);
 
+/// What is known of a container is kept for so long after it was last there: its connections may still be closing.
+const CONTAINERS_LAST: Duration = Duration::from_secs(300);
+/// Of so many at most; beyond that only of those that are there.
+const MAX_GONE_CONTAINERS: usize = 4_096;
+
 /// No namespace has this inode.
 const UNREADABLE: u32 = 0;
 
@@ -73,8 +78,10 @@ pub struct Inventory {
     pub cgroups: Cgroups,
     /// When the machine started, seconds since 1970.
     pub boot_seconds: f64,
-    /// By identifier; those of cgroups that are gone are forgotten.
-    containers: HashMap<String, Arc<Container>>,
+    /// By identifier, and when it was last there.
+    containers: HashMap<String, (Arc<Container>, Instant)>,
+    /// Cgroups whose containers were read about since the last look at all processes.
+    learned: foldhash::HashSet<u64>,
     memberships: HashSet<Arc<Membership>>,
 }
 
@@ -86,6 +93,7 @@ impl Default for Inventory {
             cgroups: Cgroups::find(),
             boot_seconds: proc::boot_seconds(),
             containers: HashMap::new(),
+            learned: foldhash::HashSet::default(),
             memberships: HashSet::new(),
         }
     }
@@ -117,7 +125,7 @@ impl Inventory {
         }
         self.processes.retain(|pid, _| present.contains(pid));
         self.memberships.retain(|one| Arc::strong_count(one) > 1);
-        self.refresh_containers();
+        self.refresh_containers(now);
         self.refresh_netns(now);
         Ok(())
     }
@@ -150,22 +158,44 @@ impl Inventory {
         new
     }
 
-    /// Reads about containers that are new, and forgets those that have no process any more.
-    fn refresh_containers(&mut self) {
-        let mut present = HashMap::new();
+    /// Reads about containers that are new, and forgets those that are gone for long.
+    fn refresh_containers(&mut self, now: Instant) {
+        self.learned.clear();
         for membership in &self.memberships {
             if let PathName::Container(id) = names::of_path(membership.path(Hierarchy::Unified)) {
-                let known = self.containers.remove(&id).unwrap_or_else(|| Arc::new(containers::find(&id)));
-                present.insert(id, known);
+                let read = |id: &String| (Arc::new(containers::find(id)), now);
+                self.containers.entry(id).and_modify(|(_, seen)| *seen = now).or_insert_with_key(read);
             }
         }
-        self.containers = present;
+        self.containers.retain(|_, (_, seen)| now.saturating_duration_since(*seen) < CONTAINERS_LAST);
+        let gone = self.containers.values().filter(|(_, seen)| *seen != now).count();
+        if gone > MAX_GONE_CONTAINERS {
+            self.containers.retain(|_, (_, seen)| *seen == now);
+        }
     }
 
-    /// What is known of a container that has processes.
+    /// Reads about the container of a cgroup, if that was not done: one that is younger than the last look at all
+    /// processes. Gives whether there is one that was not known.
+    pub fn learn_container(&mut self, cgroup_id: u64) -> bool {
+        if self.learned.contains(&cgroup_id) {
+            return false;
+        }
+        let Some(path) = self.cgroups.path_of(cgroup_id) else { return false };
+        let name = names::of_path(path);
+        self.learned.insert(cgroup_id);
+        let PathName::Container(id) = name else { return false };
+        if self.containers.contains_key(&id) {
+            return false;
+        }
+        let container = Arc::new(containers::find(&id));
+        self.containers.insert(id, (container, Instant::now()));
+        true
+    }
+
+    /// What is known of a container that has processes, or had some a while ago.
     #[must_use]
     pub fn container(&self, id: &str) -> Option<&Arc<Container>> {
-        self.containers.get(id)
+        self.containers.get(id).map(|(container, _)| container)
     }
 
     fn refresh_netns(&mut self, now: Instant) {
