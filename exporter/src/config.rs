@@ -287,6 +287,15 @@ mod tests {
     }
 
     #[test]
+    fn methods_are_off_until_asked_for_and_come_with_the_next_start() {
+        let (off, on) = (Config::default(), Config::parse("http_methods: true\n").unwrap());
+        assert_eq!([&off, &on].map(|config| config.agent().settings.protocols.by_method), [0, 1]);
+        assert_eq!(off.for_next_start(&on), ["http_methods"]);
+        let wrong = Config::parse("http_method: true\n").unwrap_err().to_string();
+        assert!(wrong.contains("did you mean 'http_methods'?"), "{wrong}");
+    }
+
+    #[test]
     fn an_empty_file_means_the_defaults() {
         assert_eq!(Config::parse("# nothing\n").unwrap(), Config::default());
     }

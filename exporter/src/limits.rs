@@ -358,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn what_other_takes_up_keeps_what_tells_requests_apart() {
+        let named =
+            [("client", "web"), ("client_service_namespace", "shop"), ("server", "cart"), ("reporter", "client")];
+        let other = [("client", "other"), ("server", "other"), ("reporter", "client")];
+        let all = |pairs: &[(&str, &str)], more: &[(&str, &str)]| {
+            [pairs, more].concat().iter().fold(Labels::default(), |all, (name, value)| all.with(name, value))
+        };
+        for more in [[("method", "PUT"), ("status_class", "2xx")], [("system", "redis"), ("status", "ok")]] {
+            assert_eq!(others(&all(&named, &more)), all(&other, &more));
+        }
+    }
+
+    #[test]
     fn long_values_are_cut_and_stay_apart() {
         let mut page = Page::default();
         let mut family = page.family(&GAUGE);

@@ -1,3 +1,7 @@
+use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::protocols::method::METHODS;
+use quoll_http2::{Kind, Tally};
+
 use super::*;
 use crate::net::canonical;
 use crate::rules::Rules;
@@ -195,4 +199,32 @@ fn an_open_connection_moves_to_its_new_edge_with_the_names() {
     }
     let active: Vec<_> = edges.iter().map(|(key, totals)| (key.client.name.to_string(), totals.active)).collect();
     assert_eq!(active, [("before".to_owned(), 0), ("after".to_owned(), 1)]);
+}
+
+/// One connection over which each kind of requests came twice, each of which took so many nanoseconds.
+fn requests(kinds: &[Kind], duration_ns: u64) -> Report {
+    let mut tallies = Vec::new();
+    for kind in [kinds, kinds].concat() {
+        Tally::of(&mut tallies, kind).observe(duration_ns);
+    }
+    Report { counters: Some(Counters { tallies, ..Counters::default() }), ..report(1, ENDED, 0) }
+}
+
+#[test]
+fn requests_are_told_apart_up_to_a_number_of_kinds_and_the_others_are_counted() {
+    let directory = directory();
+    let all: Vec<Kind> =
+        (0..METHODS as u8).flat_map(|method| [0, 2, 3].map(|class| (Protocol::Http1, method, class))).collect();
+    for (mut edges, room) in
+        [(Edges::default(), MAX_HISTOGRAMS), (Edges::default().with_methods(), MAX_HISTOGRAMS_BY_METHOD)]
+    {
+        assert_eq!(edges.by_method(), room == MAX_HISTOGRAMS_BY_METHOD);
+        edges.take(&requests(&all, 2_000_000), &directory);
+        let shown: Vec<Kind> = only(&edges).requests.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(shown, all[..room]);
+        assert_eq!(edges.requests_limited(), 2 * (all.len() - room) as u64);
+        // Those that are shown go on.
+        edges.take(&Report { id: ConnectionId(2, 0), ..requests(&all[..room], 2_000_000) }, &directory);
+        assert_eq!(edges.requests_limited(), 2 * (all.len() - room) as u64);
+    }
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Feed, STALE};
-use quoll_features::Presence;
+use quoll_features::{ClosedStep, Presence};
 
 const CPU: &str = "quoll_cpu_usage_seconds_total";
 const MEMORY: &str = "quoll_memory_working_set_bytes";
@@ -61,6 +61,46 @@ fn latency_and_error_ratio_are_over_all_callers_and_status_classes() {
     let names: Vec<String> = feed.step(3000).services.iter().map(|s| s.service.to_string()).collect();
     assert_eq!(names, ["cart", "web"], "external is nobody");
     assert_eq!(feed.step(3000).edges.len(), 1);
+}
+
+/// The exporter may tell HTTP's requests apart by method, from some moment on and at some of its nodes only.
+#[test]
+fn methods_split_series_and_change_no_feature_and_no_edge() {
+    let splits: [&[(&str, f64)]; 2] =
+        [&[("", 1.0)], &[(" method=GET", 0.5), (" method=POST", 0.25), (" method=other", 0.25)]];
+    let [plain, split] = splits.map(|methods| {
+        let mut feed = Feed::new(1000);
+        for t in 1..=8_i32 {
+            let at = i64::from(t) * 1000 - 300;
+            for (reporter, class, rate, since) in [
+                ("server", "2xx", 80.0, 0),
+                ("server", "5xx", 16.0, 4),
+                ("client", "2xx", 80.0, 0),
+                ("client", "none", 8.0, 5),
+            ] {
+                for (method, share) in methods {
+                    // What appears later is counted from zero, by each of its methods.
+                    let count = f64::from(t - since) * rate * share;
+                    let labels = format!("client=web server=cart reporter={reporter}{method} status_class={class}");
+                    if t > since {
+                        feed.push(&format!("{COUNT} {labels}"), at, count);
+                        feed.push(&format!("{SUM} {labels}"), at, count * 0.25);
+                    }
+                }
+            }
+        }
+        feed.close();
+        feed.steps
+    });
+    assert!(plain.len() >= 6 && plain.len() == split.len());
+    let figures = |step: &ClosedStep| {
+        let services = step.services.iter().map(|service| (service.service.to_string(), service.values.clone()));
+        format!("{:?} {:?}", services.collect::<Vec<_>>(), step.edges)
+    };
+    for (plain, split) in plain.iter().zip(&split) {
+        assert_eq!(figures(plain), figures(split), "at {}", plain.end_ms);
+    }
+    assert!(plain.iter().any(|step| step.edges.iter().any(|edge| edge.errors_per_second > 0.0)));
 }
 
 #[test]

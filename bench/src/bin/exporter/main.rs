@@ -313,6 +313,9 @@ fn by_protocol(args: &Args, load: &mut Load, binary: &Path, rules: &str, report:
         one(protocol, &["--protocols", protocol])?;
     }
     one("none", &NO_REQUESTS)?;
+    // All protocols; beside `us_per_http_request`, which is the same without.
+    let exporter = Exporter::start(binary, "ebpf", rules, &["--http-methods", "true"])?;
+    report.add("us_per_http_request_methods", requests(args, load, &exporter, "request")?.kernel_us);
     drop(counting);
     Ok(())
 }

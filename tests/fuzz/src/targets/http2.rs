@@ -3,8 +3,9 @@
 //! bounded; and a good connection that follows is counted.
 
 use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::protocols::method::METHODS;
 use quoll_http2::hpack::Decoder;
-use quoll_http2::{Connections, MOST_BYTES};
+use quoll_http2::{Connections, MOST_BYTES, Tally};
 
 use super::conversation::{Sent, join, read};
 use crate::{Shape, Target};
@@ -21,7 +22,7 @@ pub fn run(input: &[u8]) {
     let _ = Decoder::default().block(input, |_| fields += 1);
     assert!(fields <= input.len(), "more fields than bytes");
 
-    let mut connections = Connections::default();
+    let mut connections = Connections::new(true);
     let ends = read(Protocol::Http2, input);
     let mut counted = Vec::new();
     for (id, sent) in ends.iter().enumerate() {
@@ -49,6 +50,8 @@ fn requests(connections: &mut Connections, id: u64, sent: &[Sent]) -> u32 {
         assert!(connections.held_bytes() <= MOST_BYTES);
     }
     let tallies = connections.ended((id, 1), u64::MAX);
+    let names = |tally: &Tally| usize::from(tally.kind.1);
+    assert!(tallies.iter().all(|tally| names(tally) < if tally.kind.0 == Protocol::Http1 { METHODS } else { 1 }));
     tallies.iter().flat_map(|tally| &tally.counts).map(|(_, count)| count).sum()
 }
 
