@@ -14,6 +14,7 @@ use crate::exposition::Kind;
 use crate::privileges::{self, Needs};
 use crate::server::WEB_METRICS;
 use crate::source::SourceKind;
+use crate::tls::{self, TlsChoice};
 
 /// TCP connections, HTTP requests, accept queues and resources per service, for Prometheus.
 ///
@@ -42,9 +43,9 @@ pub struct Args {
     /// Find peers behind translated addresses (NAT, ClusterIP, published ports) [default: true]
     #[arg(long, value_name = "BOOL")]
     pub follow_nat: Option<bool>,
-    /// Look into TLS: at the calls of OpenSSL's [default: false]
-    #[arg(long, value_name = "BOOL")]
-    pub tls: Option<bool>,
+    /// Look into TLS, at the calls of OpenSSL's: where that costs little, always, never [default: auto]
+    #[arg(long, value_enum)]
+    pub tls: Option<TlsChoice>,
     /// Show Quoll's own processes too
     #[arg(long)]
     pub show_self: bool,
@@ -202,13 +203,15 @@ fn describe(text: &mut String, metric: &crate::exposition::Metric) {
 #[must_use]
 pub fn capabilities_text(config: &Config) -> String {
     let mut text = String::new();
+    let objection = tls::objection_here(config.tls);
     for source in [SourceKind::Ebpf, SourceKind::Procfs] {
         text += &format!("with --source {}:\n", source.name());
         let mut all = Needs::NONE;
         let all_collectors = collectors::all();
         let enabled = all_collectors.iter().filter(|one| !config.disable.iter().any(|name| name == one.name()));
         let translations = config.follow_nat.then_some(("nat", Some(privileges::FOLLOW_NAT)));
-        let tls = config.tls.then(|| ("tls", (source == SourceKind::Ebpf).then(privileges::looking_into_tls)));
+        let tls = (config.tls != TlsChoice::False && objection.is_none())
+            .then(|| ("tls", (source == SourceKind::Ebpf).then(privileges::looking_into_tls)));
         let others = translations.into_iter().chain(tls);
         for (name, needs) in enabled.map(|one| (one.name(), one.needs(source))).chain(others) {
             let Some(needs) = needs else {
@@ -225,7 +228,10 @@ pub fn capabilities_text(config: &Config) -> String {
         let (start, life) = (privileges::names(all.to_start), privileges::names(all.to_run));
         text += &format!("  {:<10} to start: {start}; for life: {life}\n", "together");
     }
-    if config.tls {
+    if let Some(objection) = objection {
+        text += &format!("TLS is not looked into on this machine: {objection}.\n");
+    }
+    if config.tls == TlsChoice::True {
         text += "To look into TLS takes CAP_SYS_ADMIN instead before Linux 6.6; this machine's kernel decided above.\n";
     }
     text += "What is not for life is given up as soon as the programs are attached. Linux 5.9 to 5.18 with \

@@ -22,6 +22,7 @@ use crate::edges::{IDLE_AFTER, Lifetimes};
 use crate::kernel::Settings;
 use crate::limits::{Limits, LimitsError};
 use crate::rules::{Entry, Rules, RulesError, RulesFile, check_service_keys, known_keys};
+use crate::tls::TlsChoice;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +123,8 @@ pub struct Config {
     pub plain_processes: PlainProcesses,
     /// Whether peers are found behind translated addresses.
     pub follow_nat: bool,
-    /// Whether TLS is looked into.
-    pub tls: bool,
+    /// Which TLS libraries are looked into.
+    pub tls: TlsChoice,
     /// Whether Quoll's own processes are shown.
     pub show_self: bool,
     /// When edges end.
@@ -150,7 +151,7 @@ impl Default for Config {
             max_connections: Settings::default().connections,
             plain_processes: PlainProcesses::default(),
             follow_nat: true,
-            tls: false,
+            tls: TlsChoice::Auto,
             show_self: false,
             idle_after_seconds: IDLE_AFTER.as_secs(),
             gone_after_seconds: GONE_AFTER.as_secs(),

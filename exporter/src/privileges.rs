@@ -45,10 +45,6 @@ pub const FOLLOW_NAT: Needs = Needs {
     otherwise: "peers behind translated addresses are not named",
 };
 
-/// From here on probes can be set in programs by links of their own, which take no more than loading does
-/// ([`crate::kernel::uprobes`]).
-const LINKS_TO_PROGRAMS_FROM: (u32, u32) = (6, 6);
-
 /// What looking into TLS takes on this kernel: libraries are looked for, and probed, for life.
 #[must_use]
 pub fn looking_into_tls() -> Needs {
@@ -56,7 +52,7 @@ pub fn looking_into_tls() -> Needs {
 }
 
 fn looking_into_tls_on(release: &str) -> Needs {
-    if version(release).is_some_and(|version| version < LINKS_TO_PROGRAMS_FROM) {
+    if version(release).is_some_and(|version| version < crate::tls::LINKS_TO_PROGRAMS_FROM) {
         Needs::attaching()
             .and_for_life(CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE), "nothing within TLS is seen")
     } else {
@@ -120,9 +116,9 @@ pub fn without<T>(work: impl FnOnce() -> T) -> std::io::Result<T> {
 
 /// The oldest kernel that the programs run on: it has the ring buffer, CAP_BPF and map iterators
 /// (`kernelnewbies.org/Linux_5.8`, `Linux_5.9`).
-const OLDEST: (u32, u32) = (5, 9);
+const OLDEST: (u32, u32, u32) = (5, 9, 0);
 /// From here on maps count against the memory of the control group instead of RLIMIT_MEMLOCK.
-const UNLIMITED_FROM: (u32, u32) = (5, 11);
+const UNLIMITED_FROM: (u32, u32, u32) = (5, 11, 0);
 
 /// Why the programs could not be loaded, in one line: the first cause that the user can do something about.
 #[must_use]
@@ -147,10 +143,10 @@ fn explain_on(error: &KernelError, release: &str, effective: CapabilitySet) -> S
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// `5.10.0-8-amd64` is 5.10.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+/// `5.10.70-8-amd64` is 5.10.70.
+pub(crate) fn version(release: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(|digits| digits.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or_default()))
 }
 
 /// Raises RLIMIT_MEMLOCK as far as permitted where the kernel counts maps against it; gives a warning if

@@ -338,7 +338,10 @@ fn with_exactly_the_printed_capabilities_it_looks_into_tls_of_others() {
             std::thread::sleep(Duration::from_millis(100));
         }
     };
-    let watched = |page: &Page| page.get("exporter_tls_libraries{state=\"watched\"}");
+    let watched = |page: &Page| {
+        let counts = ["watched", "watched_slowly"].map(|state| format!("exporter_tls_libraries{{state=\"{state}\"}}"));
+        counts.iter().map(|name| page.get(name)).sum::<f64>()
+    };
     let before = watched(&page_when(&|_| true));
     assert!(before >= 1.0);
     let mut client = tls_client(address, folder.path());

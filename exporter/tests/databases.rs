@@ -21,6 +21,7 @@ use common::nginx::certificate;
 use common::{Agent, PATIENCE, Page, can_load, connect, loopback, wait_until};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
+use quoll_exporter::tls::TlsChoice;
 
 const DURATION: &str = "db_request_duration_seconds";
 /// Requests whose times are compared.
@@ -329,7 +330,8 @@ fn postgresql_requests_within_tls_agree_with_pgbench() {
     if !can_load() {
         return;
     }
-    let agent = Agent::start_with(SourceChoice::Ebpf, &services(56), Settings { tls: true, ..Settings::default() });
+    let agent =
+        Agent::start_with(SourceChoice::Ebpf, &services(56), Settings { tls: TlsChoice::True, ..Settings::default() });
     let Some(postgres) = Postgres::start(loopback(56, 2), true) else { return };
     let Some(mut psql) = postgres.client("psql") else { return };
     let script = postgres.folder.path().join("one.sql");
@@ -353,6 +355,7 @@ fn postgresql_requests_within_tls_agree_with_pgbench() {
         let unparsed = format!("exporter_connections_unparsed_total{{protocol=\"postgresql\",reason=\"{reason}\"}}");
         assert_eq!(page.get(&unparsed), 0.0, "{reason}");
     }
+    latencies_agree_with_pgbench(&agent, &postgres);
 }
 
 /// A query for an address.

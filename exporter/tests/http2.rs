@@ -15,6 +15,7 @@ use common::nginx::{LATE, Nginx};
 use common::{Agent, Page, can_load, connect, loopback};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
+use quoll_exporter::tls::TlsChoice;
 
 const DURATION: &str = "http_request_duration_seconds";
 const COUNT: &str = "http_request_duration_seconds_count";
@@ -136,7 +137,8 @@ fn so_counts_agree_within_tls() {
         "x".repeat(3000)
     );
     let nginx = Nginx::start_tls(plain, &server, "");
-    let agent = Agent::start_with(SourceChoice::Ebpf, &services, Settings { tls: true, ..Settings::default() });
+    let agent =
+        Agent::start_with(SourceChoice::Ebpf, &services, Settings { tls: TlsChoice::True, ..Settings::default() });
     h2load(&["-n1000", "-c4", "-m10", &format!("https://{hidden}/")]);
     h2load(&["-n200", "-c2", "-m1", &format!("https://{hidden}/no")]);
     let seen = |page: &Page| {

@@ -12,6 +12,7 @@ use common::nginx::Nginx;
 use common::{Agent, Page, can_load, connect, loopback, read_message, wait_until};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
+use quoll_exporter::tls::TlsChoice;
 
 const COUNT: &str = "http_request_duration_seconds_count";
 const SERVER: &str = "location / { return 200; } location /moved { return 301; } location /no { return 404; } \
@@ -43,7 +44,7 @@ const ROW: [(&str, &str); 20] = [
 const REFUSED: [&str; 2] = ["TRACE", "CONNECT"];
 
 fn settings(by_method: bool) -> Settings {
-    let mut settings = Settings { tls: true, ..Settings::default() };
+    let mut settings = Settings { tls: TlsChoice::True, ..Settings::default() };
     settings.protocols.by_method = u32::from(by_method);
     settings
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
@@ -15,13 +16,17 @@ use common::nginx::{LATE, Nginx, PATIENCE, Wrk, tls_client};
 use common::{Agent, Page, can_load, loopback};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
+use quoll_exporter::tls::TlsChoice;
 
 const CONNECTIONS: usize = 4;
 const DURATION: &str = "http_request_duration_seconds";
 
 fn start_nginx(address: SocketAddr) -> Nginx {
     let body = "x".repeat(3000);
-    let server = format!("location / {{ return 200 '{body}'; }} location /no {{ return 503 'no'; }} {LATE}");
+    let server = format!(
+        "location / {{ return 200 '{body}'; }} location /no {{ return 503 'no'; }} \
+         location /last {{ keepalive_timeout 0; return 410; }} {LATE}"
+    );
     Nginx::start_tls(address, "", &server)
 }
 
@@ -43,7 +48,7 @@ fn server(test: u8) -> (SocketAddr, String) {
 }
 
 fn start(services: &str, settings: Settings) -> Agent {
-    Agent::start_with(SourceChoice::Ebpf, services, Settings { tls: true, ..settings })
+    Agent::start_with(SourceChoice::Ebpf, services, Settings { tls: TlsChoice::True, ..settings })
 }
 
 /// The first page that satisfies the condition, else the last one.
@@ -63,6 +68,14 @@ fn requests(page: &Page, reporter: &str, class: &str) -> f64 {
     page.sum("http_request_duration_seconds_count", &labels)
 }
 
+/// Libraries that are looked into, at whatever cost.
+fn watched(page: &Page) -> f64 {
+    ["watched", "watched_slowly"]
+        .map(|state| page.get(&format!("exporter_tls_libraries{{state=\"{state}\"}}")))
+        .iter()
+        .sum()
+}
+
 fn encrypted(page: &Page) -> f64 {
     page.sum("exporter_connections_unparsed_total", &["reason=\"encrypted\""])
 }
@@ -77,34 +90,38 @@ fn agree_with_nginx(test: u8, settings: Settings) {
     let (address, services) = server(test);
     let nginx = start_nginx(address);
     let agent = start(&services, settings);
-    let page = agent.page();
-    assert!(page.get("exporter_tls_libraries{state=\"watched\"}") >= 1.0, "no library is looked into");
-    let loads: [(&str, &[&str], &str, &str); 3] = [
+    assert!(watched(&agent.page()) >= 1.0, "no library is looked into");
+    let loads: [(&str, &[&str], &str, &str); 4] = [
         ("/", &[], "2xx", "200"),
         ("/no", &[], "5xx", "503"),
-        // One connection per request.
+        // One connection per request, closed by the client's wish or by the server's.
         ("/no", &["-H", "Connection: close"], "5xx", "503"),
+        ("/last", &[], "4xx", "410"),
     ];
-    let mut said = std::collections::BTreeMap::new();
+    let mut said = BTreeMap::new();
     for (path, more, class, status) in loads {
         *said.entry((class, status)).or_insert(0.0) += wrk(address, path, more).requests;
     }
+    assert_counts(&nginx, &agent, &said);
     let before = agent.page();
     let late = wrk(address, PATHS[1], &["--latency"]);
-    *said.entry(("4xx", "401")).or_insert(0.0) += late.requests;
+    let refused = ["server=\"server\"", "status_class=\"4xx\""];
+    assert_wrk_agrees(&agent, &before, DURATION, &refused, &late, HELD_BACK[1]);
+}
+
+fn assert_counts(nginx: &Nginx, agent: &Agent, said: &BTreeMap<(&str, &str), f64>) {
     for ((class, status), wrk) in said {
+        let wrk = *wrk;
         let answered = nginx.answered_with(status);
         assert!(answered >= 10.0, "{answered} of {status}");
         assert!(are_near(wrk, answered), "the witnesses differ: {answered} and {wrk}");
         for reporter in ["client", "server"] {
-            let page = page_when(&agent, |page| are_near(requests(page, reporter, class), answered));
+            let page = page_when(agent, |page| are_near(requests(page, reporter, class), answered));
             let counted = requests(&page, reporter, class);
             println!("{reporter} {class}: exporter {counted}, nginx {answered}, wrk {wrk}");
             assert!(are_near(counted, answered), "{reporter} {class}: {counted} of {answered}");
         }
     }
-    let refused = ["server=\"server\"", "status_class=\"4xx\""];
-    assert_wrk_agrees(&agent, &before, DURATION, &refused, &late, HELD_BACK[1]);
 }
 
 #[test]
@@ -118,6 +135,13 @@ fn requests_within_tls_are_what_nginx_and_wrk_counted() {
 fn so_they_are_where_probes_are_set_as_on_older_kernels() {
     if can_load() {
         agree_with_nginx(62, Settings { tls_by_perf: true, ..Settings::default() });
+    }
+}
+
+#[test]
+fn so_they_are_where_nothing_but_what_a_library_exports_is_probed() {
+    if can_load() {
+        agree_with_nginx(66, Settings { tls_exported_only: true, ..Settings::default() });
     }
 }
 
@@ -146,7 +170,6 @@ fn a_copy_of_the_library_that_nobody_knew_is_found_and_its_upgrade_too() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("libssl.so.3");
     let agent = start(&services, Settings::default());
-    let watched = |page: &Page| page.get("exporter_tls_libraries{state=\"watched\"}");
     let mut known = watched(&agent.page());
     let mut asked = 0.0;
     // The second time, the file is another of the same name.

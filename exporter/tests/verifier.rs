@@ -8,6 +8,7 @@ use std::fs;
 
 use common::can_load;
 use quoll_exporter::kernel::{Kernel, Settings};
+use quoll_exporter::tls::TlsChoice;
 
 /// What is left is for kernels that reach a state more.
 const MOST: u64 = 900_000;
@@ -27,7 +28,7 @@ fn the_verifier_has_room_for_every_program_with_everything_on() {
     }
     // The raw ones take more.
     for (by_method, raw_only) in [(0, true), (1, true), (0, false)] {
-        let mut settings = Settings { tls: true, raw_only, ..Settings::default() };
+        let mut settings = Settings { tls: TlsChoice::True, raw_only, ..Settings::default() };
         settings.protocols.by_method = by_method;
         let kernel = Kernel::load(settings).unwrap();
         let mut verified = verified();

@@ -46,10 +46,12 @@ pub const WRITES: u32 = 2;
 pub const SHAKES_HANDS: u32 = 3;
 /// With one of the others: the call says by its fourth argument how many bytes it moved, and not by its result.
 pub const HAS_COUNT: u32 = 4;
+/// The same by its fifth argument, after flags (OpenSSL 3.3).
+pub const COUNT_IS_FIFTH: u32 = 8;
 
 /// Functions of OpenSSL's that are watched, each with what it does.
 #[cfg(feature = "user")]
-pub const FUNCTIONS: [(&str, u32); 7] = [
+pub const FUNCTIONS: [(&str, u32); 8] = [
     ("SSL_connect", SHAKES_HANDS),
     ("SSL_accept", SHAKES_HANDS),
     ("SSL_do_handshake", SHAKES_HANDS),
@@ -57,6 +59,7 @@ pub const FUNCTIONS: [(&str, u32); 7] = [
     ("SSL_read_ex", READS | HAS_COUNT),
     ("SSL_write", WRITES),
     ("SSL_write_ex", WRITES | HAS_COUNT),
+    ("SSL_write_ex2", WRITES | COUNT_IS_FIFTH),
 ];
 
 #[cfg(test)]

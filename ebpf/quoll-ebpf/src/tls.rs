@@ -1,6 +1,6 @@
 //! What programs read and write through OpenSSL, before it is encrypted and after it was decrypted.
 //!
-//! Uprobes at the entries and returns of [`quoll_ebpf_abi::tls::FUNCTIONS`]. An entry remembers the call's
+//! Uprobes at the entries and returns of [`quoll_ebpf_abi::tls::FUNCTIONS`], or of what they hand on to. An entry remembers the call's
 //! arguments for its thread; the return has the number of bytes and hands them to the seam that plain bytes go
 //! through ([`protocols::on_call`]).
 //!
@@ -25,7 +25,7 @@ use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use quoll_ebpf_abi::protocols::{HEADER, Memory};
-use quoll_ebpf_abi::tls::{HAS_COUNT, OUTSIDE, SHAKES_HANDS, WRITES, is_handshake};
+use quoll_ebpf_abi::tls::{COUNT_IS_FIFTH, HAS_COUNT, OUTSIDE, SHAKES_HANDS, WRITES, is_handshake};
 use quoll_ebpf_abi::{FLAG_TLS, LOST_TLS_CALLS};
 
 use crate::connections::known;
@@ -97,16 +97,22 @@ pub fn tls_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: the context is the program's own.
     let kind = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
     let thread = bpf_get_current_pid_tgid();
-    if TLS_CALLS.get_ptr(&thread).is_none() && TLS_CALLS.insert(&thread, &NO_CALL, 0).is_err() {
-        count_loss(LOST_TLS_CALLS);
-        return 0;
+    let mut known = TLS_CALLS.get_ptr_mut(&thread);
+    if known.is_none() {
+        if TLS_CALLS.insert(&thread, &NO_CALL, 0).is_err() {
+            count_loss(LOST_TLS_CALLS);
+            return 0;
+        }
+        known = TLS_CALLS.get_ptr_mut(&thread);
     }
-    let Some(call) = TLS_CALLS.get_ptr_mut(&thread) else { return 0 };
+    let Some(call) = known else { return 0 };
     // SAFETY: the entry stays valid while this program runs, and is this thread's own.
     let call = unsafe { &mut *call };
     call.ssl = ctx.arg(0).unwrap_or_default();
     call.buffer = ctx.arg(1).unwrap_or_default();
-    call.count = if kind & HAS_COUNT != 0 { ctx.arg(3).unwrap_or_default() } else { 0 };
+    // Both are read at places that are known, as the verifier wants it.
+    let [fourth, fifth]: [u64; 2] = [3, 4].map(|place| black_box(ctx.arg(place).unwrap_or_default()));
+    call.count = if kind & COUNT_IS_FIFTH != 0 { fifth } else { fourth };
     let known = TLS_SOCKETS.get_ptr(&TlsKey { ssl: call.ssl, process: thread >> 32 });
     // SAFETY: as above; the copy is taken at once.
     let TlsSocket { socket, start_ns } = known.map(|known| unsafe { *known }).unwrap_or_default();
@@ -143,8 +149,8 @@ fn leave(result: i32) {
     if result <= 0 || kind == SHAKES_HANDS {
         return;
     }
-    let length =
-        if kind & HAS_COUNT != 0 { read_user::<u64>(call.count).unwrap_or_default() as u32 } else { result as u32 };
+    let has_count = kind & (HAS_COUNT | COUNT_IS_FIFTH) != 0;
+    let length = if has_count { read_user::<u64>(call.count).unwrap_or_default() as u32 } else { result as u32 };
     let Some(connection) = known(call.socket) else { return };
     // The socket may be another connection's by now.
     if length == 0 || connection.start_ns != call.start_ns {
@@ -153,7 +159,7 @@ fn leave(result: i32) {
     call.data = black_box(Data::plain(call.buffer, length));
     call.data.head(&mut call.head);
     let Some(head) = call.head.first_chunk::<HEADER>() else { return };
-    let is_outgoing = kind & !HAS_COUNT == WRITES;
+    let is_outgoing = kind & !(HAS_COUNT | COUNT_IS_FIFTH) == WRITES;
     protocols::on_call(Socket::at(call.socket), is_outgoing, true, length, head, &mut call.data, &mut call.memory);
 }
 

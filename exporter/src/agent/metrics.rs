@@ -62,7 +62,8 @@ pub(super) const UNPARSED: Metric = Metric {
 };
 pub(super) const LIBRARIES: Metric = Metric {
     name: "quoll_exporter_tls_libraries",
-    help: "Copies of OpenSSL's libssl by state: watched (in all processes that use them), or refused, for which the log has \
+    help: "Copies of OpenSSL's libssl by state: watched (in all processes that use them), watched_slowly (at a high cost to \
+           these), too_slow (could only be watched like that, which --tls auto does not), or refused, for which the log has \
            the reason. Only with --tls.",
     kind: Kind::Gauge,
     labels: "state",

@@ -10,6 +10,7 @@ use super::metrics::{
 use crate::collectors::{Collector, World};
 use crate::exposition::{Labels, Page};
 use crate::source::SourceKind;
+use crate::tls::LibraryCounts;
 
 impl Agent {
     pub(super) fn page(&mut self, native: bool) -> Page {
@@ -80,7 +81,9 @@ impl Agent {
         }
         if let Some(counts) = self.source.libraries() {
             let mut family = page.family(&LIBRARIES);
-            for (state, count) in ["watched", "refused"].into_iter().zip(counts) {
+            let LibraryCounts { quick, slow, too_slow, refused } = counts;
+            let states = [("watched", quick), ("watched_slowly", slow), ("too_slow", too_slow), ("refused", refused)];
+            for (state, count) in states {
                 family.sample(&Labels::new(&[("state", Some(state))]), count as f64);
             }
         }

@@ -15,6 +15,7 @@ use super::uprobes::Programs;
 use super::{Kernel, KernelError, Settings, offsets, targets};
 use crate::btf::Btf;
 use crate::memory;
+use crate::tls;
 
 /// The programs, as built.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/quoll.bpf.o"));
@@ -54,7 +55,7 @@ fn load_once(settings: Settings) -> Result<Kernel, KernelError> {
     let offsets = offsets::find(&btf)?;
     let types = targets::list(&btf)?;
     drop(btf);
-    let looks_into_tls = settings.tls && settings.protocols.bits != 0;
+    let looks_into_tls = settings.protocols.bits != 0 && tls::is_looked_into(settings.tls);
     let tls_global = u32::from(looks_into_tls);
     let mut ebpf = loader
         .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
@@ -76,10 +77,8 @@ fn load_once(settings: Settings) -> Result<Kernel, KernelError> {
     if settings.protocols.bits != 0 {
         attach_tracepoint(&mut ebpf, typed, "syscall_exit_btf", SYSCALL_EXIT_RAW, "sys_exit")?;
     }
-    let tls = looks_into_tls.then(|| Programs::load(&mut ebpf, settings.tls_by_perf));
-    let tls = tls.and_then(|loaded| {
-        loaded.inspect_err(|error| tracing::warn!("what is said within TLS is not seen: {error}")).ok()
-    });
+    let tls = looks_into_tls.then(|| Programs::load(&mut ebpf, &settings));
+    let tls = tls.and_then(|loaded| loaded.inspect_err(|error| tls::say_not_seen(settings.tls, error)).ok());
     let connections = attach_map_iterator(&mut ebpf, &types, "live_connections", "CONNECTIONS")?;
     let listeners = attach_map_iterator(&mut ebpf, &types, "live_listeners", "LISTENERS")?;
     // After the hooks, so that nothing is missed in between; what both see is kept once.

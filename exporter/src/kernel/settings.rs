@@ -3,6 +3,8 @@
 use quoll_ebpf_abi::protocols::{Exchange, Protocol, Protocols};
 use quoll_ebpf_abi::{Connection, DatagramFlow, DatagramQuery, DatagramQueryKey, Listener, RequestStats};
 
+use crate::tls::TlsChoice;
+
 /// A ring that nobody writes to: a page, of any size that pages have.
 const LEAST_RING_BYTES: u32 = 64 * 1024;
 
@@ -15,10 +17,12 @@ pub struct Settings {
     pub exchanges: u32,
     /// Protocols whose requests are looked at; none of them leaves the system calls alone.
     pub protocols: Protocols,
-    /// Whether calls of TLS libraries are looked at.
-    pub tls: bool,
-    /// Look at them by perf events, as on kernels that have no links to many functions.
+    /// Which TLS libraries are looked into.
+    pub tls: TlsChoice,
+    /// Look into them by perf events, as on kernels that have no links to many functions.
     pub tls_by_perf: bool,
+    /// Probe nothing but what they export, as where nothing better is found.
+    pub tls_exported_only: bool,
     /// Listening sockets.
     pub listeners: u32,
     /// DNS queries over UDP that wait for their answer; half as many pairs of peers.
@@ -35,8 +39,9 @@ impl Default for Settings {
             connections: 65_536,
             exchanges: 32_768,
             protocols: Protocols::of(&Protocol::ALL),
-            tls: false,
+            tls: TlsChoice::False,
             tls_by_perf: false,
+            tls_exported_only: false,
             listeners: 4_096,
             datagrams: 8_192,
             ring_bytes: 4 << 20,

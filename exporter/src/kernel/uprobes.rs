@@ -22,12 +22,13 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkI
 use aya::programs::{ProgramError, UProbe};
 use aya_obj::Object;
 use aya_obj::btf::BtfFeatures;
-use quoll_ebpf_abi::tls::FUNCTIONS;
+use quoll_openssl::LibraryError;
 use rustix::thread::CapabilitySet;
 
 use super::bpf::{self, Command};
 use super::load::OBJECT;
-use crate::tls::symbols::{self, SymbolsError};
+use super::settings::Settings;
+use crate::tls::TlsChoice;
 
 const ENTER: &str = "tls_enter";
 const LEAVE: &str = "tls_leave";
@@ -117,12 +118,12 @@ pub enum UprobeError {
         /// What the kernel or aya said.
         source: Box<ProgramError>,
     },
-    /// It is no library.
+    /// It is no library of OpenSSL's.
     #[error(transparent)]
-    Symbols(#[from] SymbolsError),
-    /// It has none of the functions.
-    #[error("it has none of OpenSSL's functions")]
-    NoFunctions,
+    Library(#[from] LibraryError),
+    /// Only libraries that cost little are wished for.
+    #[error("probes in it would cost too much")]
+    TooSlow,
     /// It was refused.
     #[error("probes are refused: {0}")]
     Link(#[from] io::Error),
@@ -130,31 +131,51 @@ pub enum UprobeError {
 
 /// The loaded programs.
 #[derive(Debug)]
-pub enum Programs {
+pub struct Programs {
+    loaded: Loaded,
+    choice: TlsChoice,
+    looks_inside: bool,
+}
+
+#[derive(Debug)]
+enum Loaded {
     /// For links to many functions: at entries, and at returns.
     Multi([OwnedFd; 2]),
     /// For perf events; aya has them.
     Perf,
 }
 
-/// The probes in one library. Dropping it takes [`Self::Multi`] away; [`Programs::detach`] any.
+/// The probes in one library; [`Programs::detach`] takes them away.
 #[derive(Debug)]
-pub enum Library {
-    /// Links for entries and returns.
+pub struct Library {
+    links: Links,
+    /// Whether they cost little.
+    pub is_quick: bool,
+}
+
+#[derive(Debug)]
+enum Links {
+    /// For entries and returns. They go with their descriptors.
     Multi([OwnedFd; 2]),
     /// aya's names of its links.
     Perf(Vec<(&'static str, UProbeLinkId)>),
 }
 
 impl Programs {
-    /// Loads the programs; with `by_perf`, as for older kernels.
+    /// Loads the programs, those for older kernels only if all libraries are wished for.
     ///
     /// # Errors
-    /// Where both kinds are refused, those of the older kind.
-    pub fn load(ebpf: &mut Ebpf, by_perf: bool) -> Result<Self, UprobeError> {
-        if !by_perf {
+    /// Where no kind is accepted, those of the last one.
+    pub fn load(ebpf: &mut Ebpf, settings: &Settings) -> Result<Self, UprobeError> {
+        let loaded = Self::load_any(ebpf, settings)?;
+        Ok(Self { loaded, choice: settings.tls, looks_inside: !settings.tls_exported_only })
+    }
+
+    fn load_any(ebpf: &mut Ebpf, settings: &Settings) -> Result<Loaded, UprobeError> {
+        if !settings.tls_by_perf {
             match load_multi(ebpf) {
-                Ok(programs) => return Ok(Self::Multi(programs)),
+                Ok(programs) => return Ok(Loaded::Multi(programs)),
+                Err(refused) if settings.tls == TlsChoice::Auto => return Err(refused),
                 Err(refused) => tracing::debug!("no links to many functions: {refused}"),
             }
         }
@@ -163,15 +184,15 @@ impl Programs {
                 .load()
                 .map_err(|source| UprobeError::Program { program: name, source: Box::new(source) })?;
         }
-        Ok(Self::Perf)
+        Ok(Loaded::Perf)
     }
 
     /// Capabilities that it takes to probe a library.
     #[must_use]
     pub fn needs(&self) -> CapabilitySet {
-        match self {
-            Self::Multi(_) => CapabilitySet::SYS_PTRACE,
-            Self::Perf => CapabilitySet::SYS_PTRACE.union(CapabilitySet::SYS_ADMIN),
+        match self.loaded {
+            Loaded::Multi(_) => CapabilitySet::SYS_PTRACE,
+            Loaded::Perf => CapabilitySet::SYS_PTRACE.union(CapabilitySet::SYS_ADMIN),
         }
     }
 
@@ -180,18 +201,18 @@ impl Programs {
     /// # Errors
     /// [`UprobeError`]; then nothing is probed.
     pub fn attach(&self, ebpf: &mut Ebpf, path: &Path) -> Result<Library, UprobeError> {
-        let found = symbols::offsets(path, &FUNCTIONS.map(|(name, _)| name))?;
-        let kinds: HashMap<_, _> = FUNCTIONS.into_iter().collect();
-        let (offsets, cookies): (Vec<u64>, Vec<u64>) =
-            found.iter().filter_map(|(name, offset)| Some((*offset, u64::from(*kinds.get(name)?)))).unzip();
-        if offsets.is_empty() {
-            return Err(UprobeError::NoFunctions);
+        let plan = quoll_openssl::plan(&quoll_openssl::read(path)?, self.looks_inside)?;
+        if self.choice == TlsChoice::Auto && !plan.is_quick {
+            return Err(UprobeError::TooSlow);
         }
+        let is_quick = plan.is_quick;
+        let (offsets, cookies): (Vec<u64>, Vec<u64>) =
+            plan.places.iter().map(|place| (place.offset, u64::from(place.kind))).unzip();
         // Returns first: no call is begun whose end would be missed.
-        if let Self::Multi([enter, leave]) = self {
+        if let Loaded::Multi([enter, leave]) = &self.loaded {
             let leave = link(leave.as_fd(), path, &offsets, &cookies, BPF_F_UPROBE_MULTI_RETURN)?;
             let enter = link(enter.as_fd(), path, &offsets, &cookies, 0)?;
-            return Ok(Library::Multi([enter, leave]));
+            return Ok(Library { links: Links::Multi([enter, leave]), is_quick });
         }
         let mut links = Vec::new();
         for name in [LEAVE, ENTER] {
@@ -204,25 +225,26 @@ impl Programs {
                 match link {
                     Ok(link) => links.push((name, link)),
                     Err(source) => {
-                        self.detach(ebpf, Library::Perf(links));
+                        self.detach(ebpf, Library { links: Links::Perf(links), is_quick });
                         return Err(UprobeError::Program { program: name, source: Box::new(source) });
                     }
                 }
             }
         }
-        Ok(Library::Perf(links))
+        Ok(Library { links: Links::Perf(links), is_quick })
     }
 
     /// Takes the probes away.
     pub fn detach(&self, ebpf: &mut Ebpf, library: Library) {
-        // The others go with their descriptors.
-        if let Library::Perf(links) = library {
-            for (name, link) in links {
-                if let Ok(program) = uprobe(ebpf, name)
-                    && let Err(error) = program.detach(link)
-                {
-                    tracing::warn!("a probe stays: {error}");
-                }
+        let links = match library.links {
+            Links::Multi(links) => return drop(links),
+            Links::Perf(links) => links,
+        };
+        for (name, link) in links {
+            if let Ok(program) = uprobe(ebpf, name)
+                && let Err(error) = program.detach(link)
+            {
+                tracing::warn!("a probe stays: {error}");
             }
         }
     }

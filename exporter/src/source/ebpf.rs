@@ -22,10 +22,10 @@ use super::{
     endpoint,
 };
 use crate::inventory::Inventory;
-use crate::kernel::uprobes::Library;
+use crate::kernel::uprobes::{Library, UprobeError};
 use crate::kernel::{Drained, Kernel, KernelError, Reported, Settings};
 use crate::tls::libraries::{Change, FileId, Libraries};
-use crate::tls::{FOLDERS, ROOTS};
+use crate::tls::{FOLDERS, LibraryCounts, ROOTS};
 
 /// See [`Kernel`].
 ///
@@ -44,7 +44,8 @@ pub struct EbpfSource {
     libraries: Libraries,
     /// Those that are looked into.
     probed: HashMap<FileId, Library>,
-    /// Those that cannot be.
+    /// Those that would cost too much, and those that cannot be.
+    too_slow: HashSet<FileId>,
     refused: HashSet<FileId>,
 }
 
@@ -99,6 +100,7 @@ impl EbpfSource {
             hasher: RandomState::new(),
             libraries: Libraries::default(),
             probed: HashMap::new(),
+            too_slow: HashSet::new(),
             refused: HashSet::new(),
             http2: Connections::new(settings.protocols.by_method != 0),
         };
@@ -116,17 +118,23 @@ impl EbpfSource {
             match change {
                 Change::Found { file, path } => match self.kernel.attach_library(&path) {
                     Ok(library) => {
-                        tracing::info!("looking into TLS by {}", path.display());
+                        let how = if library.is_quick { "" } else { ", at a high cost" };
+                        tracing::info!("looking into TLS by {}{how}", path.display());
                         self.probed.insert(file, library);
                     }
                     // Its process ended meanwhile, or it was replaced.
                     Err(_) if !path.exists() => self.libraries.forget(file),
+                    Err(error @ UprobeError::TooSlow) => {
+                        tracing::info!("what is said by {} is not seen: {error} (see --tls)", path.display());
+                        self.too_slow.insert(file);
+                    }
                     Err(error) => {
                         tracing::warn!("what is said by {} is not seen: {error}", path.display());
                         self.refused.insert(file);
                     }
                 },
                 Change::Unused(file) => {
+                    self.too_slow.remove(&file);
                     self.refused.remove(&file);
                     if let Some(library) = self.probed.remove(&file) {
                         self.kernel.detach_library(library);
@@ -268,8 +276,14 @@ impl Source for EbpfSource {
         }
     }
 
-    fn libraries(&self) -> Option<[usize; 2]> {
-        self.kernel.tls_needs().map(|_| [self.probed.len(), self.refused.len()])
+    fn libraries(&self) -> Option<LibraryCounts> {
+        let quick = self.probed.values().filter(|library| library.is_quick).count();
+        self.kernel.tls_needs().map(|_| LibraryCounts {
+            quick,
+            slow: self.probed.len() - quick,
+            too_slow: self.too_slow.len(),
+            refused: self.refused.len(),
+        })
     }
 
     fn library_needs(&self) -> CapabilitySet {

@@ -18,6 +18,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::inventory::Inventory;
 use crate::net::Endpoint;
+use crate::tls::LibraryCounts;
 pub use taken::Taken;
 
 /// Who holds a socket.
@@ -202,8 +203,8 @@ pub trait Source {
         CapabilitySet::empty()
     }
 
-    /// How many TLS libraries are looked into, and how many cannot be; `None` where none is looked for.
-    fn libraries(&self) -> Option<[usize; 2]> {
+    /// How many TLS libraries there are by what is done about them; `None` where none is looked for.
+    fn libraries(&self) -> Option<LibraryCounts> {
         None
     }
 

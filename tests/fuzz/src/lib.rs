@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     targets::mysql::TARGET,
     targets::redis::TARGET,
     targets::dns::TARGET,
+    targets::openssl::TARGET,
 ];
 
 impl Target {

@@ -5,6 +5,7 @@ pub mod features;
 pub mod http1;
 pub mod http2;
 pub mod mysql;
+pub mod openssl;
 pub mod postgres;
 pub mod redis;
 pub mod remote_write_v1;

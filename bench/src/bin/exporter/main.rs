@@ -56,6 +56,9 @@ struct Args {
     /// Connections only: no requests, no TLS, no `--source procfs`
     #[arg(long)]
     connections_only: bool,
+    /// Requests within TLS only
+    #[arg(long)]
+    tls_only: bool,
     /// What the exporter is started with besides
     #[arg(long = "with", value_name = "FLAG", allow_hyphen_values = true)]
     flags: Vec<String>,
@@ -91,7 +94,16 @@ fn main() -> anyhow::Result<()> {
         Some(binary) => binary.clone(),
         None => build_exporter()?,
     };
-    if args.churn { churn::run(args.churn_services, &binary) } else { under_load(&args, &binary) }
+    if args.churn {
+        churn::run(args.churn_services, &binary)
+    } else if args.tls_only {
+        let mut report = Report::new("exporter");
+        https::run(&binary, args.seconds, &mut report)?;
+        report.print();
+        Ok(())
+    } else {
+        under_load(&args, &binary)
+    }
 }
 
 fn build_exporter() -> anyhow::Result<PathBuf> {
