@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "QUOLL_EXPORTER_CONFIG")]
     pub config: Option<PathBuf>,
     /// Address to serve /metrics at [default: 127.0.0.1:9466]
-    #[arg(long, env = "QUOLL_EXPORTER_LISTEN")]
+    #[arg(long, env = "QUOLL_EXPORTER_LISTEN", value_name = "ADDRESS:PORT", value_parser = quoll_web_config::parse_address)]
     pub listen: Option<SocketAddr>,
     /// TLS and users, in the format of Prometheus' file of that name; read again when it changes
     #[arg(long, alias = "web.config.file", value_name = "FILE")]

@@ -28,7 +28,7 @@ use crate::tls::TlsChoice;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot be read: {source}")]
     Read {
         /// The file.
         path: PathBuf,

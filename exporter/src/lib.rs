@@ -34,4 +34,5 @@ pub mod rules;
 pub mod server;
 pub mod service;
 pub mod source;
+pub mod telling;
 pub mod tls;

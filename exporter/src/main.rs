@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use quoll_exporter::agent::AgentConfig;
 use quoll_exporter::args::{Args, Command, capabilities_text, check, metrics_text};
+use quoll_exporter::telling::whole;
 use quoll_exporter::{agent, memory, privileges, server};
 use quoll_web_config::Web;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
             match args.config() {
                 Ok(config) => print!("{}", capabilities_text(&config)),
                 Err(error) => {
-                    eprintln!("quoll-exporter: {error:#}");
+                    eprintln!("quoll-exporter: {}", whole(&error));
                     return ExitCode::FAILURE;
                 }
             }
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("quoll-exporter: {error:#}");
+                eprintln!("quoll-exporter: {}", whole(&error));
                 ExitCode::FAILURE
             }
         };
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", whole(&error));
             ExitCode::FAILURE
         }
     }

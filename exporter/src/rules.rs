@@ -34,7 +34,7 @@ use crate::service::Service;
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// It cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot be read: {source}")]
     Read {
         /// The file.
         path: PathBuf,

@@ -159,24 +159,43 @@ const BASES: Record<string, string> = {
   other_features: 'would go with its other metrics',
 };
 
-const SHORT_UNITS: Record<string, string> = { seconds: 's', ratio: '', bytes: 'B', 'requests/s': '/s' };
+/** An amount with its unit, at a size that reads well; as the accounts of incidents tell it. */
+function amount(value: number, unit: string): string {
+  const told = (scaled: number): string => (scaled !== 0 && Math.abs(scaled) < 0.01 ? '<0.01' : number(scaled));
+  if (unit === 'seconds') {
+    return Math.abs(value) < 1 ? `${told(1000 * value)} ms` : `${told(value)} s`;
+  }
+  if (unit === 'ratio') {
+    return `${told(100 * value)} %`;
+  }
+  if (unit === 'bytes') {
+    return `${told(value / 1048576)} MiB`;
+  }
+  return unit.endsWith('/s') ? `${told(value)} /s` : `${told(value)} ${unit}`.trim();
+}
+
+/** `caller_request_latency_seconds` as `request latency, by callers`. */
+function readable(name: string, unit: string): string {
+  const plain = name.replace(new RegExp(`_(${unit}|per_second)$`), '');
+  const seen = plain.startsWith('caller_') ? ', by callers' : '';
+  return plain.replace(/^caller_/, '').replaceAll('_', ' ') + seen;
+}
 
 function features(list: Graph['services'][number]['features']): HTMLElement {
-  const cell = (value: number | null, unit = ''): HTMLElement => {
-    const short = SHORT_UNITS[unit] ?? unit;
-    return element('td', '', value === null ? '–' : `${number(value)}${short ? ` ${short}` : ''}`);
-  };
+  const cell = (value: number | null, unit: string): HTMLElement =>
+    element('td', '', value === null ? '–' : amount(value, unit));
   const heads = ['feature', 'value', 'expected', 'score'].map((text) => element('th', '', text));
   const table = element('table', 'console-features', element('thead', '', element('tr', '', ...heads)));
   const sorted = [...list].sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
   const body = sorted.map((feature) => {
-    const name = element('td', '', feature.name.replaceAll('_', ' '));
+    const name = element('td', '', readable(feature.name, feature.unit));
     const expected = cell(feature.expected, feature.unit);
     const why = feature.basis === null ? undefined : BASES[feature.basis];
     if (why !== undefined && (feature.score ?? 0) > 1) {
       expected.append(element('div', 'console-basis', why));
     }
-    const cells = [name, cell(feature.value, feature.unit), expected, cell(feature.score)];
+    const score = element('td', '', feature.score === null ? '–' : feature.score.toFixed(2));
+    const cells = [name, cell(feature.value, feature.unit), expected, score];
     return element('tr', (feature.score ?? 0) > 1 ? 'high' : '', ...cells);
   });
   table.append(element('tbody', '', ...body));

@@ -18,6 +18,8 @@ const ICONS = `${(window as { __grafana_public_path__?: string }).__grafana_publ
 export interface BlastRadiusElement extends HTMLDivElement {
   quollDrawn?: () => Drawn;
   quollReport?: () => Summary | undefined;
+  /** Whose answer is shown. */
+  quollShown?: string | undefined;
 }
 
 export function BlastRadiusPanel(props: PanelProps<Options>): React.ReactElement {
@@ -92,6 +94,9 @@ export function BlastRadiusPanel(props: PanelProps<Options>): React.ReactElement
       const input = readFrames(data.series, { mapping: options.mapping, theme, defaults: props.fieldConfig.defaults });
       const notes = failed === '' ? input.notes : [t('panel.failed', 'A query failed: {{failed}}', { failed }), ...input.notes];
       view.load(input.samples, { ...input, notes, icons: ICONS });
+      if (host.current) {
+        host.current.quollShown = data.request?.requestId;
+      }
     }
   }, [view, data.series, loading, failed, mapping, theme, props.fieldConfig.defaults]);
 

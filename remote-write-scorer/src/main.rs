@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+mod check;
 mod config;
 mod engine;
 mod history;
@@ -28,9 +29,19 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, parse_duration_ms};
 use crate::sharding::Role;
 
+/// From nothing to scores.
+const EXAMPLES: &str = "\
+Examples:
+  quoll-scorer serve --remote-write-url http://127.0.0.1:9090/api/v1/write --model-dir model
+  quoll-scorer train --prometheus http://127.0.0.1:9090 --range 1d --out model
+  quoll-scorer check --config /etc/quoll/scorer.yaml
+  curl -X POST http://127.0.0.1:9467/-/reload
+
+A running scorer takes over a model that changed in its directory. Each command has a --help of its own.";
+
 /// Receives Prometheus remote write, scores every service and finds the root cause.
 #[derive(Debug, Parser)]
-#[command(name = "quoll-scorer", version)]
+#[command(name = "quoll-scorer", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     /// Print every metric of the scorer itself with its help text, and stop.
     #[arg(long)]
@@ -45,10 +56,10 @@ enum Command {
     Serve(ServeArgs),
     /// Train a model on what a Prometheus holds.
     Train(quoll_train::TrainArgs),
-    /// Check a configuration file and say what it means.
+    /// Check a configuration file and those it names, and say what it means.
     Check {
         /// Configuration file.
-        #[arg(long)]
+        #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
 }
@@ -56,8 +67,8 @@ enum Command {
 /// Settings of `serve`; each overrides the configuration file.
 #[derive(Debug, clap::Args)]
 struct ServeArgs {
-    /// Configuration file (YAML).
-    #[arg(long, env = "QUOLL_SCORER_CONFIG")]
+    /// Configuration file (YAML); what the command line says goes before it.
+    #[arg(long, env = "QUOLL_SCORER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// What this process does: everything, score a share of the services, or infer from what leaves report.
     #[arg(long, value_enum)]
@@ -71,29 +82,29 @@ struct ServeArgs {
     /// Of a root: the names of its leaves.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     leaves: Option<Vec<String>>,
-    /// Address to listen on.
-    #[arg(long)]
+    /// Address to listen on [default: 127.0.0.1:9467].
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = quoll_web_config::parse_address)]
     listen: Option<SocketAddr>,
     /// TLS and users, in the format of Prometheus' file of that name.
     #[arg(long, alias = "web.config.file", value_name = "FILE")]
     web_config_file: Option<PathBuf>,
-    /// Directory for the logs and the state.
-    #[arg(long)]
+    /// Directory for the logs and the state [default: quoll-scorer-data].
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where to write results, such as http://127.0.0.1:9090/api/v1/write.
-    #[arg(long)]
+    /// Where to write results, such as http://127.0.0.1:9090/api/v1/write [default: nowhere].
+    #[arg(long, value_name = "URL")]
     remote_write_url: Option<String>,
-    /// Length of a step, such as 15s.
+    /// Length of a step, such as 15s; that of the scrapes, or longer [default: 15s].
     #[arg(long, value_parser = parse_duration_ms, value_name = "DURATION")]
     step: Option<i64>,
-    /// Directory of the model that `train` writes.
-    #[arg(long)]
+    /// Directory of the model that `train` writes; without one there are no scores.
+    #[arg(long, value_name = "DIR")]
     model_dir: Option<PathBuf>,
-    /// Directory of the console's files.
-    #[arg(long)]
+    /// Directory of the console's files, as grafana-panel/build makes it (grafana-panel/dist-console).
+    #[arg(long, value_name = "DIR")]
     console_dir: Option<PathBuf>,
-    /// ONNX Runtime library.
-    #[arg(long)]
+    /// ONNX Runtime library [default: ORT_DYLIB_PATH, else what scripts/setup unpacked].
+    #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
 }
 
@@ -125,10 +136,21 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quoll-scorer: {error:#}");
+            eprintln!("quoll-scorer: {}", whole(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, each told once: most of ours tell theirs themselves.
+fn whole(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
@@ -149,15 +171,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Some(Command::Train(args)) => Ok(quoll_train::run(&args)?),
         Some(Command::Check { config }) => {
-            let config = Config::load(&config)?;
-            config.check()?;
-            let set = config.feature_set()?;
-            if let Some(path) = &config.web.config_file {
-                println!("{}: {}", path.display(), quoll_web_config::check(path)?);
-            }
-            println!("configuration is good: step {} ms, {} features", config.step_ms, set.features.len());
+            print!("{}", check::check(&config)?);
             Ok(())
         }
-        None => anyhow::bail!("nothing to do; see quoll-scorer --help"),
+        None => Ok(()),
     }
 }

@@ -106,6 +106,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let _lock = lock_data_dir(config)?;
     let web = Web::open(config.web.config_file.as_deref())?;
     let listeners = listen(config)?;
+    if let Some(directory) = &config.console_dir
+        && !directory.join("index.html").is_file()
+    {
+        tracing::warn!("no console: {} has no index.html; grafana-panel/build makes one", directory.display());
+    }
 
     let open = |queue: Option<QueueConfig>| anyhow::Ok(queue.map(Queue::open).transpose()?.map(Arc::new));
     let queues = Queues { results: open(config.queue())?, reports: open(config.report_queue())? };
@@ -222,7 +227,8 @@ fn answer_requests(
         for (listener, surface) in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let address = listener.local_addr()?;
-            tracing::info!(%address, ?surface, "listening: {}", web.summary());
+            let scheme = if web.encrypts() { "https" } else { "http" };
+            tracing::info!("listening at {scheme}://{address}/ ({}): {surface}", web.summary());
             if !address.ip().is_loopback() && !web.authenticates() {
                 tracing::warn!(%address, "whoever reaches this address is served: set a web configuration file");
             }

@@ -26,6 +26,16 @@ pub enum Role {
     Root,
 }
 
+impl std::fmt::Display for Role {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::All => "all",
+            Self::Leaf => "leaf",
+            Self::Root => "root",
+        })
+    }
+}
+
 /// Settings of leaves and roots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

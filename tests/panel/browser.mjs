@@ -1,5 +1,6 @@
 // Chromium, and what the tests ask of a page.
 import { chromium } from 'playwright-core';
+import { until } from './prometheus.mjs';
 
 const FLAGS =
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking ' +
@@ -45,6 +46,25 @@ export async function openPage(browser, url, { colorScheme = 'dark', ratio = 1, 
   page.on('pageerror', (error) => page.problems.push(String(error)));
   await page.goto(url);
   return page;
+}
+
+/** Waits for two frames: in the first one parts that changed their size are told so, in the second they are painted. */
+export const frames = (page) =>
+  page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+
+/** Waits for the harness' panel to have drawn what it was given last, and for its parts to have found their sizes. */
+export async function shown(page) {
+  await until('the panel to draw what it was given', () => page.evaluate(() => window.harness.shown()));
+  await frames(page);
+}
+
+/** The tooltip, once it tells about this. */
+export function tooltip(page, title) {
+  const tip = page.getByTestId('quoll-tooltip');
+  return until(`the tooltip of ${title}`, async () => {
+    const text = await tip.innerText({ timeout: 1000 });
+    return text.startsWith(title) && text;
+  });
 }
 
 /** RGBA at points given in CSS pixels of the panel's canvas. */

@@ -1,6 +1,6 @@
 // What the panel makes of data of every kind, in Grafana's VizPanel.
 import { join } from 'node:path';
-import { differ, openPage, pixels, rgb } from './browser.mjs';
+import { differ, frames, openPage, pixels, rgb, shown, tooltip } from './browser.mjs';
 import { expositionFrames, field, large, nodeGraph, recordedTicks } from './frames.mjs';
 import { until } from './prometheus.mjs';
 import { assert } from './suite.mjs';
@@ -26,17 +26,15 @@ export function dataTests(suite, { server, browser, shots }) {
   const report = () => page.evaluate(() => window.harness.report());
   const drawn = () => page.evaluate(() => window.harness.drawn());
   const side = () => page.locator(`${HOST} .quoll-side`).innerText();
-  const settled = () =>
-    page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  const settled = () => frames(page);
   const give = async (frames, extra) => {
     await page.evaluate(([f, e]) => window.harness.frames(f, e), [frames, extra]);
-    await until('the panel to draw', drawn);
-    await settled();
+    await shown(page);
   };
   const hover = async (id) => {
     const [x, y] = (await drawn()).nodes.find((node) => node.id === id).centre;
     await page.locator(`${HOST} .quoll-stage canvas`).hover({ position: { x, y } });
-    return page.getByTestId('quoll-tooltip').innerText();
+    return tooltip(page, id);
   };
 
   test('ten recorded ticks: the browser’s posteriors are those of the native engine to the bit', async () => {
@@ -112,7 +110,6 @@ export function dataTests(suite, { server, browser, shots }) {
     const configure = async (defaults, overrides = []) => {
       await page.evaluate((config) => window.harness.fieldConfig(config), { defaults, overrides });
       await give(expositionFrames(recordedTicks()[9]));
-      await settled();
       return Object.fromEntries((await drawn()).nodes.map(({ id, fill }) => [id, fill]));
     };
     const usual = await configure({});

@@ -1,5 +1,5 @@
 // The same picture by WebGL2, computed on the processor here, and by Canvas2D.
-import { launchWithWebGl, openPage } from './browser.mjs';
+import { launchWithWebGl, openPage, shown } from './browser.mjs';
 import { expositionFrames, nodeGraph, recordedTicks } from './frames.mjs';
 import { until } from './prometheus.mjs';
 import { assert } from './suite.mjs';
@@ -60,7 +60,7 @@ export function gpuTests(suite, { server }) {
       };
       const give = async (frames) => {
         await page.evaluate((given) => window.harness.frames(given), frames);
-        await until('the panel to draw', () => page.evaluate(() => window.harness.drawn()?.nodes.length > 0));
+        await shown(page);
       };
       await give(expositionFrames(recordedTicks()[9]));
       await same('incident');

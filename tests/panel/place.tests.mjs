@@ -1,5 +1,5 @@
 // The panel where it is used: other languages, stricter policies, fingers instead of a pointer.
-import { openPage } from './browser.mjs';
+import { openPage, shown, tooltip } from './browser.mjs';
 import { expositionFrames, recordedTicks } from './frames.mjs';
 import { until } from './prometheus.mjs';
 import { assert } from './suite.mjs';
@@ -14,7 +14,7 @@ export function placeTests(suite, { server, browser }) {
   };
   const give = async (page, frames) => {
     await page.evaluate((given) => window.harness.frames(given), frames);
-    await until('the panel to draw', () => page.evaluate(() => Boolean(window.harness.drawn())));
+    await shown(page);
   };
   const tick = () => expositionFrames(recordedTicks()[9]);
 
@@ -29,7 +29,7 @@ export function placeTests(suite, { server, browser }) {
     const drawn = await page.evaluate(() => window.harness.drawn());
     const [x, y] = drawn.nodes.find(({ id }) => id === 'shop/catalog-db').centre;
     await page.locator(`${HOST} .quoll-stage canvas`).hover({ position: { x, y } });
-    assert.match(await page.getByTestId('quoll-tooltip').innerText(), /Anomaliewert \d,\d+/, 'with a decimal comma');
+    assert.match(await tooltip(page, 'shop/catalog-db'), /Anomaliewert \d,\d+/, 'with a decimal comma');
     await page.getByRole('searchbox', { name: 'Dienste suchen' }).fill('cart');
     assert.match(await page.locator('.quoll-found').innerText(), /2 gefunden/);
     const lone = { refId: 'A', fields: [{ name: 'source', type: 'string', values: ['', 'a'] }, { name: 'target', type: 'string', values: ['b', 'b'] }] };

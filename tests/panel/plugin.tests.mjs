@@ -1,7 +1,7 @@
 // The built plugin, unmodified, in Grafana's VizPanel on data of a real Prometheus.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { differ, openPage, pixels, rgb } from './browser.mjs';
+import { differ, frames, openPage, pixels, rgb, shown, tooltip } from './browser.mjs';
 import { pause, until } from './prometheus.mjs';
 import { DOCUMENTED, QUERY_A, TARGETS } from './queries.mjs';
 import { assert } from './suite.mjs';
@@ -59,8 +59,7 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
   };
   const show = async (opened, targets = [targetA]) => {
     await opened.evaluate((wanted) => window.harness.show(wanted), targets);
-    await until('the panel to draw', () => opened.evaluate(() => Boolean(window.harness.drawn())));
-    await opened.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await shown(opened);
     return opened.evaluate(() => window.harness.drawn());
   };
   const name = (labels, prefix) => {
@@ -179,11 +178,11 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
     const [x, y] = drawn.nodes.find((n) => n.id === 'shop/catalog-db').centre;
     await canvas.hover({ position: { x, y } });
     const tip = opened.getByTestId('quoll-tooltip');
-    assert.match(await tip.innerText(), /shop\/catalog-db[\s\S]*anomaly score 3\.81[\s\S]*root cause with probability 86 %/);
+    assert.match(await tooltip(opened, 'shop/catalog-db'), /anomaly score 3\.81[\s\S]*root cause with probability 86 %/);
     const edge = drawn.edges.find((e) => e.server === 'shop/catalog-db');
     const [ex, ey] = edge.points[Math.floor(edge.points.length / 2)];
     await canvas.hover({ position: { x: ex, y: ey } });
-    assert.match(await tip.innerText(), /catalog → catalog-db[\s\S]*61\.5 requests\/s[\s\S]*18\.4 % errors/);
+    assert.match(await tooltip(opened, 'catalog → catalog-db'), /61\.5 requests\/s[\s\S]*18\.4 % errors/);
     await canvas.hover({ position: { x: 2, y: 2 } });
     await until('the tooltip to go', () => tip.isHidden());
   });
@@ -421,7 +420,7 @@ export function pluginTests(suite, { server, prometheus, browser, shots }) {
         const box = await opened.locator(HOST).boundingBox();
         return box && Math.abs(box.width - width) < 40 && Math.abs(box.height - height) < 60;
       });
-      await opened.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50))));
+      await frames(opened);
       const drawn = await opened.evaluate(() => window.harness.drawn());
       for (const { id, centre, radius } of drawn.nodes) {
         const inside = centre.every((c, axis) => c - radius >= 0 && c + radius <= drawn.size[axis]);

@@ -35,6 +35,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp))]
 
+mod address;
 mod counters;
 mod error;
 mod file;
@@ -45,6 +46,7 @@ mod tls;
 mod users;
 mod web;
 
+pub use address::parse_address;
 pub use counters::{Counters, Figure};
 pub use error::WebConfigError;
 pub use file::{check, check_text};

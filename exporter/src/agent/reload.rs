@@ -7,6 +7,7 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::limits::Shown;
 use crate::rules::{Stamp, stamp};
+use crate::telling::whole;
 
 impl Agent {
     /// Takes over what changed in the files of the configuration.
@@ -41,7 +42,8 @@ impl Agent {
         let (new, (rules_file, rules)) = match read() {
             Ok(read) => read,
             Err(error) => {
-                tracing::warn!("the configuration cannot be used: {error:#}; the last good one stays in force");
+                let reason = whole(&error);
+                tracing::warn!("the configuration cannot be used: {reason}; the last good one stays in force");
                 self.is_reloaded = false;
                 return;
             }

@@ -125,9 +125,24 @@ pub struct Surface {
     pub read: bool,
 }
 
+impl std::fmt::Display for Surface {
+    /// Its parts, as in "remote write, metrics".
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [
+            (self.write, "remote write"),
+            (self.metrics, "metrics"),
+            (self.admin, "changes of state"),
+            (self.read, "console and queries"),
+        ];
+        let named: Vec<&str> = parts.into_iter().filter_map(|(served, name)| served.then_some(name)).collect();
+        formatter.write_str(if named.is_empty() { "health alone" } else { "" })?;
+        formatter.write_str(&named.join(", "))
+    }
+}
+
 impl Surface {
     /// Everything.
     pub const ALL: Self = Self { write: true, metrics: true, admin: true, read: true };
-    /// Only health.
+    /// Health alone.
     pub const NONE: Self = Self { write: false, metrics: false, admin: false, read: false };
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::basis::Basis;
 use crate::calibration::{CALIBRATION_FILE, Calibration, MODEL_FILE, Profile};
+use crate::encoding::Scaling;
 use crate::error::{ModelError, ScoreError};
 use crate::expected::Expected;
 use crate::metadata::Metadata;
@@ -322,7 +323,7 @@ fn judge(
     let scored = shown.map(|(feature, ratio)| {
         let reconstructed = reconstruction[feature * NEWEST + NEWEST - 1];
         let (expected, basis) = expected.shown(ratios.leading(feature), &state.window, feature, reconstructed);
-        let expected = profile.scaling[feature].decode(expected);
+        let expected = plausible(&profile.scaling[feature], expected, step.values[feature]);
         FeatureScore { feature, score: *ratio, value: step.values[feature], expected, basis }
     });
     Some(ServiceScore {
@@ -335,6 +336,13 @@ fn judge(
         calibration_samples: tail.samples,
         features: scored.collect(),
     })
+}
+
+/// What was expected, in the feature's unit. The parts know nothing of counts and shares: what neither is nor usually is
+/// below zero is not expected to be.
+fn plausible(scaling: &Scaling, expected: f32, value: f64) -> f64 {
+    let decoded = scaling.decode(expected);
+    if value >= 0.0 && scaling.centre >= 0.0 { decoded.max(0.0) } else { decoded }
 }
 
 /// The per-step probability that a budget of crossings per day stands for.
@@ -486,6 +494,14 @@ impl Detector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_count_or_share_is_expected_to_be_below_zero() {
+        let scaling = |centre| Scaling { centre, scale: 1.0 };
+        assert_eq!(plausible(&scaling(0.1), -1.0, 0.0), 0.0);
+        assert!((plausible(&scaling(3.0), -0.5, 2.0) - scaling(3.0).decode(-0.5)).abs() < 1e-12);
+        assert!(plausible(&scaling(-4.0), -1.0, -3.0) < -4.0, "what is below zero may be expected to be");
+    }
 
     #[test]
     fn a_block_as_rare_as_budgeted_makes_steps_as_rare_as_budgeted_and_rarer_ones_rarer() {

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::error::QueueError;
+use crate::peer::Peer;
+
 /// Where to send, where to keep what is not sent yet, and how much of it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -103,6 +106,14 @@ pub struct Tls {
 }
 
 impl QueueConfig {
+    /// Whether [`Queue::open`](crate::Queue::open) would take the peer: its address, headers and certificates.
+    ///
+    /// # Errors
+    /// What is wrong with the first of them.
+    pub fn check(&self) -> Result<(), QueueError> {
+        Peer::new(self).map(drop)
+    }
+
     /// Defaults for this peer and directory.
     #[must_use]
     pub fn new(url: impl Into<String>, dir: impl Into<PathBuf>) -> Self {

@@ -84,7 +84,7 @@ impl Engine {
         } else {
             match engine.reload() {
                 Ok(outcome) => tracing::info!("{outcome}"),
-                Err(reason) => tracing::info!("topology only, without scores: {reason}"),
+                Err(reason) => tracing::warn!("topology and causes without scores: {reason}"),
             }
         }
         // At once, not at their next step: a snapshot may be taken before that.

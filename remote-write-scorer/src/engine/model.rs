@@ -12,6 +12,10 @@ impl Engine {
     pub(super) fn load(&self) -> Result<Detector, String> {
         let settings = &self.settings;
         let directory = settings.model_dir.as_deref().ok_or("no model directory is configured (--model-dir)")?;
+        if !directory.join(quoll_detect::calibration::CALIBRATION_FILE).exists() {
+            let out = directory.display();
+            return Err(format!("no model in {out} yet; quoll-scorer train --out {out} makes one"));
+        }
         Detector::load(directory, &settings.set, settings.step_ms, settings.onnxruntime.as_deref())
             .map_err(|error| error.to_string())
     }
@@ -34,7 +38,7 @@ impl Engine {
             Err(reason) => {
                 self.count(|stats| stats.models_refused += 1);
                 if !self.loaded {
-                    self.model = ModelView { state: "none", message: format!("topology only: {reason}") };
+                    self.model = ModelView { state: "none", message: format!("without scores: {reason}") };
                 }
             }
         }
@@ -55,9 +59,12 @@ impl Engine {
         }
         self.loaded = true;
         let state = if probe.provisional() { "provisional" } else { "calibrated" };
-        let message = format!("model {} is in use, {state}", probe.training_id());
-        self.model = ModelView { state, message: message.clone() };
-        Ok(message)
+        let message = match state {
+            "provisional" => "provisional model: little history behind its alarms",
+            _ => "calibrated model",
+        };
+        self.model = ModelView { state, message: message.to_owned() };
+        Ok(format!("model {} is in use, {state}", probe.training_id()))
     }
 }
 

@@ -74,7 +74,10 @@ pub enum CommandError {
     #[error(transparent)]
     Recording(#[from] RecordingError),
     /// Prometheus has nothing that the feature set selects.
-    #[error("{url} has no samples of the selected metrics in the last {seconds} s")]
+    #[error(
+        "Prometheus at {url} has no samples of the selected metrics in the last {seconds} s: does it scrape an exporter of \
+         the preset, and does --match, if given, leave any?"
+    )]
     Nothing {
         /// Where.
         url: String,

@@ -23,13 +23,19 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The query failed, or Prometheus could not be reached.
-    #[error("{url}: {source}")]
+    /// Prometheus cannot be reached, or did not answer in time.
+    #[error("cannot ask Prometheus at {url} ({reason}); --prometheus URL says where it is")]
     Http {
-        /// What was asked.
+        /// Where.
         url: String,
         /// What went wrong.
-        source: Box<ureq::Error>,
+        reason: String,
+    },
+    /// The address is none.
+    #[error("'{url}' is no address of a Prometheus; write --prometheus http://HOST:PORT, or https")]
+    Address {
+        /// What was given.
+        url: String,
     },
     /// The answer is not one of Prometheus.
     #[error("{url}: {reason}")]
@@ -97,6 +103,9 @@ pub fn read(
 ) -> Result<History, ReadError> {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
+    if !["http://", "https://"].iter().any(|scheme| source.url.starts_with(scheme)) {
+        return Err(ReadError::Address { url: source.url.clone() });
+    }
     let metrics: Vec<&str> = set.metrics().collect();
     let mut windows = ScopeWindows::new(Arc::clone(set), step_ms);
     let mut samples: Vec<(i64, SeriesRef, f64)> = Vec::new();
@@ -146,7 +155,13 @@ fn number(text: &str) -> Option<f64> {
 
 fn ask(agent: &ureq::Agent, source: &Source, query: &str, time: f64) -> Result<Answer, ReadError> {
     let url = format!("{}/api/v1/query", source.url.trim_end_matches('/'));
-    let failed = |e: ureq::Error| ReadError::Http { url: format!("{url}?query={query}"), source: Box::new(e) };
+    let failed = |error: ureq::Error| ReadError::Http {
+        url: source.url.clone(),
+        reason: match error {
+            ureq::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        },
+    };
     let odd = |reason: String| ReadError::Answer { url: format!("{url}?query={query}"), reason };
     let mut request = agent.get(&url).query("query", query).query("time", format!("{time:.3}"));
     if let Some(tenant) = &source.tenant {
@@ -156,8 +171,8 @@ fn ask(agent: &ureq::Agent, source: &Source, query: &str, time: f64) -> Result<A
     let status = response.status();
     let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec().map_err(failed)?;
     let answer: Answer = serde_json::from_slice(&body).map_err(|e| {
-        let start = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-        odd(format!("status {status}, {e}: {start}"))
+        let start = String::from_utf8_lossy(&body[..body.len().min(200)]);
+        odd(format!("status {status}, and no answer of a Prometheus ({e}): {}", start.trim()))
     })?;
     match &answer.error {
         Some(reason) => Err(odd(format!("status {status}: {reason}"))),

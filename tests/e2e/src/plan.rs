@@ -41,6 +41,9 @@ impl Plan {
         if plan.step_seconds == 0 || plan.faults.is_empty() {
             return Err(wrong("needs a step_seconds of at least 1 and at least one fault".to_owned()));
         }
+        if let Some(problem) = plan.faults.iter().find_map(|fault| check_kind(&fault.kind).err()) {
+            return Err(wrong(problem));
+        }
         if let Some(fault) = plan.faults.iter().find(|fault| !(fault.seconds.is_finite() && fault.seconds > 0.0)) {
             return Err(wrong(format!("{}:{} lasts {} seconds", fault.service, fault.kind, fault.seconds)));
         }
@@ -62,6 +65,32 @@ impl Plan {
         let fixed = (self.learn_seconds + self.control_seconds + rest * self.faults.len() as u64) as f64;
         fixed + self.faults.iter().map(|fault| fault.seconds).sum::<f64>()
     }
+}
+
+/// Faults that the shop knows.
+pub const KINDS: [&str; 7] = ["latency", "errors", "cpu", "memory", "crash", "hang", "slow-accept"];
+
+/// Checks that `kind` is one of [`KINDS`].
+///
+/// # Errors
+/// Those there are, in words.
+pub fn check_kind(kind: &str) -> Result<(), String> {
+    if KINDS.contains(&kind) {
+        Ok(())
+    } else {
+        Err(format!("there is no fault '{kind}'; there are {}", KINDS.join(", ")))
+    }
+}
+
+/// `service:kind`, such as `cart:latency`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn parse_fault(text: &str) -> Result<(String, String), String> {
+    let (service, kind) =
+        text.split_once(':').ok_or_else(|| "it is written as service:kind, such as cart:latency".to_owned())?;
+    check_kind(kind)?;
+    Ok((service.to_owned(), kind.to_owned()))
 }
 
 /// Checks that `service` is in the shop.
@@ -98,7 +127,15 @@ mod tests {
         let error = |text: &str| Plan::parse("p", text).unwrap_err().to_string();
         assert!(error(&good.replace("pause", "pauze")).contains("pauze"));
         assert!(error(&good.replace("seconds: 5", "seconds: 0")).contains("cart:crash lasts 0"));
+        assert!(error(&good.replace("crash", "crsh")).contains("no fault 'crsh'; there are latency"));
         let topology: Topology = serde_json::from_str(r#"{"services":[{"name":"web"}],"edges":[]}"#).unwrap();
         assert!(plan.check_against(&topology).unwrap_err().to_string().contains("'cart'; there are web"));
+    }
+
+    #[test]
+    fn a_fault_is_a_service_and_a_kind_that_there_is() {
+        assert_eq!(parse_fault("cart:slow-accept"), Ok(("cart".to_owned(), "slow-accept".to_owned())));
+        assert!(parse_fault("cart").unwrap_err().contains("service:kind"));
+        assert!(parse_fault("cart:latncy").unwrap_err().contains("'latncy'; there are latency"));
     }
 }

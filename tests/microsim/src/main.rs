@@ -133,7 +133,7 @@ fn main() -> ExitCode {
 }
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {
-    let topology = topology::Topology::parse(&std::fs::read_to_string(path)?)?;
+    let topology = supervisor::read_topology(Some(path))?;
     say::line(&format!("{} services, {} requests/s", topology.services.len(), topology.load.rate));
     for (client, server) in topology.edges() {
         say::line(&format!("{client} -> {server}"));

@@ -147,7 +147,11 @@ async fn supervise(options: &Options) -> anyhow::Result<()> {
     outcome
 }
 
-fn read_topology(path: Option<&Path>) -> anyhow::Result<Topology> {
+/// The topology in a file, or the built-in one.
+///
+/// # Errors
+/// Where the file cannot be read or is no topology; the error names it.
+pub fn read_topology(path: Option<&Path>) -> anyhow::Result<Topology> {
     let Some(path) = path else { return Ok(Topology::parse(BUILT_IN)?) };
     let said = path.display();
     let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read topology {said}"))?;

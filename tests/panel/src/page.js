@@ -70,23 +70,30 @@ await i18next.use(initReactI18next).init({
 createRoot(document.getElementById('root')).render(React.createElement(App));
 
 const element = () => document.querySelector('[data-testid="quoll-blast-radius"]');
+let given = 0;
+const give = (series, extra) => {
+  given += 1;
+  const request = { requestId: `given ${given}` };
+  data.setState({ data: { state: LoadingState.Done, series, timeRange: range, request, ...extra } });
+};
 
 window.harness = {
   /** Runs the queries and gives the panel their frames. */
   async show(targets) {
     const series = await query(targets, range);
-    data.setState({ data: { state: LoadingState.Done, series, timeRange: range } });
+    give(series);
     return series.length;
   },
   /** Gives the panel frames as they are, in Grafana's JSON of frames. */
   frames(frames, extra = {}) {
-    const series = frames.map(toDataFrame);
-    data.setState({ data: { state: LoadingState.Done, series, timeRange: range, ...extra } });
+    give(frames.map(toDataFrame), extra);
   },
   fieldConfig: (fieldConfig) => panel.onFieldConfigChange(fieldConfig, true),
   saved: () => panel.state.options,
   /** The plugin itself, for what Grafana asks it outside of panels. */
   plugin: () => getPanelPluginFromCache(PLUGIN),
+  /** Whether the panel has drawn what it was given last. */
+  shown: () => element()?.quollShown === `given ${given}`,
   drawn: () => element()?.quollDrawn?.(),
   report: () => element()?.quollReport?.(),
   size(width, height) {

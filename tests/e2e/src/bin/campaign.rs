@@ -55,17 +55,25 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("campaign: {error:#}");
+            eprintln!("campaign: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(arguments: &Arguments, narrator: &mut Narrator) -> anyhow::Result<bool> {
+    let path = arguments.plan.clone().unwrap_or_else(|| checkout::root().join("tests/e2e/plans/smoke.yaml"));
+    let plan = Plan::read(&path)?;
+    narrator.say(format!(
+        "{}: {} faults, at most {:.0} s and training",
+        path.display(),
+        plan.faults.len(),
+        plan.longest_seconds()
+    ));
     let interrupted = interrupt_flag()?;
     let mut folder = WorkFolder::new(arguments.dir.clone())?;
     let path = folder.path().to_path_buf();
-    let report = match run_in(arguments, narrator, &interrupted, path.clone()) {
+    let report = match run_in(arguments, &plan, narrator, &interrupted, path.clone()) {
         Ok(report) => report,
         Err(error) => {
             if error.has_logs() {
@@ -90,18 +98,11 @@ fn run(arguments: &Arguments, narrator: &mut Narrator) -> anyhow::Result<bool> {
 
 fn run_in(
     arguments: &Arguments,
+    plan: &Plan,
     narrator: &mut Narrator,
     interrupted: &Arc<AtomicBool>,
     folder: PathBuf,
 ) -> Result<Report, Error> {
-    let path = arguments.plan.clone().unwrap_or_else(|| checkout::root().join("tests/e2e/plans/smoke.yaml"));
-    let plan = Plan::read(&path)?;
-    narrator.say(format!(
-        "{}: {} faults, at most {:.0} s and training",
-        path.display(),
-        plan.faults.len(),
-        plan.longest_seconds()
-    ));
     let options = Options {
         folder,
         ports: Ports::with_offset(arguments.port_offset)?,
@@ -115,7 +116,7 @@ fn run_in(
     let topology = stack.microsim.topology()?;
     plan.check_against(&topology)?;
     let mut drive = Drive { stack: &mut stack, narrator, interrupted: Arc::clone(interrupted) };
-    let report = inject_all(&plan, &mut drive, &topology, arguments.explain);
+    let report = inject_all(plan, &mut drive, &topology, arguments.explain);
     stack.stop();
     report
 }

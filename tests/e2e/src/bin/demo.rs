@@ -10,7 +10,7 @@ use clap::Parser;
 use quoll_e2e::clients::{Fault, Topology};
 use quoll_e2e::drive::Drive;
 use quoll_e2e::narrator::Narrator;
-use quoll_e2e::plan::check_service;
+use quoll_e2e::plan::{KINDS, check_service, parse_fault};
 use quoll_e2e::ports::Ports;
 use quoll_e2e::session::{WorkFolder, interrupt_flag, relevant_logs};
 use quoll_e2e::stack::{Options, Stack};
@@ -25,12 +25,13 @@ use rand::seq::IndexedRandom;
 /// service and checks that the notification names it.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// End with a verdict this many seconds after all processes are ready; without it, go on until Ctrl-C
-    #[arg(long, env = "DEMO_SECONDS", value_parser = clap::value_parser!(u64).range(200..))]
+    /// End with a verdict this many seconds after all processes are ready, at least 200; without it, go on until
+    /// Ctrl-C
+    #[arg(long, env = "DEMO_SECONDS", value_parser = parse_seconds)]
     seconds: Option<u64>,
     /// The fault, as service:kind (kinds: latency, errors, cpu, memory, crash, hang, slow-accept)
-    #[arg(long, env = "DEMO_FAULT")]
-    fault: Option<String>,
+    #[arg(long, env = "DEMO_FAULT", value_parser = parse_fault, value_name = "SERVICE:KIND")]
+    fault: Option<(String, String)>,
     /// Seed of the load and of the fault's draw
     #[arg(long, env = "DEMO_SEED")]
     seed: Option<u64>,
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("demo: {error:#}");
+            eprintln!("demo: {error}");
             ExitCode::FAILURE
         }
     }
@@ -130,7 +131,7 @@ fn act(
     };
     introduce(narrator, stack);
     let topology = stack.microsim.topology()?;
-    let fault = choose_fault(arguments.fault.as_deref(), &topology, kinds_seen(stack), seed)?;
+    let fault = choose_fault(arguments.fault.as_ref(), &topology, kinds_seen(stack), seed)?;
     let (least, most) = LEARN_SECONDS;
     let learn = arguments.seconds.map_or(most, |s| s.saturating_sub(AFTER_LEARNING_SECONDS).clamp(least, most));
 
@@ -171,6 +172,21 @@ fn act(
         drive.narrator.detail(line);
     }
     Ok(success)
+}
+
+/// A bounded run has to have room for all that the demo shows.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let seconds: u64 = text.parse().map_err(|_| "it is a whole number of seconds, such as 300".to_owned())?;
+    let least = LEARN_SECONDS.0 + CONTROL.as_secs() + 80;
+    if seconds >= least {
+        return Ok(seconds);
+    }
+    Err(format!(
+        "it takes at least {least} s to learn what is normal ({}), to show that nothing is found ({}), and to break and \
+         repair a service",
+        LEARN_SECONDS.0,
+        CONTROL.as_secs()
+    ))
 }
 
 /// Four digits, to be typed again without pain.
@@ -214,13 +230,15 @@ fn kinds_seen(stack: &Stack) -> &'static [&'static str] {
 }
 
 /// The fault asked for, or one drawn from those that can hardly be overlooked.
-fn choose_fault(asked: Option<&str>, topology: &Topology, kinds: &[&str], seed: u64) -> Result<Fault, Error> {
-    let (service, kind) = if let Some(asked) = asked {
-        let (service, kind) = asked
-            .split_once(':')
-            .ok_or_else(|| Error::Usage(format!("DEMO_FAULT={asked} is not of the form service:kind")))?;
+fn choose_fault(
+    asked: Option<&(String, String)>,
+    topology: &Topology,
+    kinds: &[&str],
+    seed: u64,
+) -> Result<Fault, Error> {
+    let (service, kind) = if let Some((service, kind)) = asked {
         check_service(topology, service)?;
-        (service.to_owned(), kind.to_owned())
+        (service.clone(), kind.clone())
     } else {
         let mut draw = StdRng::seed_from_u64(seed);
         let called: Vec<&str> = topology
@@ -278,7 +296,7 @@ fn invite(drive: &mut Drive<'_>, topology: &Topology) -> Result<(), Error> {
     let body = format!(r#"{{"service":"{example}","kind":"latency","seconds":60}}"#);
     drive.narrator.detail(format!("curl -H 'Content-Type: application/json' -d '{body}' {base}/faults"));
     drive.narrator.detail(format!("curl -X DELETE {base}/faults"));
-    drive.narrator.detail("kinds: latency, errors, cpu, memory, crash, hang, slow-accept");
+    drive.narrator.detail(format!("kinds: {}", KINDS.join(", ")));
     drive.narrator.detail(format!("services: {}", names.join(", ")));
     drive.go_on()
 }
