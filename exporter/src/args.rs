@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn the_service_file_grants_what_is_printed_and_no_more() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../provisioning/systemd/quoll-exporter.service");
+        let unit = std::fs::read_to_string(path).unwrap();
+        let sorted = |names: &str| {
+            let mut names: Vec<String> =
+                names.split_whitespace().filter(|name| name.starts_with("CAP_")).map(str::to_owned).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        let printed = capabilities_text(&Config::default());
+        let together = printed.lines().find(|line| line.trim_start().starts_with("together")).unwrap();
+        for setting in ["AmbientCapabilities=", "CapabilityBoundingSet="] {
+            let granted = unit.lines().find_map(|line| line.strip_prefix(setting)).unwrap();
+            assert_eq!(sorted(granted), sorted(&together.replace(';', " ")), "{setting}");
+        }
+    }
+
+    #[test]
     fn every_metric_is_listed_once_with_the_products_prefix() {
         let text = metrics_text();
         let names: Vec<&str> = text.lines().filter(|line| line.starts_with("quoll_")).collect();

@@ -103,7 +103,7 @@ struct ServeArgs {
     /// Directory of the console's files, as grafana-panel/build makes it (grafana-panel/dist-console).
     #[arg(long, value_name = "DIR")]
     console_dir: Option<PathBuf>,
-    /// ONNX Runtime library [default: ORT_DYLIB_PATH, else what scripts/setup unpacked].
+    /// ONNX Runtime library [default: ORT_DYLIB_PATH, else the libonnxruntime.so that the system finds].
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
 }

@@ -275,3 +275,33 @@ fn sending(to: &mut Exposition, stats: &QueueStats, prefix: &str) {
         to.single(format!("{prefix}{name}"), kind, help, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn every_metric_of_the_scorer_that_guides_rules_and_dashboards_name_exists() {
+        let reference = super::reference();
+        let known: Vec<&str> =
+            reference.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut paths = vec![root.join("README.md"), root.join("provisioning/README.md")];
+        for folder in ["docs", "dashboards", "provisioning/prometheus/rules"] {
+            let files = std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+            paths.extend(files.filter(|path| path.is_file()));
+        }
+        let mut seen = 0;
+        for path in paths {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            for used in words.filter(|word| word.starts_with("quoll_scorer_")) {
+                // `quoll_scorer_web_*`.
+                let part = used.ends_with('_') && known.iter().any(|name| name.starts_with(used));
+                assert!(part || known.contains(&used), "{}: {used}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+}

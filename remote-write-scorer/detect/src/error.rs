@@ -16,8 +16,8 @@ pub enum ModelError {
     },
     /// The ONNX Runtime library is missing or cannot be used.
     #[error(
-        "ONNX Runtime cannot be loaded from {path} ({reason}); run scripts/setup, or pass --onnxruntime FILE, or set \
-         ORT_DYLIB_PATH to a libonnxruntime.so of version 1.24 or later"
+        "ONNX Runtime cannot be loaded from {path} ({reason}); --onnxruntime FILE or ORT_DYLIB_PATH names a \
+         libonnxruntime.so of version 1.24 or later, such as scripts/setup unpacks into target/toolchains/onnxruntime"
     )]
     Runtime {
         /// Where it was looked for.

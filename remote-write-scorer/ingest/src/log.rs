@@ -12,8 +12,8 @@
 //!   a loss of power; nothing is synced.
 //! - Reading stops at the first damaged record of a segment, and goes on with the next segment. The tail of the
 //!   newest segment is cut off there. A restart always begins a new segment.
-//! - A failed write is taken back (the segment is cut to its length before) and a new segment is begun; the
-//!   request is not acknowledged.
+//! - A failed write is taken back (the segment is cut to its length before) and a new segment is begun, at once or, on
+//!   a disk that is full, before the next write; the request is not acknowledged.
 //! - Segments are deleted when all of their samples are older than the retention, in event time, or,
 //!   oldest first and counted, when all together are larger than allowed.
 
@@ -64,6 +64,9 @@ pub struct InboundLog {
     overflowed: u64,
     /// From this segment on, nothing is deleted for its age: no snapshot has it yet.
     keep_from: u64,
+    /// A write failed, and so did the beginning of a new segment. In this one nothing more is written: what it
+    /// describes is not certain.
+    spoilt: bool,
 }
 
 impl InboundLog {
@@ -93,6 +96,7 @@ impl InboundLog {
             buffer: Vec::new(),
             overflowed: 0,
             keep_from: u64::MAX,
+            spoilt: false,
         })
     }
 
@@ -157,8 +161,8 @@ impl InboundLog {
     /// Writes what was added. After this returns, it survives the end of the process.
     ///
     /// # Errors
-    /// Where the segment could not be written. Nothing of it stays, and a new segment is begun, so that
-    /// everything must be described anew.
+    /// Where the segment could not be written. Nothing of it stays, and a new segment is begun, now or by the next
+    /// [`InboundLog::rotate_if_full`], so that everything must be described anew.
     pub fn commit(&mut self) -> Result<(), LogError> {
         let written = self.file.write_all(&self.buffer);
         let length = self.buffer.len() as u64;
@@ -172,21 +176,21 @@ impl InboundLog {
                 let error = LogError { action: "writing", path: self.path.clone(), source };
                 // The space taken is given back where the system lets us; a reader stops at the damage anyway.
                 let _ = self.file.set_len(self.bytes);
-                self.begin_segment()?;
+                self.spoilt = self.begin_segment().is_err();
                 Err(error)
             }
         }
     }
 
-    /// Begins a new segment if this one has reached its size or half of the retention, and deletes what
-    /// is no longer needed.
+    /// Begins a new segment if this one has reached its size or half of the retention, or a write to it failed, and
+    /// deletes what is no longer needed. To be called before anything is described.
     ///
     /// # Errors
-    /// Where a segment cannot be created. The present one then stays in use.
+    /// Where a segment cannot be created. Nothing may then be written.
     pub fn rotate_if_full(&mut self) -> Result<(), LogError> {
         let span = self.newest_ms.saturating_sub(self.oldest_ms);
         let long = self.newest_ms > self.oldest_ms && span > self.config.retention_ms / 2;
-        if self.bytes < self.config.segment_bytes && !long {
+        if self.bytes < self.config.segment_bytes && !long && !self.spoilt {
             return Ok(());
         }
         self.begin_segment()
@@ -198,6 +202,7 @@ impl InboundLog {
         let path = std::mem::replace(&mut self.path, path);
         self.closed.push_back(Segment { sequence: self.sequence, path, bytes: self.bytes, newest_ms });
         self.file = file;
+        self.spoilt = false;
         self.sequence += 1;
         self.bytes = MAGIC.len() as u64;
         self.oldest_ms = i64::MAX;
@@ -232,7 +237,8 @@ impl InboundLog {
 fn create(directory: &Path, sequence: u64) -> Result<(PathBuf, File), LogError> {
     let path = directory.join(format!("{sequence:020}.log"));
     let created = OpenOptions::new().create_new(true).append(true).open(&path).and_then(|mut file| {
-        file.write_all(MAGIC)?;
+        // On a full disk a file can be made but not written, and in its place there would never be another.
+        file.write_all(MAGIC).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         Ok(file)
     });
     match created {

@@ -142,3 +142,28 @@ fn the_rules_use_only_metrics_that_exist() {
         }
     }
 }
+
+/// Labels that our relabelling makes.
+const LABELS: [&str; 4] = ["quoll_owner", "quoll_shard", "quoll_console_url", "quoll_grafana_url"];
+
+#[test]
+fn every_metric_that_the_guides_name_exists() {
+    let known = known_metrics();
+    let reports: String = files("remote-write-scorer/shards/src", ".rs")
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let beside = ["README.md", "grafana-panel/README.md", "provisioning/README.md"].map(|path| root().join(path));
+    for path in files("docs", ".md").into_iter().map(Into::into).chain(beside) {
+        for used in metrics_of(&std::fs::read_to_string(&path).unwrap()) {
+            let exists = LABELS.contains(&used.as_str())
+                // Checked by the scorer's own tests, which have the list.
+                || used.starts_with("quoll_scorer_")
+                || (used.starts_with("quoll_leaf_") && reports.contains(&used))
+                // `quoll_feature_*`.
+                || (used.ends_with('_') && known.iter().any(|name| name.starts_with(&used)))
+                || is_known(&known, &used);
+            assert!(exists, "{}: {used}", path.display());
+        }
+    }
+}

@@ -48,7 +48,8 @@ pub fn list(directory: &Path) -> Result<Vec<Segment>, LogError> {
 pub fn read(segment: &Segment, repair: bool, mut each: impl FnMut(Entry<'_>)) -> Result<u64, LogError> {
     let failed = |action| move |source| LogError { action, path: segment.path.clone(), source };
     let content = std::fs::read(&segment.path).map_err(failed("reading"))?;
-    let mut rest = content.strip_prefix(MAGIC).unwrap_or_default();
+    // What does not begin as a segment is damaged as a whole, and left as it is.
+    let Some(mut rest) = content.strip_prefix(MAGIC) else { return Ok(content.len() as u64) };
     let mut sound = content.len() - rest.len();
     while let Some((entry, length)) = next(rest) {
         each(entry);

@@ -147,3 +147,31 @@ proptest! {
         prop_assert_eq!(samples_of(directory.path(), true).0, found);
     }
 }
+
+#[test]
+fn after_a_full_disk_everything_is_described_anew_in_a_segment_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = InboundLog::open(directory.path(), LogConfig::default()).unwrap();
+    let put = |log: &mut InboundLog, index| {
+        log.scope(3, &scope());
+        log.labels(3, |put| LABELS.into_iter().for_each(put));
+        log.samples(&[sample(index)], true);
+        log.commit()
+    };
+    put(&mut log, 1).unwrap();
+    // Nothing can be written, and no segment begun.
+    let before = log.sequence();
+    log.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    log.directory = directory.path().join("nowhere");
+    assert_eq!(put(&mut log, 2).unwrap_err().action, "writing");
+    assert_eq!(log.rotate_if_full().unwrap_err().action, "creating", "what was described there may be lost");
+    // There is room again.
+    log.directory = directory.path().to_owned();
+    log.rotate_if_full().unwrap();
+    assert_eq!(log.sequence(), before + 1);
+    put(&mut log, 3).unwrap();
+    log.rotate_if_full().unwrap();
+    assert_eq!(log.sequence(), before + 1, "one new segment is enough");
+    let (found, damaged) = samples_of(directory.path(), false);
+    assert_eq!((found.iter().map(|(series, ..)| *series).collect::<Vec<_>>(), damaged), (vec![1, 3], 0));
+}
