@@ -102,14 +102,12 @@ fn component(text: &str, above: &str) -> Option<Component> {
     // it, and its pause process is of no interest.
     let is_session = stem.starts_with("session-") || stem.starts_with("user@");
     let is_pod = stem.strip_prefix("pod").is_some_and(path_is_uuid);
-    if (is_unit && is_session) || is_pod {
-        return Some(Component::Anonymous);
-    }
-    let begins = |words: &[&str]| words.iter().any(|word| stem.starts_with(word));
     let above = above.rsplit('/').next().unwrap_or_default();
-    let is_helper = begins(&HELPERS) || (stem == "conmon" && !is_unit) || above == "lxc.monitor";
-    if is_helper || (is_unit && is_made_up(stem)) {
-        return Some(Component::Whole(PathName::Nothing));
+    let is_helper = HELPERS.iter().any(|helper| stem.starts_with(helper))
+        || (stem == "conmon" && !is_unit)
+        || above == "lxc.monitor";
+    if is_pod || is_helper || (is_unit && (is_session || is_made_up(stem))) {
+        return Some(Component::Anonymous);
     }
     if above == "buildkit" {
         return Some(Component::Folder(above.to_owned()));
@@ -239,6 +237,8 @@ mod tests {
             ),
             ("/system.slice/run-u25.service".to_owned(), PathName::Nothing),
             ("/system.slice/run-r1f2e3d4c.scope".to_owned(), PathName::Nothing),
+            ("/system.slice/run-u25.service/shop/cart".to_owned(), named("cart")),
+            ("/user.slice/user-0.slice/session-3.scope/shop/cart".to_owned(), named("cart")),
             ("/system.slice/run-p812-i4711.scope".to_owned(), PathName::Nothing),
             ("/system.slice/runner.service".to_owned(), named("runner")),
             ("/system.slice/run-prod2.service".to_owned(), named("run-prod2")),
