@@ -1,24 +1,23 @@
-//! Requests to databases and resolvers against independent witnesses: the load generators that come with
-//! PostgreSQL and Redis, statements to MariaDB and queries to dnsmasq counted by their sender.
+//! Requests to databases against independent witnesses: the load generators that come with PostgreSQL and Redis, and
+//! statements to MariaDB counted by their sender.
 //!
 //! Counts must agree within 0.1 %, statuses with what was asked for, quantiles of latency within one bucket of what
-//! `pgbench`, `redis-benchmark`, the client of MariaDB and the sender of the queries took themselves. A witness that is not installed is
+//! `pgbench`, `redis-benchmark` and the client of MariaDB took themselves. A witness that is not installed is
 //! skipped by name; `scripts/setup` installs them all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
 
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use common::latency::{HELD_BACK, REPORTERS, Times, assert_agrees};
 use common::nginx::certificate;
-use common::{Agent, PATIENCE, Page, can_load, connect, loopback, wait_until};
+use common::witness::{Running, free_port, services, untimed, wait_for, witness};
+use common::{Agent, Page, can_load, connect, loopback, wait_until};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
 use quoll_exporter::tls::TlsChoice;
@@ -26,45 +25,6 @@ use quoll_exporter::tls::TlsChoice;
 const DURATION: &str = "db_request_duration_seconds";
 /// Requests whose times are compared.
 const PROBES: usize = 60;
-
-/// Where a witness is, if it is installed; Debian keeps PostgreSQL's server out of the PATH.
-fn witness(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let folders = versions.map(|version| version.path().join("bin")).chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
-    if found.is_none() {
-        eprintln!("skipped: {name} is missing, scripts/setup installs it");
-    }
-    found
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port(address: Ipv4Addr) -> u16 {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(address: SocketAddr) {
-    wait_until(&format!("somebody listens at {address}"), || TcpStream::connect(address).is_ok());
-}
-
-/// The server has an address of its own; clients come from the loopback's usual one, and some from another.
-fn services(test: u8) -> String {
-    format!(
-        "services:\n  - {{name: db, match: [{{address: {}}}]}}\n  - {{name: probe, match: [{{address: {}}}]}}\n  \
-         - {{name: load, match: [{{address: 127.0.0.1}}]}}\n",
-        loopback(test, 2),
-        loopback(test, 1)
-    )
-}
 
 fn count(page: &Page, client: &str, reporter: &str, system: &str, status: &str) -> f64 {
     let labels = format!(",system=\"{system}\",status=\"{status}\"");
@@ -74,12 +34,6 @@ fn count(page: &Page, client: &str, reporter: &str, system: &str, status: &str) 
 /// Of one status, from all clients, as the server sees them.
 fn served(page: &Page, system: &str, status: &str) -> f64 {
     ["load", "probe", "db", "unknown"].iter().map(|client| count(page, client, "server", system, status)).sum()
-}
-
-/// Not timed, at either end, for whatever reason.
-fn untimed(page: &Page, protocol: &str) -> f64 {
-    let of = |reason| format!("exporter_requests_untimed_total{{protocol=\"{protocol}\",reason=\"{reason}\"}}");
-    ["pipelined", "unrecognised", "no_room"].into_iter().map(|reason| page.get(&of(reason))).sum()
 }
 
 fn assert_within(name: &str, seen: f64, witnessed: f64) {
@@ -356,152 +310,6 @@ fn postgresql_requests_within_tls_agree_with_pgbench() {
         assert_eq!(page.get(&unparsed), 0.0, "{reason}");
     }
     latencies_agree_with_pgbench(&agent, &postgres);
-}
-
-/// A query for an address.
-fn query(id: u16, name: &str) -> Vec<u8> {
-    let mut bytes = [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
-    for label in name.split('.') {
-        bytes.push(label.len() as u8);
-        bytes.extend_from_slice(label.as_bytes());
-    }
-    bytes.extend_from_slice(&[0, 0, 1, 0, 1]);
-    bytes
-}
-
-fn dns(page: &Page, reporter: &str, status: &str) -> f64 {
-    page.edge_with("dns_request_duration_seconds_count", ("probe", "db"), reporter, &format!(",status=\"{status}\""))
-}
-
-/// dnsmasq, which knows one good name and that others of its domain do not exist, and asks another server for those below
-/// `late`.
-fn resolver(program: &Path, ip: Ipv4Addr, late: SocketAddr) -> (Running, SocketAddr) {
-    let address = SocketAddr::from((ip, free_port(ip)));
-    let running = Running(
-        Command::new(program)
-            .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces"])
-            .args(["--user=root", "--local=/example/", "--address=/good.example/192.0.2.7", "--cache-size=0"])
-            .arg(format!("--server=/late/{}#{}", late.ip(), late.port()))
-            .arg(format!("--listen-address={}", address.ip()))
-            .arg(format!("--port={}", address.port()))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    wait_for(address);
-    (running, address)
-}
-
-#[test]
-fn dns_queries_over_tcp_agree_with_what_a_resolver_was_asked() {
-    if !can_load() {
-        return;
-    }
-    let Some(server) = witness("dnsmasq") else { return };
-    let agent = Agent::start(SourceChoice::Ebpf, &services(55));
-    let (_server, address) = resolver(&server, loopback(55, 2), SocketAddr::from((loopback(55, 3), 53)));
-    let (mut good, mut bad) = (0, 0);
-    // Many on one connection, then one on each of many; the length in one call with the query, or before it.
-    for connection in 0..30_u16 {
-        let mut stream = connect(loopback(55, 1), address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        for number in 0..if connection < 2 { 50 } else { 1 } {
-            let id = 100 * connection + number;
-            let message = query(id, if id % 5 == 0 { "bad.example" } else { "good.example" });
-            let length = (message.len() as u16).to_be_bytes();
-            if connection % 2 == 0 {
-                stream.write_all(&[&length[..], &message].concat()).unwrap();
-            } else {
-                stream.write_all(&length).unwrap();
-                stream.write_all(&message).unwrap();
-            }
-            let mut length = [0; 2];
-            stream.read_exact(&mut length).unwrap();
-            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-            stream.read_exact(&mut answer).unwrap();
-            assert_eq!(answer[..2], id.to_be_bytes());
-            let is_good = answer[3] & 0xf == 0;
-            assert_eq!(is_good, id % 5 != 0, "the resolver's own outcome");
-            *if is_good { &mut good } else { &mut bad } += 1;
-        }
-    }
-    for reporter in ["client", "server"] {
-        let page = agent.page_at_last(|page| dns(page, reporter, "noerror") == f64::from(good));
-        for (status, count) in [("noerror", good), ("nxdomain", bad), ("error", 0), ("servfail", 0), ("none", 0)] {
-            assert_eq!(dns(&page, reporter, status), f64::from(count), "{reporter} {status}");
-        }
-        assert_eq!(untimed(&page, "dns"), 0.0);
-    }
-}
-
-#[test]
-fn dns_queries_agree_with_what_a_resolver_was_asked() {
-    if !can_load() {
-        return;
-    }
-    let Some(server) = witness("dnsmasq") else { return };
-    let agent = Agent::start(SourceChoice::Ebpf, &services(53));
-    let late = UdpSocket::bind((loopback(53, 3), 0)).unwrap();
-    let (_server, address) = resolver(&server, loopback(53, 2), late.local_addr().unwrap());
-    let socket = UdpSocket::bind((loopback(53, 1), 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut answer = [0; 512];
-    const QUERIES: u16 = 1000;
-    for id in 0..QUERIES {
-        // One in ten names does not exist, and one is nobody's to answer.
-        let name = match id % 10 {
-            0 => "bad.example",
-            1 => "elsewhere.test",
-            _ => "good.example",
-        };
-        socket.send_to(&query(id, name), address).unwrap();
-        let (length, _) = socket.recv_from(&mut answer).unwrap();
-        assert!(length > 12 && answer[..2] == id.to_be_bytes());
-    }
-    let hundredth = f64::from(QUERIES) / 100.0;
-    for reporter in ["client", "server"] {
-        let page = agent.page_at_last(|page| dns(page, reporter, "noerror") == 80.0 * hundredth);
-        for (status, percent) in
-            [("noerror", 80.0), ("nxdomain", 10.0), ("error", 10.0), ("servfail", 0.0), ("none", 0.0)]
-        {
-            assert_eq!(dns(&page, reporter, status), percent * hundredth, "{reporter} {status}");
-        }
-        assert!(!page.has(&format!("tcp_connects_total{{client=\"probe\",server=\"db\",reporter=\"{reporter}\"}}")));
-    }
-    latencies_of_a_resolver_agree_with_its_client(&agent, &socket, address, late);
-}
-
-/// Queries that the resolver hands on to one which takes a known time for each.
-fn latencies_of_a_resolver_agree_with_its_client(
-    agent: &Agent,
-    socket: &UdpSocket,
-    address: SocketAddr,
-    late: UdpSocket,
-) {
-    let answering = thread::spawn(move || {
-        let mut message = [0; 512];
-        late.set_read_timeout(Some(PATIENCE)).unwrap();
-        for number in 0..PROBES {
-            let (length, peer) = late.recv_from(&mut message).unwrap();
-            thread::sleep(Duration::from_secs_f64(HELD_BACK[number % HELD_BACK.len()]));
-            // It is a response now, and has none of what was asked for.
-            message[2] |= 0x80;
-            late.send_to(&message[..length], peer).unwrap();
-        }
-    });
-    let before = agent.page();
-    let mut times = Times::default();
-    for number in 0..PROBES {
-        let began = Instant::now();
-        socket.send_to(&query(number as u16, "some.late"), address).unwrap();
-        let mut answer = [0; 512];
-        socket.recv_from(&mut answer).unwrap();
-        times.add(HELD_BACK[number % HELD_BACK.len()], began.elapsed().as_secs_f64());
-        assert_eq!((answer[..2].to_vec(), answer[3] & 0xf), ((number as u16).to_be_bytes().to_vec(), 0));
-    }
-    answering.join().unwrap();
-    let labels = ["client=\"probe\"", "server=\"db\"", "status=\"noerror\""];
-    times.assert_agree(agent, &before, "dns_request_duration_seconds", &labels);
 }
 
 #[test]

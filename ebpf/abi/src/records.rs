@@ -288,10 +288,33 @@ pub struct DatagramQueryKey {
     pub socket: u64,
     /// Chosen by who asks.
     pub id: u16,
-    /// The peer's port.
+    /// The peer's port; 0 for the first of those that a socket asks by this identifier.
     pub peer_port: u16,
-    /// Always 0.
-    pub reserved: u32,
+    /// Tells peers of one port apart; those of IPv4 always, those of IPv6 but for one pair in 2^32.
+    pub peer: u32,
+}
+
+impl DatagramQueryKey {
+    /// Of the first query that a socket asks by an identifier while no other waits; it is found by who does not know who
+    /// answers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first(socket: u64, id: u16) -> Self {
+        Self { socket, id, peer_port: 0, peer: 0 }
+    }
+
+    /// Of a further one, to another peer, and of each that a server is asked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(socket: u64, id: u16, address: &[u8; 16], peer_port: u16) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+        let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]];
+        let peer = u32::from_ne_bytes(words[0])
+            ^ u32::from_ne_bytes(words[1])
+            ^ u32::from_ne_bytes(words[2])
+            ^ u32::from_ne_bytes(words[3]);
+        Self { socket, id, peer_port, peer }
+    }
 }
 
 /// A query that waits.
@@ -303,4 +326,8 @@ pub struct DatagramQuery {
     pub flow: DatagramFlow,
     /// When it was first seen, `CLOCK_MONOTONIC`.
     pub began_ns: u64,
+    /// 1 where its socket asked another peer by the same identifier while it waited.
+    pub is_shared: u32,
+    /// Always 0.
+    pub reserved: u32,
 }

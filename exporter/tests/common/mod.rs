@@ -3,6 +3,7 @@
 
 pub mod latency;
 pub mod nginx;
+pub mod witness;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
