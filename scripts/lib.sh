@@ -11,8 +11,11 @@ export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 # A registry that fails once is asked again; cargo waits between the tries.
 export CARGO_NET_RETRY=${CARGO_NET_RETRY:-10}
 
-say() { printf 'setup: %s\n' "$*"; }
-die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+# Who speaks: the script that was called; what prepares the machine says so, whoever called it.
+PROGRAM=$(basename "$0")
+[ "$(basename "$(dirname "$0")")" != toolchains ] || PROGRAM=setup
+say() { printf '%s: %s\n' "$PROGRAM" "$*"; }
+die() { printf '%s: %s\n' "$PROGRAM" "$*" >&2; exit 1; }
 
 # retry N COMMAND...: runs COMMAND up to N times, waiting 5 s, then 10, 20 and so on.
 retry() {

@@ -117,17 +117,31 @@ fn compare(module: &Module, mut questions: Vec<Question>) -> Result<bool> {
     Ok(different == 0 && pinned)
 }
 
+const USAGE: &str = "\
+Largest difference between the engine and a file of exact posteriors
+
+Usage: cargo xtask check-reference FILE [--wasm | --native]
+
+  FILE       FILE.jsonl or FILE.jsonl.gz, such as blast-radius/fixtures/noisy_or_reference.jsonl.gz
+  --wasm     fail where the WASM build cannot be asked, too; by default it is left out, and said so
+  --native   do not ask the WASM build";
+
 fn main() -> Result<ExitCode> {
     let (options, files): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
-    let [file] = <[String; 1]>::try_from(files)
-        .map_err(|files| anyhow::anyhow!("one file expected, FILE.jsonl or FILE.jsonl.gz, not {}", files.len()))?;
+    if std::env::args().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [file] = <[String; 1]>::try_from(files).map_err(|files| {
+        anyhow::anyhow!("one file expected, FILE.jsonl or FILE.jsonl.gz, not {}\n\n{USAGE}", files.len())
+    })?;
     let (mut demanded, mut left_out) = (false, false);
     for option in &options {
         match option.as_str() {
             "--wasm" => demanded = true,
             "--native" => left_out = true,
-            other => bail!("unknown option {other}; there are --wasm and --native"),
+            other => bail!("unknown option {other}\n\n{USAGE}"),
         }
     }
     if demanded && left_out {

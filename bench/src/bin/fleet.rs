@@ -37,7 +37,7 @@ const TRAINED_MINUTES: i64 = 240;
 /// A tick that is not done so long after its last sample is late.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Settings of the bench.
+/// The real scorer over HTTP with a fleet of services, one score a minute, results written back.
 #[derive(Debug, Parser)]
 struct Args {
     /// Services.

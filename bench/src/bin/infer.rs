@@ -245,13 +245,25 @@ fn petshop(path: &str) -> Result<(u32, Vec<CallEdge>)> {
     Ok((services, edges))
 }
 
+const USAGE: &str = "\
+Milliseconds of inference on graphs of 40 to 10,000 services, natively and in WASM
+
+Usage: cargo xtask bench infer [PETSHOP] [--pgmpy PYTHON]
+
+  PETSHOP          PetShop's archive (.tar.xz) or one of its graph.csv; without it a graph of its size is made
+  --pgmpy PYTHON   a python with pgmpy 1.1.2, the peer (bench/README.md says how to get one)";
+
 fn main() -> Result<()> {
     let (mut path, mut python) = (None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "-h" | "--help" => {
+                println!("{USAGE}");
+                return Ok(());
+            }
             "--pgmpy" => python = Some(arguments.next().context("--pgmpy needs the path of a python")?),
-            option if option.starts_with("--") => bail!("unknown option {option}; there is --pgmpy PYTHON"),
+            option if option.starts_with("--") => bail!("unknown option {option}\n\n{USAGE}"),
             _ if path.is_none() => path = Some(argument),
             _ => bail!("one path expected at most, that of PetShop"),
         }

@@ -15,10 +15,21 @@ use anyhow::{Context, Result, bail, ensure};
 use quoll_bench::Report;
 use serde_json::Value;
 
+const USAGE: &str = "\
+Layout, frames, what-if and growth of the panel in headless Chromium, beside d3-force and MSAGL
+
+Usage: cargo xtask bench panel [--quick]
+
+  --quick   leave out the graphs of 5,000 and 10,000 services";
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return Ok(());
+    }
     if let Some(unknown) = arguments.iter().find(|a| *a != "--quick") {
-        bail!("unknown argument {unknown}; usage: cargo xtask bench panel [--quick]");
+        bail!("unknown argument {unknown}\n\n{USAGE}");
     }
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench lies in no repository")?;
     let built = Command::new(repository.join("grafana-panel/build")).status().context("grafana-panel/build")?;

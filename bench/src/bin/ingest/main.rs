@@ -284,7 +284,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
-/// Settings of the bench.
+/// Samples a second and core, from compressed bytes to updated windows, beside other receivers.
 #[derive(Debug, Parser)]
 struct Args {
     /// The scorer; by default the release build beside this program.
