@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use common::latency::{HELD_BACK, PATHS, Times};
 use common::nginx::{LATE, Nginx};
@@ -16,6 +16,7 @@ use common::{Agent, Page, can_load, connect, loopback};
 use quoll_exporter::agent::SourceChoice;
 use quoll_exporter::kernel::Settings;
 use quoll_exporter::tls::TlsChoice;
+use rustix::process::{Pid, Signal, kill_process};
 
 const DURATION: &str = "http_request_duration_seconds";
 const COUNT: &str = "http_request_duration_seconds_count";
@@ -147,6 +148,97 @@ fn so_counts_agree_within_tls() {
     let page = agent.page_at_last(|page| seen(page) == [[1000.0, 200.0]; 2]);
     println!("{:?}, nginx: {} and {}", seen(&page), nginx.answered(2), nginx.answered(4));
     assert_eq!(seen(&page), [[nginx.answered(2), nginx.answered(4)]; 2]);
+}
+
+/// A client that says what it is told to, and hands over all that it reads.
+struct Client {
+    process: Child,
+    read: Vec<u8>,
+}
+
+impl Client {
+    fn start(from: SocketAddr, to: SocketAddr) -> Self {
+        let process = Command::new("openssl")
+            .args(["s_client", "-quiet", "-alpn", "h2", "-bind", &from.to_string(), "-connect", &to.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is missing");
+        Self { process, read: Vec::new() }
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        self.process.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Waits until this was among what it read.
+    fn reads(&mut self, bytes: &[u8]) {
+        while !self.read.windows(bytes.len()).any(|window| window == bytes) {
+            let mut more = [0; 4096];
+            let length = self.process.stdout.as_mut().unwrap().read(&mut more).unwrap();
+            assert!(length > 0, "it read no more than {:?}", self.read);
+            self.read.extend_from_slice(&more[..length]);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn signal(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn an_answer_within_tls_that_was_read_after_the_last_look_is_in_the_next_one() {
+    if !can_load() {
+        return;
+    }
+    let address = |host| TcpListener::bind((loopback(66, host), 0)).unwrap().local_addr().unwrap();
+    let (asks, late, plain) = (address(1), address(2), address(3));
+    // Where an end has no name, all connections are looked at for a while.
+    let services = format!(
+        "services:\n  - {{name: asks, match: [{{address: {}}}]}}\n  - {{name: late, match: [{{address: {}}}]}}\n",
+        asks.ip(),
+        late.ip()
+    );
+    let server = format!(
+        "server {{ listen {late} ssl http2; ssl_certificate certificate; ssl_certificate_key key;\n\
+         location / {{ return 200 'a late answer'; }} }}"
+    );
+    let nginx = Nginx::start_tls(plain, &server, "");
+    let agent =
+        Agent::start_with(SourceChoice::Ebpf, &services, Settings { tls: TlsChoice::True, ..Settings::default() });
+    let mut client = Client::start(asks, late);
+    client.say(&[PREFACE, &frame(4, 0, 0, &[])].concat());
+    client.reads(&frame(4, 1, 0, &[]));
+    let answered = |page: &Page, end: &str| sum(page, COUNT, &of("late", end, "2xx"));
+    let moved =
+        |page: &Page, way: &str, end: &str| sum(page, &format!("tcp_{way}_bytes_total"), &of("late", end, "2xx")[..2]);
+    let before = moved(&agent.page(), "sent", "client");
+    // It asks while the server is stopped, and is stopped itself when the answer comes.
+    signal(nginx.id(), Signal::STOP);
+    // GET, https, /, and an authority.
+    client.say(&frame(HEADERS, 5, 1, &[0x82, 0x87, 0x84, 0x41, 1, b'x']));
+    let page = agent.page_at_last(|page| moved(page, "sent", "client") > before);
+    assert!(moved(&page, "sent", "client") > before);
+    signal(client.process.id(), Signal::STOP);
+    signal(nginx.id(), Signal::CONT);
+    // All has come, and been acknowledged; nothing else of this connection will move.
+    let has_come = |page: &Page| {
+        answered(page, "server") == 1.0 && moved(page, "sent", "server") == moved(page, "received", "client")
+    };
+    assert!(has_come(&agent.page_at_last(has_come)));
+    agent.page();
+    assert_eq!(answered(&agent.page(), "client"), 0.0);
+    signal(client.process.id(), Signal::CONT);
+    client.reads(b"a late answer");
+    assert_eq!(answered(&agent.page(), "client"), 1.0);
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {

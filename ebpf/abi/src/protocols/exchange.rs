@@ -207,9 +207,11 @@ impl Exchange {
         }
         let is_http2 = self.stats.protocol == HTTP2;
         let [requests, answers] = &mut self.lanes;
-        if is_http2 && !call.is_decrypted {
+        if is_http2 {
             let lane = if is_request { &mut *requests } else { &mut *answers };
-            if !lane.go_to(call.position, call.length) {
+            if call.is_decrypted {
+                lane.go_on(call.length);
+            } else if !lane.go_to(call.position, call.length) {
                 return self.give_up(Unparsed::Lost, counted);
             }
         }
@@ -348,7 +350,7 @@ impl Exchange {
         counted
     }
 
-    /// Changes with every request that is counted here, and, of HTTP/2 outside of TLS, with every byte that a call moved.
+    /// Changes with every request that is counted here, and, of HTTP/2, with every byte that a call moved.
     #[inline(always)]
     #[must_use]
     pub fn mark(&self) -> u64 {
