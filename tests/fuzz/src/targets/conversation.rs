@@ -2,8 +2,8 @@
 //!
 //! An input is calls in turn, the client's first: a byte of length, then so many bytes; lengths of 255 say
 //! that the same end goes on. Promises, at both ends: no arithmetic overflows and no index is out of bounds; what is
-//! counted was asked, HTTP's by as many of its method as its client said at most; and good requests that follow on a new
-//! connection are counted. HTTP's requests are counted the same with methods and without, while all find room.
+//! counted was asked, HTTP's by as many of its method as its client said at most; and a good request that follows on a new
+//! connection is counted as it is, though the kernel side uses the same working memory for it. HTTP's requests are counted the same with methods and without, while all find room.
 
 use quoll_ebpf_abi::RequestStats;
 use quoll_ebpf_abi::protocols::http1::scan::WINDOW_BYTES;
@@ -99,7 +99,7 @@ pub fn read(protocol: Protocol, input: &[u8]) -> [Vec<Sent>; 2] {
 fn one_end(protocol: Protocol, input: &[u8], is_server: bool, is_alike: bool, sent: &mut Vec<Sent>) -> Counted {
     let all = Protocols::of(&Protocol::ALL);
     let mut positions = [0_u32; 2];
-    let mut exchange = Exchange::BLANK;
+    let (mut exchange, mut memory) = (Exchange::BLANK, Memory::default());
     exchange.take_up(protocol, is_server, false);
     let mut counted = Counted { timed: [0; CLASSES], untimed: [0; 2], is_parsed: true };
     let mut take = |more: quoll_ebpf_abi::protocols::Counted| {
@@ -137,7 +137,7 @@ fn one_end(protocol: Protocol, input: &[u8], is_server: bool, is_alike: bool, se
                 position: positions[usize::from(is_client)],
                 other_position: positions[usize::from(!is_client)],
             };
-            let counted = exchange.call::<PlainLoop, _>(call, &mut Memory::default());
+            let counted = exchange.call::<PlainLoop, _>(call, &mut memory);
             assert!(counted.untimed.iter().all(|count| u64::from(*count) <= bytes));
             take(counted);
         }
@@ -151,6 +151,9 @@ fn one_end(protocol: Protocol, input: &[u8], is_server: bool, is_alike: bool, se
     check(protocol, &exchange.stats, &said, now_ns);
     let timed: u64 = exchange.stats.cells().map(|cell| u64::from(cell.count)).sum();
     assert!(timed + u64::from(exchange.stats.without_cell) <= bytes, "more was counted than there were bytes");
+    if let Some(good) = good(protocol) {
+        follow(protocol, is_server, good, &mut memory);
+    }
     // What finds no cell counts by its method no more than by none.
     if exchange.stats.without_cell > 0 {
         counted.is_parsed = false;
@@ -173,4 +176,47 @@ fn check(protocol: Protocol, stats: &RequestStats, said: &[u8], now_ns: u64) {
         let count: u64 = alike.map(|cell| u64::from(cell.count)).sum();
         assert!(sum.sum_ns <= count * now_ns, "{sum:?} of {count} requests within {now_ns} ns");
     }
+}
+
+/// A request and its answer, which is a good one. What HTTP/2 counts is known to user space only.
+fn good(protocol: Protocol) -> Option<[&'static [u8]; 2]> {
+    match protocol {
+        Protocol::Http1 => Some([b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]),
+        Protocol::Postgres => Some([b"Q\0\0\0\x0dselect 1\0", b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I"]),
+        Protocol::Mysql => Some([b"\x09\0\0\0\x03select 1", b"\x07\0\0\x01\0\0\0\x02\0\0\0"]),
+        Protocol::Redis => Some([b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"]),
+        Protocol::Dns => Some([
+            b"\0\x11\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01",
+            b"\0\x11\x12\x34\x81\x80\0\x01\0\0\0\0\0\0\0\0\x01\0\x01",
+        ]),
+        Protocol::Http2 | Protocol::Grpc => None,
+    }
+}
+
+/// Goes through a request and its answer on a connection of its own, and sees that it is counted.
+fn follow(protocol: Protocol, is_server: bool, good: [&[u8]; 2], memory: &mut Memory) {
+    let mut exchange = Exchange::BLANK;
+    exchange.take_up(protocol, is_server, false);
+    let mut positions = [0; 2];
+    for (bytes, is_request) in good.into_iter().zip([true, false]) {
+        let mut head = [0; HEADER];
+        let known = bytes.len().min(HEADER);
+        head[..known].copy_from_slice(&bytes[..known]);
+        let length = bytes.len() as u32;
+        positions[usize::from(is_request)] = length;
+        let call = Call {
+            now_ns: 1,
+            is_outgoing: is_request != is_server,
+            length,
+            head: &head,
+            bytes: Slice::new(bytes, |_, _, _| true),
+            is_decrypted: false,
+            answer_sequence: 0,
+            position: length,
+            other_position: positions[usize::from(!is_request)],
+        };
+        let counted = exchange.call::<PlainLoop, _>(call, memory);
+        assert!(counted.untimed == [0; 2] && counted.unparsed.is_none(), "a good one after it is not timed");
+    }
+    assert_eq!((exchange.stats.of_class(0), exchange.stats.cells().count()), (1, 1), "a good one after it");
 }

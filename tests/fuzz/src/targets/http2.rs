@@ -34,6 +34,9 @@ pub fn run(input: &[u8]) {
     assert_eq!(counted[0], counted[1], "the ends differ");
     let [good, _] = read(Protocol::Http2, &join(&[PREFACE, SETTINGS, &request(1), &response(1)]));
     assert_eq!(requests(&mut connections, 2, &good), 1, "a good connection after it");
+    let [asked, answered] = call(b"0");
+    let [good, _] = read(Protocol::Http2, &join(&[PREFACE, SETTINGS, &asked, &answered]));
+    assert_eq!(requests(&mut connections, 3, &good), 1, "a good call after it");
 }
 
 /// Requests of a connection until its end.
@@ -67,20 +70,24 @@ fn response(stream: u8) -> Vec<u8> {
     frame(1, 5, stream, &[0x88])
 }
 
+/// What a call of gRPC's and its answer say, with a status of one digit.
+fn call(status: &[u8; 1]) -> [Vec<u8>; 2] {
+    let grpc = [&[0x83, 0x5f, 16][..], b"application/grpc"].concat();
+    let trailers = [&[0x40, 11][..], b"grpc-status", b"\x01", status].concat();
+    [
+        [frame(1, 4, 1, &grpc), frame(0, 1, 1, b"\0\0\0\0\x02ab")].concat(),
+        [frame(1, 4, 1, &[0x88, 0x5f, 0]), frame(0, 0, 1, b"x"), frame(1, 5, 1, &trailers)].concat(),
+    ]
+}
+
 /// One of each kind.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
-    let grpc = [&[0x83, 0x5f, 16][..], b"application/grpc"].concat();
-    let trailers = [&[0x40, 11][..], b"grpc-status", b"\x015"].concat();
+    let [asked, answered] = call(b"5");
     let long = [&[0x00, 1][..], b"x", &[100], &[b'y'; 100]].concat();
     let turns: &[&[&[u8]]] = &[
         &[PREFACE, SETTINGS, &request(1), &response(1), &request(3), &frame(3, 0, 3, &[0, 0, 0, 8])],
-        &[
-            PREFACE,
-            SETTINGS,
-            &[frame(1, 4, 1, &grpc), frame(0, 1, 1, b"\0\0\0\0\x02ab")].concat(),
-            &[frame(1, 4, 1, &[0x88, 0x5f, 0]), frame(0, 0, 1, b"x"), frame(1, 5, 1, &trailers)].concat(),
-        ],
+        &[PREFACE, SETTINGS, &asked, &answered],
         &[PREFACE, SETTINGS, &[frame(1, 0, 1, &long), frame(9, 0, 1, &long), frame(9, 4, 1, &[0x82])].concat()],
         &[PREFACE, SETTINGS, &frame(1, 0x2c, 1, &[2, 0, 0, 0, 0, 9, 0x82, 0, 0]), &frame(5, 4, 1, &[0, 0, 0, 2, 0x82])],
         // Tables of every size, references to what is not there, numbers without end.
