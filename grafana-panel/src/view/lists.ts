@@ -216,6 +216,10 @@ function compared(summary: Summary, whatIf: WhatIf, actions: ListActions): HTMLE
       ),
     );
     const reached = whatIf.hits.filter(({ now, then }) => changed || then >= 0.01 || now >= 0.01);
+    // They come by how much they differ; where nothing does, the likeliest is first.
+    if (!changed) {
+      reached.sort((a, b) => b.then - a.then);
+    }
     const list = reached.slice(0, HITS).map((hit) => row(hit.label, arrow(hit.now, hit.then), hit.then));
     box.append(list.length > 0 ? rows(list) : element('p', '', nobody()), ...less(reached.length - list.length));
   }

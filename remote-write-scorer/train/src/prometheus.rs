@@ -172,7 +172,8 @@ fn ask(agent: &ureq::Agent, source: &Source, query: &str, time: f64) -> Result<A
     let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec().map_err(failed)?;
     let answer: Answer = serde_json::from_slice(&body).map_err(|e| {
         let start = String::from_utf8_lossy(&body[..body.len().min(200)]);
-        odd(format!("status {status}, and no answer of a Prometheus ({e}): {}", start.trim()))
+        let line = start.lines().next().unwrap_or_default().trim();
+        odd(format!("status {status}, and no answer of a Prometheus ({e}): {line}; --prometheus URL says where it is"))
     })?;
     match &answer.error {
         Some(reason) => Err(odd(format!("status {status}: {reason}"))),
