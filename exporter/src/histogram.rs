@@ -104,6 +104,18 @@ impl Histogram {
         self.sum += sum;
     }
 
+    /// How many were observed.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Their sum.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
     /// Whether nothing was observed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

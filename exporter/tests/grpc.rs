@@ -28,6 +28,11 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 const DURATION: &str = "rpc_request_duration_seconds";
 const COUNT: &str = "rpc_request_duration_seconds_count";
+/// What OpenTelemetry holds against a server, and those of them that have no series of their own.
+const FAILED: [&str; 7] =
+    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "other"];
+/// Statuses without a series of their own.
+const REST: [&str; 2] = ["other", "other_client"];
 /// Calls whose times are compared.
 const PROBES: usize = 100;
 /// How long every other one of them is held back at least.
@@ -200,6 +205,21 @@ fn counted(page: &Page, server: &str, reporter: &str, status: &str) -> f64 {
     page.sum(COUNT, &["client=\"asks\"", "system=\"grpc\"", &server, &reporter, &format!("status=\"{status}\"")])
 }
 
+fn class(status: &str) -> &'static str {
+    match status {
+        "OK" => "good",
+        _ if FAILED.contains(&status) => "failed",
+        _ => "the client's",
+    }
+}
+
+/// Calls by class.
+fn by_class<'a>(calls: impl IntoIterator<Item = (&'a str, f64)>) -> BTreeMap<&'static str, f64> {
+    let mut all = BTreeMap::from(["good", "failed", "the client's"].map(|class| (class, 0.0)));
+    calls.into_iter().for_each(|(status, count)| *all.entry(class(status)).or_default() += count);
+    all
+}
+
 #[test]
 fn statuses_and_latencies_agree_with_tonic() {
     if !can_load() {
@@ -215,22 +235,30 @@ fn statuses_and_latencies_agree_with_tonic() {
         let (tells, waits) = (serve(echo.clone(), 2), serve(echo.clone(), 3));
         (calls(client(tells).await, &echo.0).await, probe(client(waits).await).await)
     });
-    assert!(witnessed.len() == 5 && witnessed.values().all(|count| *count >= 5.0), "{witnessed:?}");
+    assert!(witnessed.len() == 17 && witnessed.values().all(|count| *count >= 5.0), "{witnessed:?}");
     let reporters = ["client", "server"];
+    let expected = by_class(witnessed.iter().map(|(status, count)| (*status, *count)));
+    let statuses = || GRPC_STATUSES.into_iter().chain(REST);
+    let seen = |page: &Page, reporter| by_class(statuses().map(|name| (name, counted(page, "tells", reporter, name))));
     let page = agent.page_at_last(|page| {
-        let is_there = |(status, count): (&&str, &f64)| {
-            reporters.iter().all(|reporter| counted(page, "tells", reporter, status) >= *count)
-        };
-        witnessed.iter().all(is_there)
-            && reporters.iter().all(|reporter| counted(page, "waits", reporter, "OK") >= PROBES as f64)
+        reporters.iter().all(|reporter| {
+            let seen = seen(page, reporter);
+            expected.iter().all(|(class, count)| seen[class] >= *count)
+                && counted(page, "waits", reporter, "OK") >= PROBES as f64
+        })
     });
-    for (status, count) in &witnessed {
-        for reporter in reporters {
-            let seen = counted(&page, "tells", reporter, status);
-            println!("{reporter} {status}: {seen}, tonic: {count}");
-            assert_eq!(seen, *count, "{reporter} {status}");
+    for reporter in reporters {
+        assert_eq!(seen(&page, reporter), expected, "{reporter}");
+        let shown: Vec<(&str, f64)> =
+            statuses().map(|name| (name, counted(&page, "tells", reporter, name))).filter(|one| one.1 > 0.0).collect();
+        println!("{reporter}: {shown:?}, tonic: {witnessed:?}");
+        assert!(shown.len() <= 5 && REST.iter().all(|rest| shown.iter().any(|(name, _)| name == rest)), "{shown:?}");
+        // A status that has a series has all its calls there.
+        for (status, count) in shown.iter().filter(|(status, _)| !REST.contains(status)) {
+            assert_eq!(*count, witnessed[status], "{reporter} {status}");
         }
     }
+    assert_eq!(page.sum("exporter_requests_untimed_total", &["reason=\"edge_full\""]), 0.0);
     let all: f64 = witnessed.values().sum::<f64>() + PROBES as f64;
     for reporter in reporters {
         let reporter = format!("reporter=\"{reporter}\"");
@@ -241,12 +269,11 @@ fn statuses_and_latencies_agree_with_tonic() {
     times.assert_agree(&agent, &before, DURATION, &["server=\"waits\""]);
 }
 
-/// Calls of all kinds, many at once over one connection; gives how they ended.
+/// Calls of all kinds and statuses, many at once over one connection; gives how they ended.
 async fn calls(client: Client<Channel>, arrived: &Notify) -> BTreeMap<&'static str, f64> {
     let methods = ["/test.Echo/One", "/test.Echo/Many", "/test.Echo/Both"];
-    let statuses = [Code::Ok, Code::NotFound, Code::Internal, Code::Unavailable];
     let tasks = (0..600).map(|number| {
-        let status = statuses[number / 3 % 4] as u8;
+        let status = (number / 3 % GRPC_STATUSES.len()) as u8;
         let late = if number % 50 == 0 { LATE } else { AT_ONCE };
         tokio::spawn(call(client.clone(), methods[number % 3], vec![status, late]))
     });

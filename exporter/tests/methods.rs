@@ -17,7 +17,8 @@ use quoll_exporter::tls::TlsChoice;
 const COUNT: &str = "http_request_duration_seconds_count";
 const SERVER: &str = "location / { return 200; } location /moved { return 301; } location /no { return 404; } \
                       location /oops { return 503; }";
-/// Asked in a row: with what is refused, twenty pairs of method and status class, as many as an edge shows.
+/// Asked in a row: with what is refused, seventeen pairs of method and status class, as many as an edge shows besides the
+/// places that it keeps for the classes of what has no pair of its own.
 const ROW: [(&str, &str); 20] = [
     ("GET", "/"),
     ("POST", "/"),
@@ -31,13 +32,13 @@ const ROW: [(&str, &str); 20] = [
     ("GET", "/no"),
     ("POST", "/no"),
     ("PUT", "/"),
-    ("HEAD", "/"),
+    ("HEAD", "/no"),
     ("DELETE", "/"),
     ("PROPFIND", "/no"),
     ("POST", "/"),
     ("GET", "/oops"),
-    ("PATCH", "/no"),
-    ("POST", "/oops"),
+    ("PATCH", "/"),
+    ("POST", "/"),
     ("GET", "/"),
 ];
 /// nginx answers these by 405, and closes.
@@ -207,7 +208,7 @@ fn requests_of_http_1_agree_with_nginx_by_method_and_class() {
     assert_agrees(&agent, &nginx, asked);
     let page = agent.page();
     assert_eq!(page.sum("exporter_requests_untimed_total", &["protocol=\"http\"", "reason=\"no_room\""]), 0.0);
-    assert_eq!(page.get("exporter_requests_untimed_total{protocol=\"any\",reason=\"edge_full\"}"), 0.0);
+    assert_eq!(page.sum("exporter_requests_untimed_total", &["reason=\"edge_full\""]), 0.0);
     let sums = |labels: &[&str]| page.sum("http_request_duration_seconds_sum", labels);
     assert!(sums(&["server=\"site\"", "method=\"POST\""]) > 0.0);
 }

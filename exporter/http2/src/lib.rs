@@ -63,6 +63,11 @@ fn add(tallies: &mut Vec<Tally>, by_method: bool, observed: Observed) {
     Tally::of(tallies, kind).observe(observed.duration_ns);
 }
 
+/// How many there are in all.
+fn requests(tallies: &[Tally]) -> u64 {
+    tallies.iter().flat_map(|tally| &tally.counts).map(|(_, count)| u64::from(*count)).sum()
+}
+
 /// One direction of one connection.
 #[derive(Debug, Default)]
 struct Direction {
@@ -119,6 +124,8 @@ struct Connection {
     state: Option<Box<State>>,
     held_bytes: usize,
     tallies: Vec<Tally>,
+    /// Requests in `tallies` when these were last handed out.
+    handed_out: u64,
     /// Number of the last look that saw it.
     look: u64,
 }
@@ -130,7 +137,8 @@ pub struct GivenUp {
     pub lost: u64,
     /// Connections that there was no room for.
     pub no_room: u64,
-    /// Requests that were open on connections that were given up, here or by the kernel side.
+    /// Requests of which nothing more will be known: open on connections that were given up, here or by the kernel side, or
+    /// whose end nobody told of; of these also those that were counted and not handed out yet.
     pub requests: u64,
 }
 
@@ -211,7 +219,7 @@ impl Connections {
     pub fn give_up(&mut self, id: ConnectionId) {
         let Some(connection) = self.all.get_mut(&id) else { return };
         if let Some(state) = connection.state.take() {
-            self.given_up.requests += state.streams.open() as u64;
+            self.given_up.requests += state.streams.unfinished() as u64;
             self.held_bytes -= connection.held_bytes;
             connection.held_bytes = 0;
         }
@@ -221,6 +229,7 @@ impl Connections {
     pub fn totals(&mut self, id: ConnectionId) -> Vec<Tally> {
         let Some(connection) = self.all.get_mut(&id) else { return Vec::new() };
         connection.look = self.look;
+        connection.handed_out = requests(&connection.tallies);
         connection.tallies.clone()
     }
 
@@ -229,6 +238,8 @@ impl Connections {
         let Some(mut connection) = self.all.remove(&id) else { return Vec::new() };
         self.held_bytes -= connection.held_bytes;
         if let Some(mut state) = connection.state {
+            // Answers whose requests did not come will have none.
+            self.given_up.requests += state.streams.early() as u64;
             state.streams.end(time_ns, &mut |observed| add(&mut connection.tallies, self.by_method, observed));
         }
         connection.tallies
@@ -239,13 +250,16 @@ impl Connections {
         self.look += 1;
     }
 
-    /// Forgets those that were not seen at this look nor the last: the record of their end was lost.
+    /// Forgets those that were not seen at this look nor the last: the record of their end was lost. How the requests ended
+    /// that were open on them nobody knows, and what was counted since they were last seen has no connection any more.
     pub fn end_look(&mut self) {
-        let Self { all, held_bytes, look, .. } = self;
+        let Self { all, held_bytes, look, given_up, .. } = self;
         all.retain(|_, connection| {
             let is_kept = connection.look + 1 >= *look;
             if !is_kept {
                 *held_bytes -= connection.held_bytes;
+                let unfinished = connection.state.as_ref().map_or(0, |state| state.streams.unfinished() as u64);
+                given_up.requests += unfinished + requests(&connection.tallies).saturating_sub(connection.handed_out);
             }
             is_kept
         });
@@ -262,10 +276,6 @@ mod tests {
     /// `END_HEADERS`, and with `END_STREAM`.
     const OPEN: u8 = 4;
     const END: u8 = 5;
-
-    fn count(tallies: &[Tally]) -> u32 {
-        tallies.iter().flat_map(|tally| &tally.counts).map(|(_, count)| count).sum()
-    }
 
     #[derive(Default)]
     struct Peer {
@@ -348,7 +358,7 @@ mod tests {
         peer.send_as(ID, false, 3, END, 3, &[0xfe]);
         peer.response(4, 3);
         assert_eq!(peer.connections.given_up(), GivenUp { lost: 1, no_room: 0, requests: 1 });
-        assert_eq!(count(&peer.connections.ended(ID, 5)), 1);
+        assert_eq!(requests(&peer.connections.ended(ID, 5)), 1);
         assert_eq!(peer.connections.held_bytes(), 0);
     }
 
@@ -361,7 +371,7 @@ mod tests {
         peer.send_as(other, true, 0, END, 1, &[0x82]);
         peer.send_as(other, false, 5, END, 1, &[0x88]);
         assert_eq!(peer.connections.given_up().lost, 1);
-        assert_eq!(count(&peer.connections.totals(other)), 1);
+        assert_eq!(requests(&peer.connections.totals(other)), 1);
     }
 
     #[test]
@@ -384,8 +394,8 @@ mod tests {
             if is_lost {
                 peer.connections.give_up(ID);
             }
-            assert_eq!(count(&peer.connections.ended(ID, 9)), expected);
-            assert_eq!(peer.connections.given_up().requests, 1 - u64::from(expected));
+            assert_eq!(requests(&peer.connections.ended(ID, 9)), expected);
+            assert_eq!(peer.connections.given_up().requests, 1 - expected);
         }
     }
 
@@ -399,6 +409,75 @@ mod tests {
         }
         assert!(peer.connections.all.is_empty());
         assert_eq!(peer.connections.held_bytes(), 0);
+    }
+
+    #[test]
+    fn requests_of_a_connection_whose_end_was_lost_are_counted_once() {
+        // Handed out, counted since, open, and answered before it was reported: of each as many as its number says.
+        for is_given_up in [false, true] {
+            let mut peer = Peer::default();
+            let mut stream = 1;
+            let mut next = || {
+                stream += 2;
+                stream
+            };
+            peer.request(0, 1);
+            peer.response(1, 1);
+            assert_eq!(requests(&peer.connections.totals(ID)), 1);
+            for _ in 0..2 {
+                let stream = next();
+                peer.request(2, stream);
+                peer.response(3, stream);
+            }
+            (0..3).for_each(|_| peer.request(4, next()));
+            (0..4).for_each(|_| peer.response(5, next()));
+            if is_given_up {
+                peer.connections.give_up(ID);
+                assert_eq!(peer.connections.given_up().requests, 3 + 4);
+            }
+            for _ in 0..5 {
+                peer.connections.begin_look();
+                peer.connections.end_look();
+            }
+            assert_eq!(peer.connections.given_up(), GivenUp { requests: 2 + 3 + 4, ..GivenUp::default() });
+            // Its end comes after all, and so does a piece of it.
+            assert!(peer.connections.ended(ID, 9).is_empty());
+            peer.request(10, next());
+            assert_eq!(peer.connections.given_up().requests, 2 + 3 + 4);
+        }
+    }
+
+    #[test]
+    fn nothing_is_given_up_of_a_connection_that_is_seen_or_whose_end_is() {
+        let mut peer = Peer::default();
+        for stream in [1, 3, 5] {
+            peer.request(0, stream);
+            peer.response(1, 1);
+            peer.connections.begin_look();
+            assert_eq!(requests(&peer.connections.totals(ID)), 1);
+            peer.connections.end_look();
+        }
+        assert_eq!(requests(&peer.connections.ended(ID, 9)), 3);
+        assert_eq!(peer.connections.given_up(), GivenUp::default());
+    }
+
+    #[test]
+    fn answers_whose_request_never_came_are_given_up_with_their_connection() {
+        let mut peer = Peer::default();
+        peer.request(0, 1);
+        peer.response(1, 3);
+        assert_eq!(requests(&peer.connections.ended(ID, 9)), 1);
+        assert_eq!(peer.connections.given_up(), GivenUp { requests: 1, ..GivenUp::default() });
+    }
+
+    #[test]
+    fn each_request_on_a_connection_with_too_many_is_given_up() {
+        let mut peer = Peer::default();
+        (0..=streams::MOST_OPEN as u32).for_each(|number| peer.request(0, 2 * number + 1));
+        let requests = streams::MOST_OPEN as u64 + 1;
+        assert_eq!(peer.connections.given_up(), GivenUp { lost: 0, no_room: 1, requests });
+        peer.request(0, 9_999);
+        assert_eq!(peer.connections.given_up().requests, requests);
     }
 
     #[test]

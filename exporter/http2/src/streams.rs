@@ -81,10 +81,16 @@ impl Streams {
             + self.early.capacity() * (size_of::<(u32, Headers)>() + 1)
     }
 
-    /// How many are open.
+    /// Requests that have come and whose end, or whose beginning, is still to come.
     #[must_use]
-    pub fn open(&self) -> usize {
-        self.open.len()
+    pub fn unfinished(&self) -> usize {
+        self.open.len() + self.early.len()
+    }
+
+    /// Answers to requests that are still to be reported.
+    #[must_use]
+    pub fn early(&self) -> usize {
+        self.early.len()
     }
 
     /// A header block from the client.
@@ -107,15 +113,13 @@ impl Streams {
             return Ok(());
         }
         self.last = stream;
-        if self.open.len() >= MOST_OPEN {
-            return Err(Unparsed::TooMany);
-        }
         let method = headers.method.unwrap_or(method::OTHER);
         self.open.insert(stream, Stream { start_ns: time_ns, method, is_grpc: headers.is_grpc });
-        match self.early.remove(&stream) {
-            Some(early) => self.response(stream, time_ns, false, early, receive),
-            None => Ok(()),
+        if let Some(early) = self.early.remove(&stream) {
+            self.response(stream, time_ns, false, early, receive)?;
         }
+        // The one too many is among those that were open.
+        if self.open.len() > MOST_OPEN { Err(Unparsed::TooMany) } else { Ok(()) }
     }
 
     /// A header block from the server.
@@ -135,9 +139,6 @@ impl Streams {
             if stream <= self.last || stream.is_multiple_of(2) {
                 return Ok(());
             }
-            if self.early.len() >= MOST_OPEN {
-                return Err(Unparsed::TooMany);
-            }
             let known = self.early.entry(stream).or_default();
             *known = Headers {
                 method: None,
@@ -145,7 +146,7 @@ impl Streams {
                 is_grpc: headers.is_grpc || known.is_grpc,
                 grpc_status: headers.grpc_status.or(known.grpc_status),
             };
-            return Ok(());
+            return if self.early.len() > MOST_OPEN { Err(Unparsed::TooMany) } else { Ok(()) };
         };
         let outcome = if is_grpc {
             match (headers.grpc_status, headers.status) {
@@ -323,7 +324,16 @@ mod tests {
             connection.request(2 * number + 1, 0, false).unwrap();
         }
         assert_eq!(connection.request(1_000_001, 0, false), Err(Unparsed::TooMany));
+        assert_eq!(connection.streams.unfinished(), MOST_OPEN + 1, "the one too many is a request as well");
         assert!(connection.streams.held_bytes() < 100 * MOST_OPEN);
+        let mut hasty = Streams::default();
+        let mut answer = |stream| hasty.response(stream, 0, true, Headers::default(), &mut |_| {});
+        for number in 0..MOST_OPEN as u32 {
+            answer(2 * number + 1).unwrap();
+        }
+        assert_eq!(answer(1_000_001), Err(Unparsed::TooMany));
+        assert_eq!((hasty.unfinished(), hasty.early()), (MOST_OPEN + 1, MOST_OPEN + 1));
+        assert!(hasty.held_bytes() < 100 * MOST_OPEN);
         let mut churning = Connection::default();
         for number in 0..100_000 {
             churning.request(2 * number + 1, 0, false).unwrap();

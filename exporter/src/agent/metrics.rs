@@ -48,8 +48,8 @@ pub(super) const EDGES_LIMITED: Metric = Metric {
 pub(super) const UNTIMED: Metric = Metric {
     name: "quoll_exporter_requests_untimed_total",
     help: "Requests that were seen and are in no histogram, by reason: pipelined (in a row that could not be told apart), \
-           unrecognised (the answer was not recognised), no_room (too many connections), edge_full (too many protocols and \
-           statuses on one edge).",
+           unrecognised (the answer was not recognised), no_room (too many connections), edge_full (too many protocols on \
+           one edge).",
     kind: Kind::Counter,
     labels: "protocol, reason",
 };

@@ -63,10 +63,9 @@ impl Agent {
         }
         page.family(&EDGES_LIMITED).sample(&Labels::default(), self.edges.limited() as f64);
         let mut family = page.family(&UNTIMED);
-        let limited = self.edges.requests_limited();
         let labels = |protocol, reason| Labels::new(&[("protocol", Some(protocol)), ("reason", Some(reason))]);
-        if limited > 0 {
-            family.sample(&labels("any", "edge_full"), limited as f64);
+        for (protocol, count) in self.edges.requests_limited().filter(|(_, count)| *count > 0) {
+            family.sample(&labels(protocol.name(), "edge_full"), count as f64);
         }
         for (protocol, reason, count) in self.source.untimed() {
             family.sample(&labels(protocol.name(), reason), count as f64);

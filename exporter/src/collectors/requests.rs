@@ -4,6 +4,7 @@ use quoll_ebpf_abi::buckets::{BUCKETS, LEAST_POWER, MOST_POWER, classic_of, powe
 use quoll_ebpf_abi::protocols::{Protocol, method};
 
 use crate::collectors::{Collector, World, edge_labels};
+use crate::edges::status_name;
 use crate::exposition::{Labels, Metric, Page};
 use crate::histogram::{Histogram, Scale};
 use crate::privileges::Needs;
@@ -104,8 +105,7 @@ pub fn collect(
     for (key, totals) in world.edges.iter() {
         let mut edge: Option<Labels> = None;
         for ((protocol, method, status), histogram) in &totals.requests {
-            let (method, status) = (usize::from(*method), usize::from(*status));
-            let Some(status) = protocol.statuses().get(status).filter(|_| protocols.contains(protocol)) else {
+            let Some(status) = status_name(*protocol, *status).filter(|_| protocols.contains(protocol)) else {
                 continue;
             };
             let mut own = edge.get_or_insert_with(|| edge_labels(key)).clone();
@@ -113,7 +113,7 @@ pub fn collect(
                 own = own.with("system", protocol.name());
             }
             if labels.with_method {
-                own = own.with("method", method::NAMES.get(method).copied().unwrap_or(method::NAMES[0]));
+                own = own.with("method", method::NAMES.get(usize::from(*method)).copied().unwrap_or(method::NAMES[0]));
             }
             histogram.write(&mut family, &own.with(labels.status, status));
         }

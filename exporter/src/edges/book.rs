@@ -5,8 +5,9 @@ use std::net::Ipv6Addr;
 use std::time::Instant;
 
 use foldhash::{HashMap, HashMapExt};
+use quoll_ebpf_abi::protocols::PROTOCOLS;
 
-use super::totals::MAX_HISTOGRAMS;
+use super::kinds::MAX_HISTOGRAMS;
 use super::{EdgeKey, EdgeTotals, Known};
 use crate::directory::{Directory, Ends};
 use crate::service::Service;
@@ -65,7 +66,8 @@ pub(super) struct Book {
     pub(super) index: HashMap<EdgeKey, u32>,
     pub(super) totals: Vec<(EdgeKey, EdgeTotals)>,
     pub(super) limited: u64,
-    pub(super) requests_limited: u64,
+    /// By the index of their protocol.
+    pub(super) requests_limited: [u64; PROTOCOLS],
     routes: HashMap<Route, Destination>,
     /// The directory's version that `routes` are of.
     routes_version: u64,
@@ -80,7 +82,7 @@ impl Book {
             index: HashMap::new(),
             totals: Vec::new(),
             limited: 0,
-            requests_limited: 0,
+            requests_limited: [0; PROTOCOLS],
             routes: HashMap::new(),
             routes_version: 0,
         }
@@ -167,7 +169,7 @@ impl Book {
             }
         }
         if let Some(counters) = &report.counters {
-            self.requests_limited += totals.grow(&known.past, counters, self.max_histograms);
+            totals.grow(&known.past, counters, self.max_histograms, &mut self.requests_limited);
             if !matches!(report.phase, Phase::Ended { .. }) {
                 known.past.renew(counters);
             }

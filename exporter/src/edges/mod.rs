@@ -14,6 +14,7 @@
 //! belongs there goes to the edge from `other` to `other`, and such connections are counted.
 
 mod book;
+mod kinds;
 mod totals;
 
 use std::collections::HashSet;
@@ -21,14 +22,16 @@ use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt};
+use quoll_ebpf_abi::protocols::Protocol;
 
 use crate::directory::{Directory, GONE_AFTER};
 use crate::service::Service;
 use crate::source::{ConnectionId, Phase, Report, Role};
 
 use book::Book;
+pub use kinds::{MAX_HISTOGRAMS, MAX_HISTOGRAMS_BY_METHOD, status_name};
 use totals::Past;
-pub use totals::{EdgeTotals, MAX_HISTOGRAMS, MAX_HISTOGRAMS_BY_METHOD, REASONS};
+pub use totals::{EdgeTotals, REASONS};
 
 /// Edges that are kept at most; each takes about 2 KiB here and 50 to 110 series in Prometheus.
 pub const MAX_EDGES: usize = 20_000;
@@ -151,10 +154,9 @@ impl Edges {
         self.book.limited
     }
 
-    /// Requests that are in no histogram since their edge has too many protocols and statuses.
-    #[must_use]
-    pub fn requests_limited(&self) -> u64 {
-        self.book.requests_limited
+    /// Requests that are in no histogram since their edge speaks too many protocols, by protocol.
+    pub fn requests_limited(&self) -> impl Iterator<Item = (Protocol, u64)> {
+        Protocol::ALL.into_iter().map(|protocol| (protocol, self.book.requests_limited[protocol as usize]))
     }
 
     /// Open connections are named anew at the next look.

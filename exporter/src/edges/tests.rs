@@ -1,5 +1,5 @@
 use quoll_ebpf_abi::protocols::Protocol;
-use quoll_ebpf_abi::protocols::method::METHODS;
+use quoll_ebpf_abi::protocols::method::{self, METHODS};
 use quoll_http2::{Kind, Tally};
 
 use super::*;
@@ -210,21 +210,43 @@ fn requests(kinds: &[Kind], duration_ns: u64) -> Report {
     Report { counters: Some(Counters { tallies, ..Counters::default() }), ..report(1, ENDED, 0) }
 }
 
+fn limited(edges: &Edges) -> Vec<(Protocol, u64)> {
+    edges.requests_limited().filter(|(_, count)| *count > 0).collect()
+}
+
 #[test]
-fn requests_are_told_apart_up_to_a_number_of_kinds_and_the_others_are_counted() {
+fn a_method_without_a_place_is_counted_as_other_with_its_status() {
     let directory = directory();
     let all: Vec<Kind> =
-        (0..METHODS as u8).flat_map(|method| [0, 2, 3].map(|class| (Protocol::Http1, method, class))).collect();
-    for (mut edges, room) in
-        [(Edges::default(), MAX_HISTOGRAMS), (Edges::default().with_methods(), MAX_HISTOGRAMS_BY_METHOD)]
-    {
-        assert_eq!(edges.by_method(), room == MAX_HISTOGRAMS_BY_METHOD);
-        edges.take(&requests(&all, 2_000_000), &directory);
-        let shown: Vec<Kind> = only(&edges).requests.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(shown, all[..room]);
-        assert_eq!(edges.requests_limited(), 2 * (all.len() - room) as u64);
-        // Those that are shown go on.
-        edges.take(&Report { id: ConnectionId(2, 0), ..requests(&all[..room], 2_000_000) }, &directory);
-        assert_eq!(edges.requests_limited(), 2 * (all.len() - room) as u64);
+        (0..METHODS as u8).flat_map(|method| (0..5).map(move |class| (Protocol::Http1, method, class))).collect();
+    let mut edges = Edges::default().with_methods();
+    assert!(edges.by_method() && !Edges::default().by_method());
+    for id in 1..3 {
+        edges.take(&Report { id: ConnectionId(id, 0), ..requests(&all, 2_000_000) }, &directory);
     }
+    let shown = &only(&edges).requests;
+    assert_eq!(shown.len(), MAX_HISTOGRAMS_BY_METHOD);
+    for class in 0..5 {
+        assert!(shown.iter().any(|(kind, _)| *kind == (Protocol::Http1, method::OTHER, class)));
+        let of_class = shown.iter().filter(|((.., known), _)| *known == class);
+        assert_eq!(of_class.map(|(_, histogram)| histogram.count()).sum::<u64>(), 4 * METHODS as u64);
+    }
+    assert_eq!(limited(&edges), []);
+}
+
+#[test]
+fn a_protocol_without_places_is_counted_by_its_name() {
+    let directory = directory();
+    let of = |protocol, statuses: &[u8]| -> Vec<Kind> {
+        statuses.iter().map(|status| (protocol, method::OTHER, *status)).collect()
+    };
+    let mut edges = Edges::default();
+    let http = of(Protocol::Http1, &[0, 1, 2, 3, 4]);
+    edges.take(&requests(&http, 2_000_000), &directory);
+    let both = [http.clone(), of(Protocol::Dns, &[0, 2])].concat();
+    edges.take(&Report { id: ConnectionId(2, 0), ..requests(&both, 2_000_000) }, &directory);
+    let shown = &only(&edges).requests;
+    assert_eq!(shown.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), http);
+    assert!(shown.iter().all(|(_, histogram)| histogram.count() == 4 && (histogram.sum() - 0.008).abs() < 1e-9));
+    assert_eq!(limited(&edges), [(Protocol::Dns, 4)]);
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use quoll_ebpf_abi::protocols::Protocol;
+use quoll_ebpf_abi::protocols::{PROTOCOLS, Protocol};
 use quoll_http2::{Kind, Tally};
 
+use super::kinds::Places;
 use crate::collectors::{requests, tcp};
 use crate::histogram::Histogram;
 use crate::source::{Counters, Failure, Taken};
@@ -36,7 +37,7 @@ pub struct EdgeTotals {
     pub active: u64,
     /// Whether there was any connection, and not datagrams only.
     pub has_connections: bool,
-    /// Requests by what they have in common, in its order.
+    /// Requests by the place they belong to, in its order.
     pub requests: Vec<(Kind, Histogram)>,
     /// Connections that left HTTP by switching protocols.
     pub upgrades: u64,
@@ -65,72 +66,65 @@ impl EdgeTotals {
         }
     }
 
-    /// Adds what grew between two totals of one connection; there is room for so many kinds of requests. Gives how many
-    /// requests found none.
-    pub(super) fn grow(&mut self, before: &Past, after: &Counters, room: usize) -> u64 {
+    /// Adds what grew between two totals of one connection; there is room for so many kinds of requests. Those that
+    /// find none are added to `limited`, by their protocol's index.
+    pub(super) fn grow(&mut self, before: &Past, after: &Counters, room: usize, limited: &mut [u64; PROTOCOLS]) {
         self.has_counters = true;
         // What is read of a socket that ends at this very moment may be anything.
         self.sent_bytes = self.sent_bytes.saturating_add(after.sent_bytes.saturating_sub(before.sent_bytes));
         self.received_bytes =
             self.received_bytes.saturating_add(after.received_bytes.saturating_sub(before.received_bytes));
         self.retransmits += u64::from(after.retransmits.saturating_sub(before.retransmits));
-        let mut limited = 0;
         for tally in &after.tallies {
             let known = before.tallies().iter().find(|known| known.kind == tally.kind);
             for (bucket, count) in &tally.counts {
                 let grown = count.wrapping_sub(known.map_or(0, |known| known.count(*bucket)));
-                limited += self.add_requests(tally.kind, usize::from(*bucket), grown, room);
+                self.add_requests(tally.kind, usize::from(*bucket), grown, room, limited);
             }
-            self.add_duration(tally.kind, tally.sum_ns.wrapping_sub(known.map_or(0, |known| known.sum_ns)));
+            self.add_duration(tally.kind, tally.sum_ns.wrapping_sub(known.map_or(0, |known| known.sum_ns)), room);
         }
-        let Some(after) = &after.requests else { return limited };
+        let Some(after) = &after.requests else { return };
         static NOTHING: PastRequests = PastRequests { taken: Taken::NONE, upgraded: 0, tallies: Vec::new() };
         let PastRequests { taken, upgraded, .. } = before.requests.as_deref().unwrap_or(&NOTHING);
         if !taken.continues(after) {
-            return limited;
+            return;
         }
         self.upgrades += u64::from(after.upgraded.saturating_sub(*upgraded));
-        let Some(protocol) = Protocol::of(after.protocol) else { return limited };
+        let Some(protocol) = Protocol::of(after.protocol) else { return };
         for cell in taken.grown(after) {
-            limited += self.add_requests((protocol, cell.method, cell.class), cell.bucket, cell.count, room);
+            self.add_requests((protocol, cell.method, cell.class), cell.bucket, cell.count, room, limited);
         }
         for sum in taken.grown_sums(after) {
-            self.add_duration((protocol, sum.method, sum.class), sum.sum_ns);
+            self.add_duration((protocol, sum.method, sum.class), sum.sum_ns, room);
         }
-        limited
     }
 
-    /// Adds requests of one kind that took as long, by the kernel side's buckets. Gives how many found no room.
-    fn add_requests(&mut self, key: Kind, bucket: usize, count: u32, room: usize) -> u64 {
+    /// Adds requests of one kind that took as long, by the kernel side's buckets.
+    fn add_requests(&mut self, kind: Kind, bucket: usize, count: u32, room: usize, limited: &mut [u64; PROTOCOLS]) {
         if count == 0 {
-            return 0;
+            return;
         }
-        let place = match self.requests.binary_search_by_key(&key, |(known, _)| *known) {
-            Ok(place) => place,
-            Err(_) if self.requests.len() >= room => return u64::from(count),
-            Err(place) => {
-                self.requests.insert(place, (key, requests::histogram()));
-                place
-            }
+        let Some(place) = (Places { taken: &self.requests, room }).of(kind) else {
+            limited[kind.0 as usize] += u64::from(count);
+            return;
         };
-        requests::add(&mut self.requests[place].1, bucket, u64::from(count));
-        0
+        let index = self.requests.binary_search_by_key(&place, |(known, _)| *known).unwrap_or_else(|index| {
+            self.requests.insert(index, (place, requests::histogram()));
+            index
+        });
+        requests::add(&mut self.requests[index].1, bucket, u64::from(count));
     }
 
     /// Adds to the sum of the durations of requests of one kind, of those that were counted.
-    fn add_duration(&mut self, key: Kind, sum_ns: u64) {
+    fn add_duration(&mut self, kind: Kind, sum_ns: u64, room: usize) {
         if sum_ns != 0
-            && let Ok(place) = self.requests.binary_search_by_key(&key, |(known, _)| *known)
+            && let Some(place) = (Places { taken: &self.requests, room }).of(kind)
+            && let Ok(index) = self.requests.binary_search_by_key(&place, |(known, _)| *known)
         {
-            self.requests[place].1.add_sum(sum_ns as f64 / 1e9);
+            self.requests[index].1.add_sum(sum_ns as f64 / 1e9);
         }
     }
 }
-
-/// Histograms of requests of one edge and reporter: each has twelve series, and together they stay within 60.
-pub const MAX_HISTOGRAMS: usize = 5;
-/// The same where HTTP's are told apart by method: 240.
-pub const MAX_HISTOGRAMS_BY_METHOD: usize = 20;
 
 /// Totals of an open connection when it was last reported; most carry no requests.
 #[derive(Debug, Default)]

@@ -138,6 +138,32 @@ fn a_name_that_does_not_exist_is_no_error_of_its_resolver_and_a_cancelled_call_n
     }
 }
 
+/// What the exporter has no place for on an edge it counts as `other` where it failed, and as `other_client` where it did not.
+#[test]
+fn errors_without_a_series_of_their_own_are_errors_and_answers_without_one_are_none() {
+    let mut feed = Feed::new(1000);
+    let families = ["http", "rpc", "db", "dns"];
+    for t in 1..=5_i32 {
+        let (at, n) = (i64::from(t) * 1000, f64::from(t));
+        for (family, (label, good)) in
+            families.iter().zip([("status_class", "2xx"), ("status", "OK"), ("status", "ok"), ("status", "noerror")])
+        {
+            for (status, rate) in [(good, 5.0), ("other", 2.0), ("other_client", 1.0)] {
+                for reporter in ["client", "server"] {
+                    let edge = format!("client=web server={family} reporter={reporter} {label}={status}");
+                    feed.push(&format!("quoll_{family}_request_duration_seconds_count {edge}"), at, n * rate);
+                }
+            }
+        }
+    }
+    for server in families {
+        for feature in ["error_ratio", "caller_error_ratio"] {
+            assert_eq!(feed.value(3000, server, feature), 0.25, "{server} {feature}");
+        }
+        assert_eq!(feed.edge(3000, "web", server).errors_per_second, 2.0, "{server}");
+    }
+}
+
 const MINIMAL: &str = "
 service_labels: { app: { name: app } }
 features:

@@ -16,7 +16,7 @@ pub const DURATION: Metric = Metric {
     name: "quoll_db_request_duration_seconds",
     help: "Time from the first bytes of a request to a database to the first bytes of its answer (postgresql: to its \
            end), by system: postgresql, mysql, redis, and status: ok, error, or none where the connection ended \
-           without an answer.",
+           without an answer; other (failed) where an edge with several protocols has no place for them.",
     kind: Kind::Histogram(requests::BOUNDS),
     labels: "client, client_service_namespace, server, server_service_namespace, reporter, system, status",
 };

@@ -15,7 +15,7 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol::Dns];
 pub const DURATION: Metric = Metric {
     name: "quoll_dns_request_duration_seconds",
     help: "Time from a DNS query to its response, by outcome: noerror, nxdomain, servfail, error (any other code), or \
-           none where no response came.",
+           none where no response came; other (failed) where an edge with several protocols has no place for them.",
     kind: Kind::Histogram(requests::BOUNDS),
     labels: "client, client_service_namespace, server, server_service_namespace, reporter, status",
 };

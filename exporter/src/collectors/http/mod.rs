@@ -19,8 +19,9 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol::Http1, Protocol::Http2];
 pub const DURATION: Metric = Metric {
     name: "quoll_http_request_duration_seconds",
     help: "Time from the first bytes of a request to the first bytes of its response, by status class: 2xx, 3xx, 4xx, \
-           5xx, or none where the connection ended without an answer. With --http-methods also by method: GET, HEAD, \
-           POST, PUT, DELETE, PATCH, OPTIONS, CONNECT, TRACE, or other.",
+           5xx, or none where the connection ended without an answer; other (failed) and other_client (3xx, 4xx) where an \
+           edge with several protocols has no place for them. With --http-methods also by method: GET, HEAD, POST, PUT, \
+           DELETE, PATCH, OPTIONS, CONNECT, TRACE, or other, also where the edge has no place for it.",
     kind: Kind::Histogram(requests::BOUNDS),
     labels: "client, client_service_namespace, server, server_service_namespace, reporter, method, status_class",
 };

@@ -16,7 +16,8 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol::Http2, Protocol::Grpc];
 pub const DURATION: Metric = Metric {
     name: "quoll_rpc_request_duration_seconds",
     help: "Time from the beginning of a call to its end, by system (grpc) and status: the 17 of gRPC (OK, CANCELLED, \
-           UNKNOWN, ...), UNAVAILABLE also where the connection ended first.",
+           UNKNOWN, ...), UNAVAILABLE also where the connection ended first. Once an edge has no place for more of them: \
+           other (failed), or other_client (for the client to act on).",
     kind: Kind::Histogram(requests::BOUNDS),
     labels: "client, client_service_namespace, server, server_service_namespace, reporter, system, status",
 };
