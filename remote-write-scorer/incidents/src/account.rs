@@ -1,6 +1,10 @@
 //! The account of an incident: what was seen first, why this cause, what else it could be and what would tell
 //! them apart, who is hit next and when, what changed, and what past incidents were like it. As data, and in
 //! plain words with the numbers behind them.
+//!
+//! It is of the incident, not of the tick: what was measured is told as it was at the worst moment, and who was out of
+//! the ordinary stays told, so that a fault that is repaired reads as what it was while the incident is still open.
+//! Only probabilities are those of the tick.
 
 use quoll_identity::Service;
 use serde::{Deserialize, Serialize};
@@ -40,18 +44,24 @@ pub struct Cause {
     pub service: Service,
     /// Posterior probability.
     pub probability: f64,
-    /// Its own evidence at this tick.
+    /// Its own evidence when it was at its worst; at this tick where it never was out of the ordinary.
     pub evidence: f64,
-    /// What is out of the ordinary about it at this tick, in words, where something is.
+    /// What was out of the ordinary about it then, in words, where something was.
     #[serde(default)]
     pub shown: String,
-    /// Its callers, and how many of them are odd.
+    /// When that was, in milliseconds since the epoch, where it was before this tick; the earliest of equally bad moments.
+    #[serde(default)]
+    pub worst_ms: Option<i64>,
+    /// Whether it was out of the ordinary and is not at this tick.
+    #[serde(default)]
+    pub calm_again: bool,
+    /// How many services call it.
     pub callers: usize,
-    /// Of these the odd ones.
+    /// Of these those that were odd during the incident.
     pub odd_callers: usize,
     /// How many services it calls.
     pub callees: usize,
-    /// Of these the odd ones.
+    /// Of these those that were odd during the incident.
     pub odd_callees: Vec<Service>,
 }
 
@@ -213,10 +223,15 @@ fn why(cause: &Cause) -> String {
     let mut text = format!("{} is the likeliest cause ({}): ", cause.service, percent(cause.probability));
     if crate::resources::is_host(&cause.service) {
         text.push_str(&format!(
-            "it is the host of all that suffer; {} of the {} services on it that can be judged are out of the ordinary.",
-            cause.odd_callers, cause.callers
+            "it is the host of all that suffer; {} of the {} services on it that can be judged {} out of the ordinary.",
+            cause.odd_callers,
+            cause.callers,
+            be(cause.callers, cause.calm_again)
         ));
         return text;
+    }
+    if let Some(worst_ms) = cause.worst_ms {
+        text.push_str(&format!("at its worst, at {} UTC, ", time_of_day(worst_ms)));
     }
     text.push_str(&if cause.evidence.abs() < 0.05 {
         "nothing is measured of itself".to_owned()
@@ -227,24 +242,36 @@ fn why(cause: &Cause) -> String {
     } else {
         format!("though what is measured of itself looks normal at this moment, {}", weight_of(cause.evidence))
     });
+    let past = cause.calm_again;
+    if past {
+        text.push_str("; at this moment it looks normal again");
+    }
     if cause.callers > 0 {
-        let are = if cause.odd_callers == 1 { "is" } else { "are" };
         text.push_str(&match cause.callers {
-            1 if cause.odd_callers == 1 => "; the one that calls it is out of the ordinary too".to_owned(),
-            1 => "; the one that calls it is not out of the ordinary".to_owned(),
-            all => format!("; of the {all} that call it {} {are} out of the ordinary too", cause.odd_callers),
+            1 if cause.odd_callers == 1 => format!("; the one that calls it {} out of the ordinary too", be(1, past)),
+            1 => format!("; the one that calls it {} not out of the ordinary", be(1, past)),
+            all => {
+                let odd = cause.odd_callers;
+                format!("; of the {all} that call it {odd} {} out of the ordinary too", be(odd, past))
+            }
         });
     }
     text.push_str(&match cause.odd_callees.as_slice() {
         [] if cause.callees == 0 => "; it calls no other service.".to_owned(),
-        [] => format!("; nothing is wrong with the {} that it calls.", cause.callees),
-        odd => format!(", although {}, which it calls, {} out of the ordinary too.", list(odd), are(odd.len())),
+        [] => format!("; nothing {} wrong with the {} that it calls.", be(1, past), cause.callees),
+        odd => format!(", although {}, which it calls, {} out of the ordinary too.", list(odd), be(odd.len(), past)),
     });
     text
 }
 
-fn are(count: usize) -> &'static str {
-    if count == 1 { "is" } else { "are" }
+/// The verb for so many, at this moment or before.
+fn be(count: usize, past: bool) -> &'static str {
+    match (count, past) {
+        (1, false) => "is",
+        (_, false) => "are",
+        (1, true) => "was",
+        (_, true) => "were",
+    }
 }
 
 /// Evidence in words: a likelihood ratio.
@@ -343,6 +370,35 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_is_calm_again_is_told_as_it_was() {
+        let mut cause = Cause {
+            service: service("db"),
+            probability: 0.6,
+            evidence: 6.0,
+            shown: "its request latency as callers see it is 312 ms, usually 10 ms".into(),
+            worst_ms: Some(3_605_000),
+            calm_again: true,
+            callers: 2,
+            odd_callers: 2,
+            callees: 1,
+            odd_callees: Vec::new(),
+        };
+        assert_eq!(
+            why(&cause),
+            "db is the likeliest cause (60 %): at its worst, at 01:00:05 UTC, its request latency as callers see it is \
+             312 ms, usually 10 ms, 400 times likelier in trouble than in normal operation; at this moment it looks normal \
+             again; of the 2 that call it 2 were out of the ordinary too; nothing was wrong with the 1 that it calls."
+        );
+        (cause.worst_ms, cause.calm_again, cause.callers, cause.odd_callers) = (None, false, 1, 0);
+        assert_eq!(
+            why(&cause),
+            "db is the likeliest cause (60 %): its request latency as callers see it is 312 ms, usually 10 ms, 400 times \
+             likelier in trouble than in normal operation; the one that calls it is not out of the ordinary; nothing is \
+             wrong with the 1 that it calls."
+        );
+    }
+
+    #[test]
     fn an_account_reads_as_sentences() {
         let account = Account {
             first_seen: vec![
@@ -354,6 +410,8 @@ mod tests {
                 probability: 0.97,
                 evidence: 8.0,
                 shown: "45 % of the requests to it fail".into(),
+                worst_ms: Some(3_605_000),
+                calm_again: false,
                 callers: 2,
                 odd_callers: 1,
                 callees: 0,
@@ -370,8 +428,9 @@ mod tests {
             account.sentences(),
             [
                 "First seen: db at 01:00:00 UTC: 1100 times likelier in trouble than in normal operation; then web 3 s later.",
-                "db is the likeliest cause (97 %): 45 % of the requests to it fail, 3000 times likelier in trouble than in \
-                 normal operation; of the 2 that call it 1 is out of the ordinary too; it calls no other service.",
+                "db is the likeliest cause (97 %): at its worst, at 01:00:05 UTC, 45 % of the requests to it fail, 3000 \
+                 times likelier in trouble than in normal operation; of the 2 that call it 1 is out of the ordinary too; it \
+                 calls no other service.",
                 "No other service is a likely cause, and under 1 % is left for nothing being wrong at all.",
                 "Changed shortly before: db at 00:59:00 UTC (image a:1 -> a:2).",
                 "Not hit yet but in reach: shop (60 %, about 12 s after the cause).",

@@ -28,14 +28,18 @@ impl Incidents {
     ) -> Account {
         let exact = matches!(part.answer, SingleFault::Exact(_));
         let now_ms = self.last_end_ms;
-        let odd = |s: usize| scene.evidence[s] > self.config.anomalous_above;
+        // During the incident: by this tick alone, who was hit and recovered would be told as not hit yet.
+        let odd = |s: usize| part.track.worst(&scene.services[s]).is_some();
         let cause = roots.first().and_then(|(service, probability)| {
             let at = scene.find(service)?;
+            let worst = part.track.worst(service);
             Some(Cause {
                 service: service.clone(),
                 probability: *probability,
-                evidence: scene.evidence[at],
-                shown: scene.shown[at].clone(),
+                evidence: worst.map_or(scene.evidence[at], |worst| worst.evidence),
+                shown: worst.map_or_else(String::new, |worst| worst.shown.clone()),
+                worst_ms: worst.map(|worst| worst.at_ms).filter(|at_ms| *at_ms < now_ms),
+                calm_again: worst.is_some() && scene.evidence[at] <= self.config.anomalous_above,
                 callers: scene.callers[at].len(),
                 odd_callers: scene.callers[at].iter().filter(|(s, _)| odd(*s)).count(),
                 callees: scene.callees[at].len(),

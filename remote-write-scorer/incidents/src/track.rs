@@ -32,6 +32,9 @@ pub(crate) struct Track {
     pub(crate) first: Service,
     /// The first few that were, in order.
     pub(crate) signs: Vec<Sign>,
+    /// Each service that was odd, at its worst moment, the first of equal ones; by service. Not in older snapshots.
+    #[serde(default)]
+    pub(crate) worst: Vec<Sign>,
     /// Who was probably anomalous at some time, and since when.
     #[serde(with = "services")]
     pub(crate) hits: BTreeMap<Service, i64>,
@@ -60,6 +63,7 @@ impl Track {
             root: first.clone(),
             named: first.clone(),
             first_ms,
+            worst: vec![sign.clone()],
             signs: vec![sign],
             hits: BTreeMap::new(),
             feedback: None,
@@ -76,15 +80,40 @@ impl Track {
         (self.open.is_none(), self.open.as_ref().map_or(0, |open| open.opened_ms), self.first_ms, self.first.clone())
     }
 
+    /// A service at its worst moment, where it was odd at this tick, or at any before and was hit.
+    pub(crate) fn worst(&self, service: &Service) -> Option<&Sign> {
+        let at = self.worst.binary_search_by(|sign| sign.service.cmp(service)).ok()?;
+        self.worst.get(at)
+    }
+
+    /// Keeps the worse of what is known of a service and this, the earlier of equals.
+    fn note_worst(&mut self, sign: &Sign) {
+        match self.worst.binary_search_by(|known| known.service.cmp(&sign.service)) {
+            Ok(at) => {
+                let known = &mut self.worst[at];
+                if sign.evidence.total_cmp(&known.evidence).then(known.at_ms.cmp(&sign.at_ms)).is_gt() {
+                    known.clone_from(sign);
+                }
+            }
+            Err(at) => self.worst.insert(at, sign.clone()),
+        }
+    }
+
     /// Notes a member's sign, if it is odd, and the probability that it is anomalous.
     pub(crate) fn note(&mut self, service: &Service, sign: Option<Sign>, anomalous: f64, end_ms: i64) {
-        // One odd step of a service that has nothing to do with it is no sign.
         match sign {
-            None if !self.hits.contains_key(service) => self.signs.retain(|sign| sign.service != *service),
-            Some(sign) if self.signs.len() < SIGNS && !self.signs.iter().any(|known| known.service == *service) => {
-                self.signs.push(sign);
+            // One odd step of a service that has nothing to do with it is no sign.
+            None if !self.hits.contains_key(service) => {
+                self.signs.retain(|sign| sign.service != *service);
+                self.worst.retain(|sign| sign.service != *service);
             }
-            _ => {}
+            None => {}
+            Some(sign) => {
+                self.note_worst(&sign);
+                if self.signs.len() < SIGNS && !self.signs.iter().any(|known| known.service == *service) {
+                    self.signs.push(sign);
+                }
+            }
         }
         if anomalous > HIT_ABOVE && !self.hits.contains_key(service) {
             self.hits.insert(service.clone(), end_ms);
@@ -106,6 +135,9 @@ impl Track {
         }
         self.signs.sort_by_key(|sign| sign.at_ms);
         self.signs.truncate(SIGNS);
+        for sign in &other.worst {
+            self.note_worst(sign);
+        }
         if self.feedback.is_none() {
             self.feedback.clone_from(&other.feedback);
         }

@@ -237,6 +237,51 @@ fn a_restored_state_goes_on_to_the_bit() {
     assert_eq!(ours, theirs);
 }
 
+#[test]
+fn while_a_repaired_fault_fades_its_account_tells_of_it_as_it_was() {
+    let mut world = World::new(SHOP, 18);
+    world.warm_up();
+    world.faults.insert("payment", Fault::Errors);
+    world.run(8);
+    // What a version wrote that kept no worst moments is taken, and tells of those from then on.
+    let mut older = serde_json::to_value(world.incidents.snapshot()).unwrap();
+    for track in older["tracks"].as_array_mut().unwrap() {
+        assert!(track.as_object_mut().unwrap().remove("worst").is_some());
+    }
+    world.incidents = quoll_incidents::Incidents::new(quoll_incidents::IncidentsConfig::default(), 1000).unwrap();
+    world.incidents.restore(serde_json::from_value(older).unwrap()).unwrap();
+    let ill = world.run(8);
+    let worst = (ill.iter().flat_map(|diagnosis| &diagnosis.incidents))
+        .filter_map(|incident| incident.account.cause.clone())
+        .filter(|cause| cause.service == service("payment"))
+        .map(|cause| cause.evidence)
+        .fold(0.0, f64::max);
+    let told = ill.last().unwrap().incidents[0].account.cause.clone().unwrap();
+    assert_eq!(told.evidence, worst, "{told:?}");
+    assert!(told.shown.contains("of the requests to it fail"), "{told:?}");
+    world.faults.clear();
+    let fading: Vec<Diagnosis> =
+        world.run(40).into_iter().filter(|diagnosis| !diagnosis.incidents.is_empty()).collect();
+    let mut calm = 0;
+    for incident in fading.iter().flat_map(|diagnosis| &diagnosis.incidents) {
+        let Some(cause) = incident.account.cause.as_ref().filter(|cause| cause.service == service("payment")) else {
+            continue;
+        };
+        assert!(cause.evidence >= worst && cause.shown.contains("of the requests to it fail"), "{cause:?}");
+        assert_eq!(cause.odd_callers, told.odd_callers, "who called it suffered");
+        assert!(incident.account.next.iter().all(|next| next.service != service("checkout")), "it was hit");
+        if cause.calm_again {
+            calm += 1;
+            let text = incident.explanation.join(" ");
+            assert!(
+                text.contains("at its worst, at ") && text.contains("at this moment it looks normal again"),
+                "{text}"
+            );
+        }
+    }
+    assert!(calm > 0, "the incident outlasted the fault: {fading:?}");
+}
+
 /// The cause's own score often rises after its callers' (its window is longer, its traffic smaller).
 #[test]
 fn a_cause_that_shows_after_its_callers_takes_over() {
