@@ -25,10 +25,12 @@ pub fn render(ingest: &IngestStats, engine: &EngineStats, queues: [Option<&Queue
     inbound_log(&mut exposition, ingest);
     scoring(&mut exposition, engine);
     leaves(&mut exposition, ingest);
-    for (queue, prefix) in queues.into_iter().zip(["quoll_scorer_queue_", "quoll_scorer_report_queue_"]) {
-        if let Some(queue) = queue {
-            sending(&mut exposition, queue, prefix);
-        }
+    let [results, reports] = queues;
+    if let Some(queue) = results {
+        sending(&mut exposition, queue, "quoll_scorer_queue_", ["Results", "result"]);
+    }
+    if let Some(queue) = reports {
+        sending(&mut exposition, queue, "quoll_scorer_report_queue_", ["Samples of reports", "report"]);
     }
     for figure in web.figures() {
         let kind = if figure.counter { Kind::Counter } else { Kind::Gauge };
@@ -224,61 +226,82 @@ fn leaves(to: &mut Exposition, stats: &IngestStats) {
     );
 }
 
-fn sending(to: &mut Exposition, stats: &QueueStats, prefix: &str) {
-    let metrics: [(&'static str, Kind, &str, f64); 14] = [
+/// A queue's metrics; `what` is sent, many and one of it.
+fn sending(to: &mut Exposition, stats: &QueueStats, prefix: &str, [many, one]: [&str; 2]) {
+    let metrics: [(&'static str, Kind, String, f64); 14] = [
         (
             "appended_samples_total",
             Kind::Counter,
-            "Results written to the outbound log.",
+            format!("{many} written to the outbound log."),
             stats.appended_samples as f64,
         ),
-        ("sent_samples_total", Kind::Counter, "Results that the peer took.", stats.sent_samples as f64),
+        ("sent_samples_total", Kind::Counter, format!("{many} that the peer took."), stats.sent_samples as f64),
         (
             "too_old_samples_total",
             Kind::Counter,
-            "Results dropped for their age.",
+            format!("{many} dropped for their age."),
             stats.dropped_too_old_samples as f64,
         ),
         (
             "overflow_samples_total",
             Kind::Counter,
-            "Results dropped for want of room.",
+            format!("{many} dropped for want of room."),
             stats.dropped_overflow_samples as f64,
         ),
         (
             "refused_samples_total",
             Kind::Counter,
-            "Results that the peer refused for ever.",
+            format!("{many} that the peer refused for ever."),
             stats.refused_samples as f64,
         ),
-        ("requests_total", Kind::Counter, "Requests that the peer took.", stats.requests_ok as f64),
-        ("retries_total", Kind::Counter, "Requests tried again.", stats.requests_retried as f64),
-        ("damaged_bytes_total", Kind::Counter, "Damaged bytes cut off at start.", stats.truncated_bytes as f64),
+        ("requests_total", Kind::Counter, "Requests that the peer took.".into(), stats.requests_ok as f64),
+        ("retries_total", Kind::Counter, "Requests tried again.".into(), stats.requests_retried as f64),
+        ("damaged_bytes_total", Kind::Counter, "Damaged bytes cut off at start.".into(), stats.truncated_bytes as f64),
         (
             "fallbacks_total",
             Kind::Counter,
-            "Times that the peer did not prove that it stored remote write 2.0, and was sent 1.0.",
+            "Times that the peer did not prove that it stored remote write 2.0, and was sent 1.0.".into(),
             stats.fallbacks as f64,
         ),
-        ("protocol_version", Kind::Gauge, "Remote write that the peer last took: 1 or 2.", f64::from(stats.version)),
-        ("samples", Kind::Gauge, "Results waiting.", stats.pending_samples as f64),
-        ("bytes", Kind::Gauge, "Outbound log on disk.", stats.pending_bytes as f64),
-        ("oldest_seconds", Kind::Gauge, "Age of the oldest result waiting.", stats.oldest_pending_seconds),
+        (
+            "protocol_version",
+            Kind::Gauge,
+            "Remote write that the peer last took: 1 or 2.".into(),
+            f64::from(stats.version),
+        ),
+        ("samples", Kind::Gauge, format!("{many} waiting."), stats.pending_samples as f64),
+        ("bytes", Kind::Gauge, format!("Outbound log of {one}s on disk."), stats.pending_bytes as f64),
+        ("oldest_seconds", Kind::Gauge, format!("Age of the oldest {one} waiting."), stats.oldest_pending_seconds),
         (
             "last_success_timestamp_seconds",
             Kind::Gauge,
-            "When the peer last took a request.",
+            "When the peer last took a request.".into(),
             stats.last_success_ms as f64 / 1000.0,
         ),
     ];
     for (name, kind, help, value) in metrics {
-        to.single(format!("{prefix}{name}"), kind, help, value);
+        to.single(format!("{prefix}{name}"), kind, &help, value);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    #[test]
+    fn the_help_of_each_queue_says_what_waits_in_it() {
+        let reference = super::reference();
+        let of = |prefix: &str| -> Vec<&str> {
+            let lines = reference.lines().filter_map(|line| line.strip_prefix("# HELP ")?.strip_prefix(prefix));
+            lines.filter_map(|line| Some(line.split_once(' ')?.1)).collect()
+        };
+        let (results, reports) = (of("quoll_scorer_queue_"), of("quoll_scorer_report_queue_"));
+        assert_eq!((results.len(), reports.len()), (14, 14));
+        let of_results = |help: &&&str| help.contains("Result") || help.contains("result");
+        assert_eq!(reports.iter().find(of_results), None);
+        assert_eq!(results.iter().filter(of_results).count(), 8);
+        assert_eq!(reports.iter().filter(|help| help.contains("report")).count(), 8);
+    }
 
     #[test]
     fn every_metric_of_the_scorer_that_guides_rules_and_dashboards_name_exists() {
