@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use quoll_ebpf_abi::protocols::{Protocol, Protocols};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,9 +21,15 @@ use crate::collectors;
 use crate::directory::{GONE_AFTER, PlainProcesses};
 use crate::edges::{IDLE_AFTER, Lifetimes};
 use crate::kernel::Settings;
+use crate::keys::{Place, good_values, known_keys};
 use crate::limits::{Limits, LimitsError};
-use crate::rules::{Entry, Rules, RulesError, RulesFile, check_service_keys, known_keys};
+use crate::rules::{Entry, Rules, RulesError, RulesFile, check_services};
 use crate::tls::TlsChoice;
+
+/// Connections that may be followed: the kernel's maps for more would take gigabytes.
+const MOST_CONNECTIONS: u64 = 1 << 24;
+/// A year: what is idle for longer is gone.
+const LONGEST_SECONDS: u64 = 365 * 86_400;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +45,22 @@ pub enum ConfigError {
     /// It is no YAML, or a value has the wrong type.
     #[error("{0}")]
     Syntax(String),
-    /// An unknown key, or something wrong with the services.
+    /// It is a list or a word.
+    #[error("it has no settings; a line is such as 'listen: 127.0.0.1:9466'")]
+    NoSettings,
+    /// A number that cannot be used.
+    #[error("{name} is {value}, must be from {least} to {most}")]
+    OutOfRange {
+        /// Setting.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it must be at least.
+        least: u64,
+        /// And at most.
+        most: u64,
+    },
+    /// An unknown key, a wrong value, or something wrong with the services.
     #[error(transparent)]
     Rules(#[from] RulesError),
     /// Something wrong in the file of services.
@@ -183,13 +205,24 @@ impl Config {
             return Ok(Self::default());
         }
         let known = serde_json::to_value(Self::default()).map_err(|error| ConfigError::Syntax(error.to_string()))?;
-        let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
-        let (top, limits): (Vec<String>, Vec<String>) = (keys(&known), keys(&known["limits"]));
-        known_keys(&value, "the file", &top.iter().map(String::as_str).collect::<Vec<_>>())?;
-        if let Some(given) = value.get("limits") {
-            known_keys(given, "limits", &limits.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let Some(given) = value.as_object() else { return Err(ConfigError::NoSettings) };
+        fn keys(value: &Value) -> Vec<&str> {
+            value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect()
         }
-        check_service_keys(&value)?;
+        let (top, limits) = (keys(&known), keys(&known["limits"]));
+        let below: Vec<String> = limits.iter().map(|key| format!("limits.{key}")).collect();
+        let below: Vec<&str> = below.iter().map(String::as_str).collect();
+        known_keys(&value, Place { name: "the file", known: &top, elsewhere: &below })?;
+        if let Some(given) = value.get("limits") {
+            known_keys(given, Place { name: "limits", known: &limits, elsewhere: &top })?;
+            if let Some(given) = given.as_object() {
+                good_values(given, "limits.", &known["limits"], choices, |alone| {
+                    serde_json::from_value::<Limits>(alone.into()).map(drop)
+                })?;
+            }
+        }
+        check_services(&value)?;
+        good_values(given, "", &known, choices, |alone| serde_json::from_value::<Self>(alone.into()).map(drop))?;
         serde_json::from_value(value).map_err(|error| ConfigError::Syntax(error.to_string()))
     }
 
@@ -199,6 +232,15 @@ impl Config {
     /// The first thing that cannot be used.
     pub fn check(&self) -> Result<(Option<RulesFile>, Rules), ConfigError> {
         self.limits.check()?;
+        for (name, value, most) in [
+            ("max_connections", u64::from(self.max_connections), MOST_CONNECTIONS),
+            ("idle_after_seconds", self.idle_after_seconds, LONGEST_SECONDS),
+            ("gone_after_seconds", self.gone_after_seconds, LONGEST_SECONDS),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(ConfigError::OutOfRange { name, value, least: 1, most });
+            }
+        }
         let all = collectors::all();
         if let Some(name) = self.disable.iter().find(|name| !all.iter().any(|one| one.name() == **name)) {
             let known = all.iter().map(|collector| collector.name()).collect::<Vec<_>>().join(", ");
@@ -216,7 +258,7 @@ impl Config {
     /// What the agent needs of it.
     #[must_use]
     pub fn agent(&self) -> AgentConfig {
-        let connections = self.max_connections.max(1);
+        let connections = self.max_connections;
         let defaults = Settings::default();
         AgentConfig {
             config: self.clone(),
@@ -266,6 +308,21 @@ impl Config {
     }
 }
 
+/// The words that a setting may say, or a list of which it is; none for what takes something else.
+fn choices(key: &str) -> Vec<String> {
+    fn of<T: ValueEnum>() -> Vec<String> {
+        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        values.map(|value| value.get_name().to_owned()).collect()
+    }
+    match key {
+        "source" => of::<SourceChoice>(),
+        "plain_processes" => of::<PlainProcesses>(),
+        "tls" => of::<TlsChoice>(),
+        "protocols" => of::<ProtocolName>(),
+        _ => Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,11 +362,69 @@ mod tests {
     fn unknown_keys_are_refused_with_a_suggestion() {
         for (text, said) in [
             ("listn: 127.0.0.1:1\n", "unknown key 'listn' in the file; did you mean 'listen'?"),
+            ("max_edges: 3\n", "unknown key 'max_edges' in the file; did you mean 'limits.max_edges'?"),
+            ("max_edge: 3\n", "unknown key 'max_edge' in the file; did you mean 'limits.max_edges'?"),
+            ("idle_after: 3\n", "unknown key 'idle_after' in the file; did you mean 'idle_after_seconds'?"),
+            (
+                "limits: {source: auto}\n",
+                "unknown key 'source' in limits; did you mean 'source', at the top of the file?",
+            ),
+            ("services: [{name: a, port: 1}]\n", "unknown key 'port' in services[0]; did you mean 'match.port'?"),
             ("limits: {max_edge: 3}\n", "unknown key 'max_edge' in limits; did you mean 'max_edges'?"),
             ("services: [{nmae: a}]\n", "unknown key 'nmae' in services[0]; did you mean 'name'?"),
         ] {
             assert_eq!(Config::parse(text).unwrap_err().to_string(), said);
         }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_their_key_and_a_way_out() {
+        for (text, said) in [
+            ("source: epbf\n", "source cannot be \"epbf\": did you mean 'ebpf'? it is one of auto, ebpf, procfs"),
+            ("tls: maybe\n", "tls cannot be \"maybe\": it is one of auto, true, false"),
+            (
+                "protocols: [http, redsi]\n",
+                "protocols cannot be \"redsi\": did you mean 'redis'? it is a list of http, http2, postgresql, mysql, redis, dns",
+            ),
+            (
+                "max_connections: many\n",
+                "max_connections cannot be \"many\": invalid type: string \"many\", expected u32; it takes such as 65536",
+            ),
+            (
+                "limits: {max_edges: -1}\n",
+                "limits.max_edges cannot be -1: invalid value: integer `-1`, expected usize; it takes such as 20000",
+            ),
+            (
+                "services: [{name: a, match: [{port: 70000}]}]\n",
+                "services[0].match[0].port cannot be 70000: invalid value: integer `70000`, expected u16",
+            ),
+            ("services: [{name: 1}]\n", "services[0].name cannot be 1: invalid type: integer `1`, expected a string"),
+            ("- listen\n", "it has no settings; a line is such as 'listen: 127.0.0.1:9466'"),
+        ] {
+            assert_eq!(Config::parse(text).unwrap_err().to_string(), said);
+        }
+        for good in ["tls: true\n", "tls: auto\n", "protocols: []\n", "web_config_file: web.yml\n", "services: []\n"] {
+            Config::parse(good).unwrap();
+        }
+    }
+
+    #[test]
+    fn limits_that_leave_nothing_are_refused_with_their_range_from_a_file_and_from_the_command_line() {
+        use clap::Parser;
+        for (flag, key, range) in [
+            ("--max-connections", "max_connections", "1 to 16777216"),
+            ("--idle-after", "idle_after_seconds", "1 to 31536000"),
+            ("--gone-after", "gone_after_seconds", "1 to 31536000"),
+        ] {
+            let told = Config::parse(&format!("{key}: 0\n")).unwrap().check().unwrap_err().to_string();
+            assert_eq!(told, format!("{key} is 0, must be from {range}"));
+            let args = crate::args::Args::parse_from(["quoll-exporter", flag, "0"]);
+            assert_eq!(args.config().unwrap().check().unwrap_err().to_string(), told);
+            Config::parse(&format!("{key}: 1\n")).unwrap().check().unwrap();
+        }
+        let most = u64::from(u32::MAX);
+        let told = Config::parse(&format!("max_connections: {most}\n")).unwrap().check().unwrap_err().to_string();
+        assert!(told.contains("4294967295, must be from 1 to"), "{told}");
     }
 
     #[test]

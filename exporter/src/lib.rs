@@ -24,6 +24,7 @@ pub mod exposition;
 pub mod histogram;
 pub mod inventory;
 pub mod kernel;
+pub mod keys;
 pub mod limits;
 pub mod memory;
 pub mod nat;

@@ -27,6 +27,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::keys::{Place, good_values, known_keys};
 use crate::net::{Network, NetworkError};
 use crate::service::Service;
 
@@ -53,6 +54,16 @@ pub enum RulesError {
         place: String,
         /// What may have been meant.
         suggestion: String,
+    },
+    /// A value that its key does not take.
+    #[error("{key} cannot be {value}: {reason}")]
+    WrongValue {
+        /// The key, with where it stands.
+        key: String,
+        /// The value, or the part of it that is wrong.
+        value: String,
+        /// What it would take.
+        reason: String,
     },
     /// A service without a name.
     #[error("services[{index}] has an empty name")]
@@ -81,6 +92,10 @@ pub enum RulesError {
         source: NetworkError,
     },
 }
+
+/// What a match may say, and where it says it.
+const MATCHES: [&str; 5] = ["netns", "cgroup", "executable", "address", "port"];
+const MATCHES_AT: [&str; 5] = ["match.netns", "match.cgroup", "match.executable", "match.address", "match.port"];
 
 #[derive(Deserialize)]
 struct File {
@@ -126,8 +141,17 @@ impl Rules {
     pub fn parse(text: &str) -> Result<Self, RulesError> {
         let syntax = |error: &dyn std::fmt::Display| RulesError::Syntax(error.to_string());
         let value: Value = serde_saphyr::from_str(text).map_err(|error| syntax(&error))?;
-        known_keys(&value, "the file", &["services"])?;
-        check_service_keys(&value)?;
+        known_keys(&value, Place { name: "the file", known: &["services"], elsewhere: &[] })?;
+        check_services(&value)?;
+        if let Some(given) = value.as_object() {
+            good_values(
+                given,
+                "",
+                &Value::Null,
+                |_| Vec::new(),
+                |alone| serde_json::from_value::<File>(alone.into()).map(drop),
+            )?;
+        }
         let file: File = if value.is_null() {
             File { services: Vec::new() }
         } else {
@@ -216,51 +240,34 @@ impl Rules {
     }
 }
 
-/// Refuses keys that no type has, since a misspelt key would silently match nothing.
+/// Refuses keys that no type has, since a misspelt key would silently match nothing, and values that their keys do not
+/// take.
 ///
 /// # Errors
-/// [`RulesError::UnknownKey`].
-pub fn check_service_keys(value: &Value) -> Result<(), RulesError> {
+/// [`RulesError::UnknownKey`], [`RulesError::WrongValue`].
+pub fn check_services(value: &Value) -> Result<(), RulesError> {
+    let no_words = |_: &str| Vec::new();
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     for (index, service) in list(value, "services").iter().enumerate() {
-        known_keys(service, &format!("services[{index}]"), &["name", "namespace", "match"])?;
+        let place = format!("services[{index}]");
+        known_keys(service, Place { name: &place, known: &["name", "namespace", "match"], elsewhere: &MATCHES_AT })?;
         for (entry, one) in list(service, "match").iter().enumerate() {
             let place = format!("services[{index}].match[{entry}]");
-            known_keys(one, &place, &["netns", "cgroup", "executable", "address", "port"])?;
+            known_keys(one, Place { name: &place, known: &MATCHES, elsewhere: &[] })?;
+            if let Some(one) = one.as_object() {
+                good_values(one, &format!("{place}."), &Value::Null, no_words, |alone| {
+                    serde_json::from_value::<Match>(alone.into()).map(drop)
+                })?;
+            }
+        }
+        if let Some(service) = service.as_object() {
+            good_values(service, &format!("{place}."), &Value::Null, no_words, |mut alone| {
+                alone.entry("name").or_insert_with(|| "any".into());
+                serde_json::from_value::<Entry>(alone.into()).map(drop)
+            })?;
         }
     }
     Ok(())
-}
-
-/// Refuses keys that are not known, with the nearest one that is.
-///
-/// # Errors
-/// [`RulesError::UnknownKey`].
-pub fn known_keys(value: &Value, place: &str, known: &[&str]) -> Result<(), RulesError> {
-    let Some(object) = value.as_object() else { return Ok(()) };
-    let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let nearest = known.iter().min_by_key(|name| edit_distance(key, name)).filter(|name| edit_distance(key, name) <= 3);
-    let suggestion = match nearest {
-        Some(name) => format!("did you mean '{name}'?"),
-        None => format!("known are: {}", known.join(", ")),
-    };
-    Err(RulesError::UnknownKey { key: key.clone(), place: place.to_owned(), suggestion })
-}
-
-/// Levenshtein's distance.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The rules in force, read again when the file changes.
@@ -373,7 +380,8 @@ services:
             ("services:\n  - name: ''\n", "empty name"),
             ("services:\n  - name: a\n    match:\n      - {port: 1, netns: 2}\n", "exactly one"),
             ("services:\n  - name: a\n    match:\n      - address: here\n", "'here'"),
-            ("services:\n  - name: a\n    match:\n      - port: 70000\n", "70000"),
+            ("services:\n  - name: a\n    match:\n      - port: 70000\n", "services[0].match[0].port cannot be 70000"),
+            ("services: 1\n", "services cannot be 1: invalid type"),
             ("services: [", ""),
         ] {
             let error = Rules::parse(text).unwrap_err().to_string();
