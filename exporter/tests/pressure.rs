@@ -155,6 +155,48 @@ fn requests_of_connections_without_room_are_counted_one_by_one() {
     });
 }
 
+/// All end at once, and the ring has room for a tenth of them. Ends whose memory others take meanwhile are lost with
+/// what was not read of them, and that is counted.
+#[test]
+fn requests_of_ends_that_find_no_room_arrive_later_or_are_counted_as_lost() {
+    if !can_load() {
+        return;
+    }
+    const CONNECTIONS: usize = 400;
+    let settings =
+        Settings { ring_bytes: 1 << 16, protocols: Protocols::of(&[Protocol::Redis]), ..Settings::default() };
+    let all = (2 * CONNECTIONS) as f64;
+    let mut last = (0.0, 0.0);
+    for _ in 0..MEASUREMENTS {
+        let agent = Agent::start_with(SourceChoice::Ebpf, &two_services(74), settings);
+        let listener = TcpListener::bind((loopback(74, 2), 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let both = || (connect(loopback(74, 1), address).unwrap(), listener.accept().unwrap().0);
+        let mut pairs = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let (mut client, mut server) = both();
+            client.write_all(b"*1\r\n$4\r\nPING\r\n").unwrap();
+            server.read_exact(&mut [0; 14]).unwrap();
+            server.write_all(b"+PONG\r\n").unwrap();
+            client.read_exact(&mut [0; 7]).unwrap();
+            pairs.push((client, server));
+        }
+        drop(pairs);
+        // These take the memory of those.
+        let _others: Vec<_> = (0..CONNECTIONS).map(|_| both()).collect();
+        let count = |page: &Page| timed_and_skipped(page, "db", Protocol::Redis);
+        last = count(&agent.page_at_last(|page| {
+            let (timed, skipped) = count(page);
+            timed + skipped >= all
+        }));
+        assert!(last.0 > 0.0 && last.0 + last.1 >= all, "{last:?} of {all}");
+        if last.0 + last.1 == all {
+            return;
+        }
+    }
+    panic!("{last:?} are more than {all}");
+}
+
 #[test]
 fn dns_queries_without_room_are_counted_one_by_one() {
     if !can_load() {

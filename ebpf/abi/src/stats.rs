@@ -59,6 +59,10 @@ pub struct RequestStats {
     used: u8,
     /// As at the beginning; if not, this is a copy that was made while the cells were emptied.
     round_again: u32,
+    /// Requests of all rounds that found room.
+    observed: u32,
+    /// As many of them as user space was told of, by a look or by a round that was handed over.
+    told: u32,
 }
 
 /// One count.
@@ -103,6 +107,8 @@ impl RequestStats {
         given_up: 0,
         used: 0,
         round_again: 0,
+        observed: 0,
+        told: 0,
     };
 
     /// Nothing counted yet, of a protocol.
@@ -129,6 +135,7 @@ impl RequestStats {
         if let Some(count) = self.counts.get_mut(black_box(cell)) {
             *count = count.wrapping_add(1);
         }
+        self.observed = self.observed.wrapping_add(1);
         true
     }
 
@@ -197,8 +204,29 @@ impl RequestStats {
         this.keys = [0; WORDS];
         this.counts = [0; CELLS];
         this.used = 0;
+        this.told = this.observed;
         let this = black_box(this);
         this.round = round;
+    }
+
+    /// What a look that begins now will have told of: to be given to [`Self::tell`] after it.
+    #[inline(always)]
+    #[must_use]
+    pub fn observed(&self) -> u32 {
+        self.observed
+    }
+
+    /// User space was told of so many requests.
+    #[inline(always)]
+    pub fn tell(&mut self, observed: u32) {
+        self.told = observed;
+    }
+
+    /// Requests that user space was not told of, and never will be if these counts go now.
+    #[inline(always)]
+    #[must_use]
+    pub fn untold(&self) -> u32 {
+        self.observed.wrapping_sub(self.told)
     }
 
     /// Whether all of it is of one round.
@@ -340,8 +368,37 @@ mod tests {
         let mut stats = RequestStats { protocol: 5, upgraded: 1, given_up: 1, ..RequestStats::NONE };
         assert!(stats.observe(method::PUT, 0, 1));
         stats.empty();
-        let blank =
-            RequestStats { protocol: 5, upgraded: 1, given_up: 1, round: 1, round_again: 1, ..RequestStats::NONE };
+        let blank = RequestStats {
+            protocol: 5,
+            upgraded: 1,
+            given_up: 1,
+            round: 1,
+            round_again: 1,
+            observed: 1,
+            told: 1,
+            ..RequestStats::NONE
+        };
         assert_eq!(stats, blank);
+    }
+
+    #[test]
+    fn what_no_look_and_no_round_told_of_is_untold() {
+        let mut stats = RequestStats::NONE;
+        let observe =
+            |stats: &mut RequestStats, count| (0..count).for_each(|_| stats.observe_within(method::GET, 0, 1));
+        observe(&mut stats, 3);
+        assert_eq!(stats.untold(), 3);
+        let observed = stats.observed();
+        observe(&mut stats, 2);
+        stats.tell(observed);
+        assert_eq!(stats.untold(), 2);
+        stats.empty();
+        assert_eq!(stats.untold(), 0);
+        observe(&mut stats, 1);
+        assert_eq!(stats.untold(), 1);
+        // Those without room are counted where they find none.
+        (0..2 * CELLS as u64).for_each(|power| stats.observe_within(method::GET, 0, 1 << power));
+        assert_eq!(u64::from(stats.untold()), stats.cells().map(|cell| u64::from(cell.count)).sum::<u64>());
+        assert!(stats.without_cell > 0);
     }
 }

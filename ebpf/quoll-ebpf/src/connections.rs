@@ -366,6 +366,9 @@ fn forget(address: u64, connection: &mut Connection, now_ns: u64, has_requests: 
 /// Reports and forgets a connection whose end was not seen, if it is still the one that began at `start_ns`, or any
 /// for 0. The kernel leaves a program out where it would interrupt itself on one CPU (`bpf_prog::active`): a softirq
 /// that comes while a system call is in it may end many connections.
+///
+/// Where the ring has no room for it, it stays until the next look, before which user space empties the ring. If another
+/// connection takes its place before that, its end is lost and counted, with the requests that nobody was told of.
 #[inline(never)]
 pub fn retire(address: u64, start_ns: u64) {
     let Some(connection) = known(address) else { return };
@@ -378,7 +381,11 @@ pub fn retire(address: u64, start_ns: u64) {
     let end = End::<Probed> { numbers: None, now_ns: now_ns(), error: 0, state };
     let reported = report(address, connection, end);
     if reported.is_none() {
+        if start_ns != 0 {
+            return;
+        }
         count_loss(LOST_RECORDS);
+        protocols::lose(Socket::at(address));
     }
     forget(address, connection, end.now_ns, reported.unwrap_or(true));
 }

@@ -100,8 +100,15 @@ pub extern "C" fn live_connections(ctx: *mut MapElement) -> i32 {
         return 0;
     }
     record.has_moved = (connection.shown != mark) as u8;
-    if write(seq, &raw const record) && stats.is_none_or(|stats| write(seq, stats)) {
+    // SAFETY: the entry that the counts are in stays valid while this program runs. What is counted meanwhile was not
+    // told.
+    let observed = stats.map_or(0, |stats| unsafe { (*stats).observed() });
+    if write(seq, &raw const record) && stats.is_none_or(|stats| write(seq, stats.cast_const())) {
         connection.shown = mark;
+        if let Some(stats) = stats {
+            // SAFETY: as above.
+            unsafe { (*stats).tell(observed) }
+        }
     }
     0
 }

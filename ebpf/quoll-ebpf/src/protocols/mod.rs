@@ -324,11 +324,22 @@ pub fn forget(socket: Socket) {
     let _ = EXCHANGES.remove(&socket.0);
 }
 
+/// The counts of a connection go untold, as there is no room for the record of its end: they are counted as lost.
+#[inline(always)]
+pub fn lose(socket: Socket) {
+    let Some(exchange) = EXCHANGES.get_ptr(&socket.0) else { return };
+    // SAFETY: the entry stays valid while this program runs.
+    let (protocol, untold) = unsafe { ((*exchange).stats.protocol, (*exchange).stats.untold()) };
+    if untold != 0 {
+        count_skipped(skipped_slot(protocol, skipped_untimed(Untimed::NoRoom)), untold);
+    }
+}
+
 /// What was counted on a connection so far, and a mark of it.
 #[inline(always)]
-pub fn counted(socket: Socket) -> Option<(*const RequestStats, u64)> {
+pub fn counted(socket: Socket) -> Option<(*mut RequestStats, u64)> {
     // SAFETY: the entry stays valid while this program runs; the address is of a field of it.
-    EXCHANGES.get_ptr(&socket.0).map(|exchange| unsafe { (&raw const (*exchange).stats, (*exchange).mark()) })
+    EXCHANGES.get_ptr_mut(&socket.0).map(|exchange| unsafe { (&raw mut (*exchange).stats, (*exchange).mark()) })
 }
 
 #[inline(always)]
