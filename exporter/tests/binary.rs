@@ -491,6 +491,20 @@ fn the_configuration_follows_its_file_and_keeps_the_last_good_one() {
 }
 
 #[test]
+fn it_tells_what_it_takes_itself() {
+    let exporter = Running::start(&[], &["--source", "procfs"], "services: []\n");
+    let value = |text: &str, name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
+    };
+    let memory = value(&exporter.metrics(), "quoll_exporter_resident_memory_bytes");
+    assert!((1e6..1e9).contains(&memory), "{memory}");
+    // Its clock has ticks of 10 ms: each page takes some of one.
+    metrics_when(&exporter, |text| value(text, "quoll_exporter_cpu_seconds_total") > 0.0);
+    exporter.stop();
+}
+
+#[test]
 fn a_signal_makes_it_read_its_configuration_again() {
     let exporter = Running::start(&[], &["--source", "procfs"], "services: []\n");
     let rules = exporter.folder.path().join("services.yaml");

@@ -74,9 +74,21 @@ pub(super) const RELOADED: Metric = Metric {
     kind: Kind::Gauge,
     labels: "",
 };
+pub(super) const CPU: Metric = Metric {
+    name: "quoll_exporter_cpu_seconds_total",
+    help: "CPU time of the exporter's process. What its programs in the kernel take counts to whom they run in.",
+    kind: Kind::Counter,
+    labels: "",
+};
+pub(super) const MEMORY: Metric = Metric {
+    name: "quoll_exporter_resident_memory_bytes",
+    help: "Resident memory of the exporter's process. The kernel's maps are not in it.",
+    kind: Kind::Gauge,
+    labels: "",
+};
 
 /// Families about the exporter itself.
-pub const SELF_METRICS: [&Metric; 11] = [
+pub const SELF_METRICS: [&Metric; 13] = [
     &BUILD_INFO,
     &SUCCESS,
     &DURATION,
@@ -88,4 +100,6 @@ pub const SELF_METRICS: [&Metric; 11] = [
     &UNPARSED,
     &LIBRARIES,
     &RELOADED,
+    &CPU,
+    &MEMORY,
 ];

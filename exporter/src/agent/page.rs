@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::Agent;
 use super::metrics::{
-    BUILD_INFO, DROPPED, DURATION, EDGES_LIMITED, LIBRARIES, LIMITED, RELOADED, SUCCESS, UNPARSED, UNSEEN, UNTIMED,
+    BUILD_INFO, CPU, DROPPED, DURATION, EDGES_LIMITED, LIBRARIES, LIMITED, MEMORY, RELOADED, SUCCESS, UNPARSED, UNSEEN,
+    UNTIMED,
 };
 use crate::collectors::{Collector, World};
 use crate::exposition::{Labels, Page};
+use crate::inventory;
 use crate::source::SourceKind;
 use crate::tls::LibraryCounts;
 
@@ -87,6 +89,13 @@ impl Agent {
             }
         }
         page.family(&RELOADED).sample(&Labels::default(), f64::from(u8::from(self.is_reloaded)));
+        let own = std::process::id();
+        if let Some(times) = inventory::times(own) {
+            page.family(&CPU).sample(&Labels::default(), times.cpu_seconds);
+        }
+        if let Some(bytes) = inventory::resident_bytes(own) {
+            page.family(&MEMORY).sample(&Labels::default(), bytes as f64);
+        }
     }
 }
 
