@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::{Oracle, files, is_known, known_metrics, metrics_of};
+use support::{Oracle, files, is_known, known_metrics, metrics_of, printed_metrics};
 
 /// The panel's frames, as its own tests use them.
 const QUERY_A: &str = r#"{__name__=~"quoll_anomaly_score|quoll_anomaly_probability|quoll_edge_strength|quoll_edge_requests_per_second|quoll_edge_error_ratio|quoll_service_alias_info|quoll_evidence_log_likelihood_ratio|quoll_fault_prior_probability|quoll_no_fault_prior_probability|quoll_root_cause_probability|quoll_no_fault_probability|quoll_blast_radius_probability|quoll_symptom|quoll_leak_probability|quoll_inference_info|quoll_inference_tick_timestamp_seconds|quoll_service_start_time_seconds"}"#;
@@ -79,10 +79,13 @@ fn every_query_goes_to_the_data_source_variable() {
 #[test]
 fn every_metric_exists() {
     let known = known_metrics();
+    let scorer_is_built = printed_metrics("quoll-scorer").is_some();
     for (path, dashboard) in dashboards() {
         for (place, expression) in expressions(&dashboard) {
             for used in metrics_of(&expression) {
-                assert!(is_known(&known, &used), "{path}: {place}: {used}");
+                // The scorer's own tests have the list of these, and look at this folder.
+                let unknowable = used.starts_with("quoll_scorer_") && !scorer_is_built;
+                assert!(unknowable || is_known(&known, &used), "{path}: {place}: {used}");
             }
         }
     }

@@ -4,9 +4,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
+use quoll_e2e::clients::Http;
 use quoll_e2e::config::{self, Document};
 use quoll_e2e::ports::Ports;
+use quoll_e2e::process::{Program, Supervisor};
+use serde_json::Value;
 use support::{files, is_known, known_metrics, metrics_of, printed_metrics, root, succeeds};
 
 #[test]
@@ -166,4 +171,136 @@ fn every_metric_that_the_guides_name_exists() {
             assert!(exists, "{}: {used}", path.display());
         }
     }
+}
+
+/// Alerts that a real Alertmanager tells of when all of `sets` fire, each set in a cluster of its own.
+fn told(sets: &[&[&str]]) -> Vec<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let file = folder.path().join("alertmanager.yml");
+    let provisioning = root().join("provisioning");
+    config::write(&file, &config::alertmanager(&provisioning, "http://127.0.0.1:1/alerts").unwrap().text()).unwrap();
+    let program = Program::new(
+        "alertmanager",
+        quoll_e2e::checkout::system_program(&["prometheus-alertmanager", "alertmanager"]).unwrap(),
+        [
+            format!("--config.file={}", file.display()),
+            format!("--storage.path={}/data", folder.path().display()),
+            "--cluster.listen-address=".to_owned(),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+        ],
+    );
+    let mut supervisor = Supervisor::new(env!("CARGO_BIN_EXE_demo").into(), folder.path().to_path_buf());
+    supervisor.start(&program).unwrap();
+    let alertmanager = Http::local(port);
+    supervisor.wait_ready(Duration::from_secs(60), || alertmanager.get("/-/ready", &[]).map(drop)).unwrap();
+    let fire = |cluster: usize, alerts: &[&str]| {
+        let alerts: Vec<Value> = alerts
+            .iter()
+            .map(|alert| {
+                let mut labels = serde_json::json!({ "cluster": cluster.to_string(), "told": alert });
+                let (name, rest) = alert.split_once(' ').unwrap_or((alert, ""));
+                labels["alertname"] = name.into();
+                rest.split_whitespace().filter_map(|pair| pair.split_once('=')).for_each(|(key, value)| {
+                    labels[key] = value.into();
+                });
+                serde_json::json!({ "labels": labels })
+            })
+            .collect();
+        alertmanager.post("/api/v2/alerts", Some(&alerts)).unwrap();
+    };
+    sets.iter().enumerate().for_each(|(cluster, alerts)| fire(cluster, alerts));
+    // Alerts are taken in order: where the last of these is held back, all before have been seen.
+    let last = sets.len();
+    fire(last, &["QuollRootCause incident=1", "QuollServiceAnomalous incident=1"]);
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let alerts: Vec<Value> = alertmanager.get_json("/api/v2/alerts", &[]).unwrap();
+        let mut told = vec![BTreeSet::new(); sets.len() + 1];
+        for alert in alerts.iter().filter(|alert| alert["status"]["inhibitedBy"].as_array().is_some_and(Vec::is_empty))
+        {
+            let cluster: usize = alert["labels"]["cluster"].as_str().unwrap().parse().unwrap();
+            told[cluster].insert(alert["labels"]["told"].as_str().unwrap().to_owned());
+        }
+        if told.pop().is_some_and(|last| last.len() == 1) {
+            return told.into_iter().map(|told| told.into_iter().collect()).collect();
+        }
+        assert!(Instant::now() < until, "nothing is held back: {alerts:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_real_alertmanager_tells_of_the_cause_and_of_nothing_that_follows_from_it() {
+    const DOWN: &str = "QuollTargetDown job=quoll-scorer instance=a";
+    const EXPORTER_DOWN: &str = "QuollTargetDown job=quoll-exporter instance=e";
+    const NOT_RECEIVING: &str = "QuollScorerNotReceiving instance=a";
+    const NO_EXPORTERS: &str = "QuollTargetMissing job=quoll-exporter";
+    const SILENT: &str = "QuollLeafSilent instance=root leaf=a";
+    let cases: [(&[&str], &[&str]); 10] = [
+        // What fires, and of these what is held back.
+        (
+            &[DOWN, "QuollScorerLate instance=a", "QuollScorerQueueStuck instance=a", "QuollScorerLate instance=b"],
+            &["QuollScorerLate instance=a", "QuollScorerQueueStuck instance=a"],
+        ),
+        (
+            &[
+                EXPORTER_DOWN,
+                "QuollExporterEventsDropped instance=e",
+                "QuollExporterEventsDropped instance=f",
+                "QuollScorerNoModel instance=a",
+                NOT_RECEIVING,
+            ],
+            &["QuollExporterEventsDropped instance=e"],
+        ),
+        (&[NOT_RECEIVING, "QuollScorerLate instance=a"], &["QuollScorerLate instance=a"]),
+        (&[NO_EXPORTERS, NOT_RECEIVING, "QuollScorerLate instance=a"], &[NOT_RECEIVING, "QuollScorerLate instance=a"]),
+        (
+            &["QuollScorerResultsLost instance=a", "QuollScorerQueueStuck instance=a"],
+            &["QuollScorerQueueStuck instance=a"],
+        ),
+        (
+            &["QuollScorerModelRefused instance=a", "QuollScorerNoModel instance=a", "QuollScorerNoModel instance=b"],
+            &["QuollScorerNoModel instance=a"],
+        ),
+        (&[DOWN, SILENT], &[SILENT]),
+        (&[EXPORTER_DOWN, SILENT], &[]),
+        (&["QuollScorerFailing instance=a", "QuollScorerLate instance=a"], &["QuollScorerLate instance=a"]),
+        // Quoll's own troubles never hold back what it says of others.
+        (&[DOWN, NO_EXPORTERS, "QuollRootCause incident=7", "QuollServiceAnomalous incident=8"], &[]),
+    ];
+    let sets: Vec<&[&str]> = cases.iter().map(|(firing, _)| *firing).collect();
+    for (told, (firing, held_back)) in told(&sets).iter().zip(cases) {
+        let wanted: BTreeSet<&str> = firing.iter().copied().filter(|alert| !held_back.contains(alert)).collect();
+        assert_eq!(told.iter().map(String::as_str).collect::<BTreeSet<_>>(), wanted, "of {firing:?}");
+    }
+}
+
+#[test]
+fn whatever_holds_back_alerts_names_alerts_that_exist() {
+    let mut known = BTreeSet::new();
+    for path in files("provisioning/prometheus/rules", ".rules.yml") {
+        let document = Document::parse(&path, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        for group in document.get("/groups").and_then(|groups| groups.as_array()).unwrap() {
+            known.extend(
+                group["rules"].as_array().unwrap().iter().map(|rule| rule["alert"].as_str().unwrap().to_owned()),
+            );
+        }
+    }
+    let document = Document::read(&root().join("provisioning"), "alertmanager/alertmanager.yml").unwrap();
+    let mut seen = 0;
+    for rule in document.get("/inhibit_rules").and_then(|rules| rules.as_array()).unwrap() {
+        for matcher in ["source_matchers", "target_matchers"].iter().flat_map(|side| rule[side].as_array().unwrap()) {
+            let words = matcher.as_str().unwrap().split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '*');
+            for name in words.filter(|word| word.starts_with("Quoll")) {
+                let exists = match name.strip_suffix(".*") {
+                    Some(begin) => known.iter().any(|known| known.starts_with(begin)),
+                    None => known.contains(name),
+                };
+                assert!(exists, "{name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 14, "{seen}");
 }
