@@ -212,6 +212,35 @@ fn a_response_is_found_by_its_socket_where_nobody_asks_who_sent_it() {
 }
 
 /// Some resolvers ask all their servers at once by one identifier, and take the first response.
+/// The exporter forgets a pair of peers after twenty looks without anything new; what was counted before stays.
+#[test]
+fn a_pair_that_was_forgotten_counts_on() {
+    if !can_load() {
+        return;
+    }
+    let agent = Agent::start(SourceChoice::Ebpf, &services(79));
+    let [client, server] = [1, 2].map(|host| UdpSocket::bind((loopback(79, host), 0)).unwrap());
+    let mut asked = 0;
+    for round in 1..=3_u16 {
+        for id in 0..4 * round {
+            let mut message = query(id, "good.example");
+            client.send_to(&message, server.local_addr().unwrap()).unwrap();
+            server.recv_from(&mut [0; 512]).unwrap();
+            message[2] |= 0x80;
+            server.send_to(&message, client.local_addr().unwrap()).unwrap();
+            client.recv_from(&mut [0; 512]).unwrap();
+            asked += 1;
+        }
+        let is_all = |page: &Page| ["client", "server"].iter().all(|end| dns(page, end, "noerror") == f64::from(asked));
+        let page = agent.page_at_last(is_all);
+        assert!(is_all(&page), "{asked} {}", agent.text());
+        for _ in 0..50 {
+            let page = agent.page();
+            assert!(is_all(&page), "{asked} {}", agent.text());
+        }
+    }
+}
+
 #[test]
 fn of_two_servers_asked_alike_each_response_is_its_own_or_nobodys() {
     if !can_load() {

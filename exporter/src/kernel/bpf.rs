@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use aya::maps::MapData;
 
 /// `enum bpf_cmd`, `include/uapi/linux/bpf.h`; each of these gives a descriptor.
 #[derive(Debug, Clone, Copy)]
@@ -33,4 +35,59 @@ pub fn call<T>(command: Command, attributes: &T) -> io::Result<OwnedFd> {
     }
     // SAFETY: these commands return a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`
+const TAKE_ELEMENT: libc::c_long = 21;
+
+/// Its part of `union bpf_attr`.
+#[repr(C)]
+struct TakeElement {
+    map: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Takes elements out of a map: what is read is what is removed, so nothing that came in between is lost but what a
+/// program on another processor, which has found the element, is about to write.
+#[derive(Debug)]
+pub struct Taker<const KEY: usize, const VALUE: usize>(OwnedFd);
+
+impl<const KEY: usize, const VALUE: usize> Taker<KEY, VALUE> {
+    /// Of a map.
+    ///
+    /// # Errors
+    /// `InvalidData` where its keys or values have other sizes; what the kernel says.
+    pub fn of(map: &MapData) -> io::Result<Self> {
+        let info = map.info().map_err(io::Error::other)?;
+        let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+        if (key, value) != (KEY, VALUE) {
+            let reason = format!("keys and values of {key} and {value} bytes, not {KEY} and {VALUE}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        map.fd().as_fd().try_clone_to_owned().map(Self)
+    }
+
+    /// Removes the element of a key and gives its value.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none. What else the kernel says; before 5.14 it cannot do that with a hash map.
+    pub fn take(&self, key: &[u8; KEY]) -> io::Result<[u8; VALUE]> {
+        let mut value = [0; VALUE];
+        let attributes = TakeElement {
+            map: self.0.as_raw_fd() as u32,
+            reserved: 0,
+            key: key.as_ptr() as u64,
+            value: value.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: as in `call`; the kernel reads a key and writes a value, whose sizes are those of the arrays
+        // (`map_lookup_and_delete_elem` in `kernel/bpf/syscall.c`; `of` compared them), and keeps neither address.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, TAKE_ELEMENT, std::ptr::from_ref(&attributes), size_of::<TakeElement>())
+        };
+        if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+    }
 }

@@ -8,6 +8,7 @@ use aya::programs::{BtfTracePoint, Iter, ProgramFd, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use quoll_ebpf_abi::protocols::{Protocol, Protocols};
 
+use super::bpf::Taker;
 use super::map_iterator::MapIterator;
 use super::misses::Misses;
 use super::ring::Ring;
@@ -93,6 +94,7 @@ fn load_once(settings: Settings) -> Result<Kernel, KernelError> {
     let lost = take_map(&mut ebpf, "LOST")?;
     let look_at_all = take_map(&mut ebpf, "LOOK_AT_ALL")?;
     let skipped = take_map(&mut ebpf, "SKIPPED")?;
+    let taken_flows = taker(&ebpf, "DATAGRAM_FLOWS")?;
     let flows = take_map(&mut ebpf, "DATAGRAM_FLOWS")?;
     let queries = take_map(&mut ebpf, "DATAGRAM_QUERIES")?;
     Ok(Kernel {
@@ -103,6 +105,7 @@ fn load_once(settings: Settings) -> Result<Kernel, KernelError> {
         lost,
         skipped,
         flows,
+        taken_flows,
         queries,
         ebpf,
         tls,
@@ -206,6 +209,15 @@ fn open_ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, KernelError> {
     // The loader may have made it larger, as pages are.
     let bytes = data.info().map_err(|cause| error(&cause))?.max_entries();
     Ring::open(data.fd(), bytes).map_err(|cause| error(&cause))
+}
+
+/// What takes elements out of a hash map of the object.
+fn taker<const KEY: usize, const VALUE: usize>(
+    ebpf: &Ebpf,
+    name: &'static str,
+) -> Result<Taker<KEY, VALUE>, KernelError> {
+    let Some(Map::HashMap(data)) = ebpf.map(name) else { return Err(KernelError::Missing(name)) };
+    Taker::of(data).map_err(|error| KernelError::Map { map: name, reason: error.to_string() })
 }
 
 /// Takes a map out of the object and gives it its type.

@@ -16,7 +16,7 @@ mod settings;
 mod targets;
 pub mod uprobes;
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use aya::Ebpf;
@@ -29,6 +29,7 @@ use quoll_ebpf_abi::{
 };
 use rustix::thread::CapabilitySet;
 
+use bpf::Taker;
 pub use error::KernelError;
 use map_iterator::MapIterator;
 use misses::Misses;
@@ -68,6 +69,7 @@ pub struct Kernel {
     lost: PerCpuArray<MapData, u64>,
     skipped: PerCpuArray<MapData, u64>,
     flows: HashMap<MapData, [u8; size_of::<DatagramFlow>()], [u8; size_of::<RequestStats>()]>,
+    taken_flows: Taker<{ size_of::<DatagramFlow>() }, { size_of::<RequestStats>() }>,
     queries: HashMap<MapData, [u8; size_of::<DatagramQueryKey>()], [u8; size_of::<DatagramQuery>()]>,
     connections: MapIterator,
     listeners: MapIterator,
@@ -142,12 +144,21 @@ impl Kernel {
         all.map(|(flow, stats)| (bytemuck::pod_read_unaligned(&flow), bytemuck::pod_read_unaligned(&stats))).collect()
     }
 
-    /// Forgets a pair; what it counts from now on begins at zero.
-    pub fn forget_flow(&mut self, flow: &DatagramFlow) {
+    /// Forgets a pair and gives its last counts; what it counts from now on begins at zero.
+    pub fn forget_flow(&mut self, flow: &DatagramFlow) -> Option<RequestStats> {
         let mut key = [0; size_of::<DatagramFlow>()];
         key.copy_from_slice(bytemuck::bytes_of(flow));
-        // It may be gone already.
-        let _ = self.flows.remove(&key);
+        let stats = match self.taken_flows.take(&key) {
+            Ok(stats) => Some(stats),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // Before 5.14 what comes between the two is lost.
+            Err(_) => {
+                let stats = self.flows.get(&key, 0).ok();
+                let _ = self.flows.remove(&key);
+                stats
+            }
+        };
+        stats.map(|stats| bytemuck::pod_read_unaligned(&stats))
     }
 
     /// Takes out the queries that wait for longer than `patience_ns`, each with how long it waited.

@@ -158,10 +158,11 @@ impl EbpfSource {
         self.datagrams.retain(|flow, known| {
             known.calm += 1;
             let is_over = known.calm > CALM_LOOKS;
-            receive(datagram_report(ConnectionId(hasher.hash_one(flow), 0), flow, known.tallies.clone(), is_over));
-            if is_over {
-                kernel.forget_flow(flow);
+            // What came since it was read above comes along.
+            if is_over && let Some(last) = kernel.forget_flow(flow) {
+                known.take(&last, false);
             }
+            receive(datagram_report(ConnectionId(hasher.hash_one(flow), 0), flow, known.tallies.clone(), is_over));
             !is_over
         });
     }
