@@ -10,8 +10,9 @@
 //! | failed | the server's fault, or no answer at all | `other` |
 //!
 //! Failed ones are those that OpenTelemetry's conventions hold against a server
-//! (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>, `.../http/http-spans/`), and those without an answer. With methods, a request whose method finds no place first goes to its status with
-//! the method `other`, which HTTP's five always have.
+//! (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>, `.../http/http-spans/`), and those without an answer. With
+//! methods, a request whose method finds no place first goes to its status with the method `other`, which HTTP's five
+//! always have.
 //!
 //! Guarantees, whatever comes in whatever order:
 //! - Of a protocol that is shown at all, each good and each failed request is in a histogram of its class. One of class

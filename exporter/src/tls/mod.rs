@@ -74,14 +74,27 @@ const RETURNS_BY_CALLS_FROM: (u32, u32, u32) = (6, 11, 0);
 /// Filters let it pass (`seccomp: passthrough uretprobe systemcall without filtering`) from these on, each in its series.
 const CALLS_PASS_FROM: [(u32, u32, u32); 3] = [(6, 12, 14), (6, 13, 3), (6, 14, 0)];
 
-/// Why `auto` leaves TLS alone on a kernel.
-fn objection(is_x86: bool, release: &str) -> Option<&'static str> {
+/// What `auto` has to know of a machine.
+#[derive(Debug, Clone, Copy)]
+struct Machine<'a> {
+    is_x86: bool,
+    /// Whether programs may have shadow stacks, to which a probe at a return is an attack before it is a call (`x86/shstk:
+    /// Make return uprobe work with shadow stack`, Linux 6.11).
+    has_shadow_stacks: bool,
+    /// Of its kernel.
+    release: &'a str,
+}
+
+/// Why `auto` leaves TLS alone on a machine.
+fn objection(Machine { is_x86, has_shadow_stacks, release }: Machine<'_>) -> Option<&'static str> {
     let version = privileges::version(release)?;
     let passes = |from: &(u32, u32, u32)| version >= *from && (version.1 == from.1 || *from == CALLS_PASS_FROM[2]);
     if !is_x86 {
         Some("cheap probes are known of x86-64 only")
     } else if version < LINKS_TO_PROGRAMS_FROM {
         Some("it takes Linux 6.6")
+    } else if version < RETURNS_BY_CALLS_FROM && has_shadow_stacks {
+        Some("before Linux 6.11 probes can end programs that have a shadow stack, which this processor offers them")
     } else if version >= RETURNS_BY_CALLS_FROM && !CALLS_PASS_FROM.iter().any(passes) {
         Some("from Linux 6.11 to 6.12.13 and 6.13.2 probes can end programs that have a filter by seccomp")
     } else {
@@ -94,7 +107,16 @@ fn objection(is_x86: bool, release: &str) -> Option<&'static str> {
 pub fn objection_here(choice: TlsChoice) -> Option<&'static str> {
     let is_auto = choice == TlsChoice::Auto;
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    objection(cfg!(target_arch = "x86_64"), &release).filter(|_| is_auto)
+    let machine =
+        Machine { is_x86: cfg!(target_arch = "x86_64"), has_shadow_stacks: has_shadow_stacks(), release: &release };
+    objection(machine).filter(|_| is_auto)
+}
+
+/// Whether the kernel offers programs shadow stacks.
+fn has_shadow_stacks() -> bool {
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut flags = processors.lines().filter(|line| line.starts_with("flags")).take(1);
+    flags.any(|flags| flags.split_ascii_whitespace().any(|flag| flag == "user_shstk"))
 }
 
 /// Whether libraries are looked into on this kernel; says so where they are not and might.
@@ -151,16 +173,24 @@ mod tests {
             "6.18.1",
             "7.0",
         ];
+        let on = |release| objection(Machine { is_x86: true, has_shadow_stacks: false, release });
         for release in good {
-            assert_eq!(objection(true, release), None, "{release}");
+            assert_eq!(on(release), None, "{release}");
         }
         for release in ["5.15.0", "6.1.0-18-amd64", "6.5.9"] {
-            assert!(objection(true, release).unwrap().contains("6.6"), "{release}");
+            assert!(on(release).unwrap().contains("6.6"), "{release}");
         }
         for release in ["6.11.0-9-generic", "6.11.11", "6.12.0", "6.12.13", "6.13.0", "6.13.2-arch1-1"] {
-            assert!(objection(true, release).unwrap().contains("seccomp"), "{release}");
+            assert!(on(release).unwrap().contains("seccomp"), "{release}");
         }
-        assert!(objection(false, "6.18.1").unwrap().contains("x86-64"));
+        let other = |is_x86, release| objection(Machine { is_x86, has_shadow_stacks: true, release });
+        assert!(other(false, "6.18.1").unwrap().contains("x86-64"));
+        for release in ["6.6.0", "6.8.0-31-generic", "6.10.14"] {
+            assert!(other(true, release).unwrap().contains("shadow stack"), "{release}");
+        }
+        for release in ["6.12.14", "6.18.1"] {
+            assert_eq!(other(true, release), None, "{release}");
+        }
     }
 
     #[test]
