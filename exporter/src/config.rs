@@ -306,6 +306,23 @@ impl Config {
         ];
         settings.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
     }
+
+    /// The settings of `new`, but for those that only a restart brings into force.
+    #[must_use]
+    pub fn until_next_start(self, new: Self) -> Self {
+        Self {
+            listen: self.listen,
+            web_config_file: self.web_config_file,
+            source: self.source,
+            disable: self.disable,
+            protocols: self.protocols,
+            http_methods: self.http_methods,
+            max_connections: self.max_connections,
+            follow_nat: self.follow_nat,
+            tls: self.tls,
+            ..new
+        }
+    }
 }
 
 /// The words that a setting may say, or a list of which it is; none for what takes something else.

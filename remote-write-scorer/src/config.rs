@@ -239,25 +239,10 @@ fn suggestion(reason: &str) -> String {
     let Some((found, rest)) = parts else { return String::new() };
     let line = rest.lines().next().unwrap_or_default();
     let known = line.split([' ', ',', '`']).filter(|word| !matches!(*word, "" | "expected" | "one" | "of" | "or"));
-    match known.map(|known| (distance(found, known), known)).min() {
+    match known.map(|known| (strsim::levenshtein(found, known), known)).min() {
         Some((far, known)) if far <= 1 + found.len() / 3 => format!(" (did you mean `{known}`?)"),
         _ => String::new(),
     }
-}
-
-/// Levenshtein's distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Agent;
 use crate::args::Args;
-use crate::config::Config;
 use crate::limits::Shown;
 use crate::rules::{Stamp, stamp};
 use crate::telling::whole;
@@ -60,30 +59,7 @@ impl Agent {
         self.shown = Arc::new(Shown::new(&new.limits));
         self.is_reloaded = true;
         // What only a restart brings into force stays as it was, so that it is said again while it differs.
-        let Config {
-            listen,
-            web_config_file,
-            source,
-            disable,
-            protocols,
-            http_methods,
-            max_connections,
-            follow_nat,
-            tls,
-            ..
-        } = self.config.clone();
-        self.config = Config {
-            listen,
-            web_config_file,
-            source,
-            disable,
-            protocols,
-            http_methods,
-            max_connections,
-            follow_nat,
-            tls,
-            ..new
-        };
+        self.config = self.config.clone().until_next_start(new);
         tracing::info!("the configuration was read and is in force");
     }
 }
